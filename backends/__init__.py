@@ -1,0 +1,1 @@
+"""Adapters to the stores, one package a store, all behind backends.base.Backend."""

@@ -1,0 +1,1 @@
+"""The model: tables, versions, changes, the snapshot, and its store."""

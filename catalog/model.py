@@ -1,0 +1,184 @@
+"""The model as values: columns, tables, versions, changes, the snapshot.
+
+Everything here is immutable. A *version* is a whole model (all tables as they are seen in it). A
+table keeps its id through all versions, a column keeps its id through renames and moves; ids are
+never reused. Where a column's value lies is its `source`, a separate decision from its name and
+type (DESIGN 1): moving it between document and physical column changes the source only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A physical column of the store's table, with its exact PostgreSQL type."""
+
+    column: str
+    type: str
+
+
+@dataclass(frozen=True, slots=True)
+class DocPath:
+    """A path inside the document column `_doc`; `clean` = every stored value fits the type."""
+
+    path: tuple[str, ...]
+    clean: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Seed:
+    """A virtual column: `expression` as the client wrote it, over the columns of its own version.
+
+    `depends` are the ids of the columns it reads.
+    """
+
+    expression: str
+    depends: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ParentKey:
+    """In a child table: the key column of the parent row (by the parent's column id)."""
+
+    column_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ordinality:
+    """In a child table: the 1-based position of the element in the parent's array."""
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """In a child table of scalars or objects: a path inside the array element; () = all of it."""
+
+    path: tuple[str, ...]
+    clean: bool = True
+
+
+Source = Stored | DocPath | Seed | ParentKey | Ordinality | Element
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column as one version shows it. `type` is SQL text as format_type() prints it."""
+
+    id: int
+    name: str
+    type: str
+    source: Source
+    not_null: bool = False
+    default: str | None = None
+    comment: str | None = None
+    identity: Literal["", "a", "d"] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """An index: `definition` is the part after ON table, over the names of the defining version."""
+
+    name: str
+    unique: bool
+    method: str
+    definition: str
+    store_name: str
+    predicate: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Constraint:
+    """A table constraint in PostgreSQL's text, over the names of its version."""
+
+    name: str
+    kind: Literal["p", "u", "c", "f"]
+    columns: tuple[int, ...]
+    definition: str
+    store_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A TableVersion: one table as one version shows it.
+
+    `kind`: table (documents and/or physical columns), child (array of a parent's documents), view
+    (client's CREATE VIEW; `definition` is its query). `store` is the physical table's name in the
+    store schema ("" for child and view). `has_doc` says that the physical table has `_doc`.
+    """
+
+    id: int
+    name: str
+    kind: Literal["table", "child", "view"]
+    columns: tuple[Column, ...]
+    store: str = ""
+    has_doc: bool = False
+    constraints: tuple[Constraint, ...] = ()
+    indexes: tuple[Index, ...] = ()
+    parent_id: int = 0
+    parent_path: tuple[str, ...] = ()
+    definition: str = ""
+    comment: str | None = None
+
+    def column(self, name: str) -> Column | None:
+        """The column called `name`, or None."""
+        return next((c for c in self.columns if c.name == name), None)
+
+    def column_by_id(self, column_id: int) -> Column | None:
+        """The column with this id, or None when this version does not show it."""
+        return next((c for c in self.columns if c.id == column_id), None)
+
+    @property
+    def primary_key(self) -> Constraint | None:
+        """The primary key constraint, if there is one."""
+        return next((c for c in self.constraints if c.kind == "p"), None)
+
+    def with_column(self, column: Column) -> Table:
+        """The table with the column of the same id replaced."""
+        return replace(
+            self, columns=tuple(column if c.id == column.id else c for c in self.columns)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A version of the whole model; `parent` is 0 for the first."""
+
+    number: int
+    parent: int
+    tables: tuple[Table, ...]
+    created_at: str = ""
+
+    def table(self, name: str) -> Table | None:
+        """The table called `name`, or None."""
+        return next((t for t in self.tables if t.name == name), None)
+
+    def table_by_id(self, table_id: int) -> Table | None:
+        """The table with this id, or None."""
+        return next((t for t in self.tables if t.id == table_id), None)
+
+    def with_table(self, table: Table) -> Version:
+        """The version with this table replaced, or added at the end."""
+        if self.table_by_id(table.id) is None:
+            return replace(self, tables=(*self.tables, table))
+        return replace(self, tables=tuple(table if t.id == table.id else t for t in self.tables))
+
+    def without_table(self, table_id: int) -> Version:
+        """The version without this table."""
+        return replace(self, tables=tuple(t for t in self.tables if t.id != table_id))
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogSnapshot:
+    """All versions at one epoch. `current` is what `public` shows, `head` the line's newest."""
+
+    epoch: int
+    current: int
+    head: int
+    versions: dict[int, Version] = field(hash=False)
+    next_id: int = 1
+
+    def version(self, number: int) -> Version:
+        """The version with this number; KeyError if there is none."""
+        return self.versions[number]

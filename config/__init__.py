@@ -1,0 +1,1 @@
+"""Typed settings, checked at start."""

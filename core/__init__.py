@@ -1,0 +1,1 @@
+"""Errors, types, expression IR, Arrow encoders, clock, telemetry."""

@@ -1,0 +1,215 @@
+"""The error tree: every fault carries the SQLSTATE and the fields PostgreSQL would send.
+
+One class per SQLSTATE that Morphgres itself raises; errors of the private PostgreSQL are passed on
+as they came. Primary messages are lower case without a full stop, details and hints are sentences
+(PostgreSQL manual, section 55.3 "Error Message Style Guide").
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class MorphError(Exception):
+    """Base of all errors: `sqlstate` by class keyword, the rest are fields of the instance.
+
+    `position` counts characters from 1 in the statement text as the client sent it.
+    """
+
+    sqlstate: ClassVar[str] = "XX000"
+    severity: ClassVar[str] = "ERROR"
+
+    def __init_subclass__(cls, sqlstate: str = "", severity: str = "") -> None:
+        super().__init_subclass__()
+        if sqlstate:
+            cls.sqlstate = sqlstate
+        if severity:
+            cls.severity = severity
+
+    def __init__(
+        self,
+        primary: str,
+        *,
+        detail: str = "",
+        hint: str = "",
+        position: int = 0,
+        fields: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(primary)
+        self.primary = primary
+        self.detail = detail
+        self.hint = hint
+        self.position = position
+        self.fields: dict[str, str] = fields or {}
+
+
+class InternalError(MorphError, sqlstate="XX000"):
+    """An invariant is gone; a user must not be able to cause this."""
+
+
+class ProtocolViolation(MorphError, sqlstate="08P01", severity="FATAL"):
+    """The client sent bytes that are not the protocol; the connection ends."""
+
+
+class QueryProtocolError(MorphError, sqlstate="08P01"):
+    """A protocol fault that PostgreSQL answers with ERROR and goes on from."""
+
+
+class ConnectionDoesNotExist(MorphError, sqlstate="08003"):
+    """The connection to a store is gone."""
+
+
+class ConnectionFailure(MorphError, sqlstate="08006"):
+    """A store could not be reached or broke off."""
+
+
+class FeatureNotSupported(MorphError, sqlstate="0A000"):
+    """What was asked cannot be done, and the message says why."""
+
+
+class CachedPlanChanged(MorphError, sqlstate="0A000"):
+    """A prepared statement's row description changed under it."""
+
+
+class InvalidAuthorization(MorphError, sqlstate="28000", severity="FATAL"):
+    """No such way in for this user, address or method."""
+
+
+class InvalidPassword(MorphError, sqlstate="28P01", severity="FATAL"):
+    """Password authentication failed."""
+
+
+class InvalidCatalogName(MorphError, sqlstate="3D000", severity="FATAL"):
+    """The database does not exist."""
+
+
+class TooManyConnections(MorphError, sqlstate="53300", severity="FATAL"):
+    """The connection limit is reached."""
+
+
+class DiskFull(MorphError, sqlstate="53100"):
+    """No space left on the device that holds the data directory."""
+
+
+class OutOfMemory(MorphError, sqlstate="53200"):
+    """A bounded buffer would outgrow its named limit."""
+
+
+class ProgramLimitExceeded(MorphError, sqlstate="54000"):
+    """A statement is larger or more complex than a named limit allows."""
+
+
+class StatementTooComplex(MorphError, sqlstate="54001"):
+    """An expression is nested deeper than the limit."""
+
+
+class QueryCanceled(MorphError, sqlstate="57014"):
+    """Cancelled by the client or by a timeout."""
+
+
+class AdminShutdown(MorphError, sqlstate="57P01", severity="FATAL"):
+    """The server is going down."""
+
+
+class CrashShutdown(MorphError, sqlstate="57P02"):
+    """The private PostgreSQL died while it worked for this session."""
+
+
+class CannotConnectNow(MorphError, sqlstate="57P03", severity="FATAL"):
+    """The server is starting up or shutting down."""
+
+
+class IdleSessionTimeout(MorphError, sqlstate="57P05", severity="FATAL"):
+    """The session was idle longer than the limit."""
+
+
+class StoreIOError(MorphError, sqlstate="58030"):
+    """Reading or writing the data directory failed."""
+
+
+class DataDirectoryError(MorphError, sqlstate="58000", severity="FATAL"):
+    """The data directory cannot be used: wrong version, in use, or read-only."""
+
+
+class ConfigError(MorphError, sqlstate="F0000", severity="FATAL"):
+    """The configuration file has an unknown key or a bad value; the message names the line."""
+
+
+class SyntaxErrorAt(MorphError, sqlstate="42601"):
+    """Syntax error."""
+
+
+class InsufficientPrivilege(MorphError, sqlstate="42501"):
+    """The role may not do this."""
+
+
+class UndefinedColumn(MorphError, sqlstate="42703"):
+    """No such column."""
+
+
+class UndefinedTable(MorphError, sqlstate="42P01"):
+    """No such table."""
+
+
+class UndefinedObject(MorphError, sqlstate="42704"):
+    """No such object: version, change, index, setting."""
+
+
+class UndefinedFunction(MorphError, sqlstate="42883"):
+    """No such function or generator."""
+
+
+class DuplicateColumn(MorphError, sqlstate="42701"):
+    """The column exists already."""
+
+
+class DuplicateTable(MorphError, sqlstate="42P07"):
+    """The relation exists already."""
+
+
+class DuplicateObject(MorphError, sqlstate="42710"):
+    """The object exists already."""
+
+
+class InvalidTableDefinition(MorphError, sqlstate="42P16"):
+    """The definition of a table is invalid."""
+
+
+class InvalidObjectDefinition(MorphError, sqlstate="42P17"):
+    """The definition of an object is invalid: impure generator, cycle."""
+
+
+class DatatypeMismatch(MorphError, sqlstate="42804"):
+    """The types do not fit."""
+
+
+class ReservedName(MorphError, sqlstate="42939"):
+    """The name is reserved for Morphgres."""
+
+
+class WrongObjectType(MorphError, sqlstate="42809"):
+    """The object is of another kind than the command needs."""
+
+
+class InvalidParameterValue(MorphError, sqlstate="22023"):
+    """A parameter has a value that is not allowed."""
+
+
+class BadCopyFormat(MorphError, sqlstate="22P04"):
+    """The file or COPY data does not have the announced format."""
+
+
+class InvalidText(MorphError, sqlstate="22021"):
+    """Bytes that are not valid in the encoding."""
+
+
+class ObjectNotInPrerequisiteState(MorphError, sqlstate="55000"):
+    """The object is not in the state that the command needs."""
+
+
+class InvalidTransactionState(MorphError, sqlstate="25000"):
+    """The command cannot run in this transaction state."""
+
+
+class InFailedTransaction(MorphError, sqlstate="25P02"):
+    """The transaction is aborted; commands are ignored until its end."""

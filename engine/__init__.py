@@ -1,0 +1,1 @@
+"""The data plane: statement plans, exactness, pushdown split, merge, explain."""

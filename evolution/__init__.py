@@ -1,0 +1,1 @@
+"""The control plane: changes, versions, generators, promotion and rollback."""

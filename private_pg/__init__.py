@@ -1,0 +1,1 @@
+"""The private PostgreSQL: binaries, initdb, supervision, connections."""

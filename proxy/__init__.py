@@ -1,0 +1,1 @@
+"""The PostgreSQL endpoint: wire protocol, sessions, relay, COPY, composition root, command line."""

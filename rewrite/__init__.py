@@ -1,0 +1,1 @@
+"""SQL to SQL: which relations a statement touches and how its text is rewritten."""

@@ -1,0 +1,1 @@
+"""The sample data set: a shop, generated deterministically."""
