@@ -1,0 +1,205 @@
+"""Starts the private PostgreSQL, watches it, restarts it when it dies, stops it.
+
+The server gets SIGINT (fast shutdown) from the kernel when Morphgres dies (Linux parent-death
+signal), so kill -9 of Morphgres leaves no server behind; a server that is still there at the next
+start is stopped first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from core.errors import CannotConnectNow, DataDirectoryError, DiskFull
+from private_pg.cluster import Cluster
+
+PR_SET_PDEATHSIG = 1
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 20.0
+POLL_S = 0.01
+BACKOFF_FIRST_S = 0.1
+BACKOFF_MAX_S = 10.0
+LOG_MAX_BYTES = 16 << 20
+
+
+def _child_setup(libc: ctypes.CDLL | None) -> Callable[[], None]:
+    def run() -> None:
+        os.umask(0o077)
+        if libc is not None:
+            libc.prctl(PR_SET_PDEATHSIG, signal.SIGINT)
+
+    return run
+
+
+def _libc() -> ctypes.CDLL | None:
+    return ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+
+
+def _read_postmaster_pid(pg: Path) -> int:
+    try:
+        return int((pg / "postmaster.pid").read_text().split("\n", 1)[0])
+    except (OSError, ValueError):
+        return 0
+
+
+def _runs_in(pid: int, pg: Path) -> bool:
+    """True when `pid` is a live postmaster of this very cluster (its working directory is pg)."""
+    try:
+        return Path(os.readlink(f"/proc/{pid}/cwd")) == pg.resolve()
+    except OSError:
+        return False
+
+
+async def _wait_gone(pid: int, timeout_s: float) -> bool:
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + timeout_s
+    while loop.time() < deadline:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            return False
+        await asyncio.sleep(POLL_S)
+    return False
+
+
+async def stop_leftover(pg: Path) -> None:
+    """Stop a postmaster that a killed Morphgres left behind in this cluster."""
+    pid = _read_postmaster_pid(pg)
+    if pid <= 0 or not _runs_in(pid, pg):
+        return
+    for signum, timeout_s in ((signal.SIGINT, STOP_TIMEOUT_S), (signal.SIGQUIT, 5.0)):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signum)
+        if await _wait_gone(pid, timeout_s):
+            return
+    raise DataDirectoryError(f"another PostgreSQL (process {pid}) still runs in {pg}")
+
+
+class Supervisor:
+    """Owns the server process. `on_down` and `on_up` are called at a crash and after a restart."""
+
+    def __init__(self, cluster: Cluster, *, start_timeout_s: float = START_TIMEOUT_S) -> None:
+        self.cluster = cluster
+        self.restarts = 0
+        self.on_down: Callable[[], None] = lambda: None
+        self.on_up: Callable[[], None] = lambda: None
+        self._start_timeout_s = start_timeout_s
+        self._process: subprocess.Popen[bytes] | None = None
+        self._watcher: asyncio.Task[None] | None = None
+        self._stopping = False
+        self.ready = asyncio.Event()
+
+    async def start(self) -> None:
+        """Start the server and watch it; returns when it accepts connections."""
+        await stop_leftover(self.cluster.pg)
+        await self._launch()
+        self._watcher = asyncio.create_task(self._watch(), name="private-pg-watch")
+
+    async def _launch(self) -> None:
+        log = self.cluster.log
+        if log.exists() and log.stat().st_size > LOG_MAX_BYTES:
+            log.replace(log.with_suffix(".log.1"))
+        log_start = log.stat().st_size if log.exists() else 0
+        with log.open("ab") as sink:
+            self._process = subprocess.Popen(
+                [str(self.cluster.binaries.postgres), "-D", str(self.cluster.pg)],
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=sink,
+                cwd="/",
+                user=self.cluster.identity.uid,
+                group=self.cluster.identity.gid,
+                extra_groups=[] if self.cluster.identity.changes_user else None,
+                env={"LC_ALL": "C", "TZ": "UTC", "PATH": "/usr/bin:/bin"},
+                start_new_session=True,
+                preexec_fn=_child_setup(_libc()),  # noqa: PLW1509 (before threads; only prctl)
+            )
+        await self._await_ready(log_start)
+        self.ready.set()
+
+    async def _await_ready(self, log_start: int) -> None:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._start_timeout_s
+        assert self._process is not None
+        while loop.time() < deadline:
+            if self._process.poll() is not None:
+                raise self._start_error(log_start)
+            if self._reports_ready():
+                return
+            await asyncio.sleep(POLL_S)
+        raise CannotConnectNow("the private PostgreSQL did not become ready in time")
+
+    def _reports_ready(self) -> bool:
+        # Line 8 of postmaster.pid is the postmaster's own status (miscadmin.h).
+        assert self._process is not None
+        try:
+            lines = (self.cluster.pg / "postmaster.pid").read_text().split("\n")
+        except OSError:
+            return False
+        return (
+            len(lines) > 7
+            and lines[0].strip() == str(self._process.pid)
+            and lines[7].strip() == "ready"
+        )
+
+    def _start_error(self, log_start: int) -> DataDirectoryError | DiskFull:
+        with self.cluster.log.open("rb") as log:
+            log.seek(log_start)
+            tail = log.read(8192).decode("utf-8", "replace").splitlines()
+        fatal = [line for line in tail if "FATAL" in line or "PANIC" in line] or tail[-1:]
+        text = fatal[0].split("  ", 1)[-1] if fatal else ""
+        if "No space left" in text:
+            return DiskFull("the private PostgreSQL did not start: no space left on device")
+        return DataDirectoryError("the private PostgreSQL did not start", detail=text)
+
+    async def _watch(self) -> None:
+        backoff_s = BACKOFF_FIRST_S
+        while not self._stopping:
+            process = self._process
+            assert process is not None
+            await asyncio.to_thread(process.wait)
+            if self._stopping:
+                return
+            self.ready.clear()
+            self.restarts += 1
+            self.on_down()
+            while not self._stopping:
+                try:
+                    await stop_leftover(self.cluster.pg)
+                    await self._launch()
+                except (DataDirectoryError, DiskFull, CannotConnectNow, OSError):
+                    await asyncio.sleep(backoff_s)
+                    backoff_s = min(backoff_s * 2, BACKOFF_MAX_S)
+                    continue
+                backoff_s = BACKOFF_FIRST_S
+                self.on_up()
+                break
+
+    @property
+    def pid(self) -> int:
+        """The postmaster's process id, 0 when it is not running."""
+        return self._process.pid if self._process and self._process.poll() is None else 0
+
+    async def stop(self) -> None:
+        """Fast shutdown; SIGQUIT when that takes too long. Gives up the directory's lock."""
+        self._stopping = True
+        process = self._process
+        if process is not None and process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            try:
+                await asyncio.wait_for(asyncio.to_thread(process.wait, STOP_TIMEOUT_S), None)
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGQUIT)
+                await asyncio.to_thread(process.wait)
+        if self._watcher is not None:
+            await self._watcher
+        self.cluster.release()

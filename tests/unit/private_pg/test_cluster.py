@@ -1,0 +1,77 @@
+"""The private PostgreSQL's directory and supervision (R6.1, issue point 7)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from core.errors import ConfigError, DataDirectoryError
+from private_pg.binaries import find_binaries
+from private_pg.cluster import Cluster, ClusterLimits, prepare_cluster
+from private_pg.identity import choose_identity
+from private_pg.supervisor import Supervisor
+
+
+def _prepare(directory: Path) -> Cluster:
+    return prepare_cluster(
+        directory, find_binaries(), choose_identity(), ClusterLimits(durable=False)
+    )
+
+
+async def test_server_answers_with_code_point_order(pg18_dsn: str) -> None:
+    connection = await asyncpg.connect(pg18_dsn)
+    assert await connection.fetchval("select 'a' < 'B'") is False
+    assert await connection.fetchval("show server_encoding") == "UTF8"
+    await connection.close()
+
+
+def test_foreign_directory_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "letter.txt").write_text("mine")
+    with pytest.raises(DataDirectoryError, match="not a Morphgres data directory"):
+        _prepare(tmp_path)
+    assert (tmp_path / "letter.txt").read_text() == "mine"
+
+
+def test_directory_of_another_version_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "FORMAT").write_text("morphgres 0 postgresql 12\n")
+    with pytest.raises(DataDirectoryError, match="another version"):
+        _prepare(tmp_path)
+
+
+def test_directory_in_use_is_refused(pg18_cluster: Cluster) -> None:
+    with pytest.raises(DataDirectoryError, match="in use"):
+        _prepare(pg18_cluster.directory)
+
+
+def test_unusable_binaries_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no PostgreSQL program"):
+        find_binaries(str(tmp_path))
+
+
+async def test_server_is_restarted_after_kill(tmp_path_factory: pytest.TempPathFactory) -> None:
+    base = tmp_path_factory.mktemp("restart")
+    for parent in (base, base.parent, base.parent.parent):
+        if parent.stat().st_uid == os.getuid():
+            parent.chmod(0o755)
+    supervisor = Supervisor(_prepare(base / "data"))
+    came_back = asyncio.Event()
+    supervisor.on_up = came_back.set
+    await supervisor.start()
+    try:
+        os.kill(supervisor.pid, signal.SIGKILL)
+        async with asyncio.timeout(30):
+            await came_back.wait()
+        assert supervisor.restarts == 1
+        connection = await asyncpg.connect(
+            host=str(supervisor.cluster.socket_directory), user="morph_root", database="postgres"
+        )
+        assert await connection.fetchval("select 1") == 1
+        await connection.close()
+    finally:
+        await supervisor.stop()
+    assert not (supervisor.cluster.pg / "postmaster.pid").exists()
