@@ -124,7 +124,7 @@ def _check_stamp(directory: Path, binaries: Binaries) -> None:
                 hint="Use the program that made it, or another directory with --data.",
             )
         return
-    strangers = [p.name for p in directory.iterdir() if p.name not in {"lock"}]
+    strangers = [p.name for p in directory.iterdir() if p.name != "lock"]
     if strangers:
         raise DataDirectoryError(
             f"directory {directory} is not a Morphgres data directory and not empty",

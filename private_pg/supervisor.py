@@ -110,7 +110,7 @@ class Supervisor:
             log.replace(log.with_suffix(".log.1"))
         log_start = log.stat().st_size if log.exists() else 0
         with log.open("ab") as sink:
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: ASYNC220 (fork and exec only)
                 [str(self.cluster.binaries.postgres), "-D", str(self.cluster.pg)],
                 stdin=subprocess.DEVNULL,
                 stdout=sink,

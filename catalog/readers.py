@@ -1,0 +1,121 @@
+"""How a column is read: SQL over the row of the store's table (or of a parent and its element).
+
+A clean document column uses the plain extraction, the one a PostgreSQL user would write (and which
+an expression index matches). A column for which a misfit was recorded uses a guarded form that
+gives NULL for what does not fit: the event was recorded when the value was written (DESIGN 7.8).
+"""
+
+from __future__ import annotations
+
+from catalog.model import Column, DocPath, Element, Ordinality, ParentKey, Seed, Stored, Table
+from catalog.sqltext import quote_ident, quote_literal
+
+ROW = "t"
+ELEMENT = "e"
+RAW_DOC = "_store_doc"
+
+_INT_RANGES = {
+    "smallint": ("-32768", "32767"),
+    "integer": ("-2147483648", "2147483647"),
+    "bigint": ("-9223372036854775808", "9223372036854775807"),
+}
+
+
+def json_at(base: str, path: tuple[str, ...]) -> str:
+    """The jsonb value at a path below `base`."""
+    return base + "".join(f"->{quote_literal(key)}" for key in path)
+
+
+def text_at(base: str, path: tuple[str, ...]) -> str:
+    """The text of the value at a path below `base`; the whole of `base` for ()."""
+    if not path:
+        return f"{base} #>> '{{}}'"
+    return json_at(base, path[:-1]) + f"->>{quote_literal(path[-1])}"
+
+
+def _array(base: str, path: tuple[str, ...], element_type: str) -> str:
+    value = json_at(base, path)
+    if element_type == "text":
+        elements = f"SELECT pg_catalog.jsonb_array_elements_text({value})"
+    elif element_type == "jsonb":
+        elements = f"SELECT pg_catalog.jsonb_array_elements({value})"
+    else:
+        elements = (
+            f"SELECT (x #>> '{{}}')::{element_type} FROM pg_catalog.jsonb_array_elements({value}) x"
+        )
+    return f"CASE WHEN pg_catalog.jsonb_typeof({value}) = 'array' THEN ARRAY({elements}) END"
+
+
+def _extended(base: str, path: tuple[str, ...], sql_type: str) -> str:
+    """Types JSON has no form for, kept as Extended JSON inside the document."""
+    key = {"timestamp with time zone": "$date", "bytea": "$binary", "uuid": "$uuid"}[sql_type]
+    inner = text_at(base, (*path, key))
+    if sql_type == "bytea":
+        return f"pg_catalog.decode({text_at(base, (*path, '$binary', 'base64'))}, 'base64')"
+    return f"({inner})::{sql_type}"
+
+
+def extract(base: str, path: tuple[str, ...], sql_type: str, *, clean: bool) -> str:
+    """The typed value at a path of a jsonb expression."""
+    value = json_at(base, path)
+    text = text_at(base, path)
+    if sql_type == "jsonb":
+        return f"NULLIF({value}, 'null'::jsonb)"
+    if sql_type.endswith("[]"):
+        return _array(base, path, sql_type[:-2])
+    if sql_type in ("timestamp with time zone", "bytea", "uuid"):
+        return _extended(base, path, sql_type)
+    if sql_type == "text":
+        if clean:
+            return f"({text})"
+        return f"CASE WHEN pg_catalog.jsonb_typeof({value}) = 'string' THEN {text} END"
+    if clean:
+        return f"({text})::{sql_type}"
+    return _guarded(value, text, sql_type)
+
+
+def _guarded(value: str, text: str, sql_type: str) -> str:
+    if sql_type == "boolean":
+        return f"CASE WHEN pg_catalog.jsonb_typeof({value}) = 'boolean' THEN ({text})::boolean END"
+    condition = f"pg_catalog.jsonb_typeof({value}) = 'number'"
+    if sql_type in _INT_RANGES:
+        low, high = _INT_RANGES[sql_type]
+        number = f"({text})::numeric"
+        return (
+            f"CASE WHEN {condition} THEN CASE WHEN {number} BETWEEN {low} AND {high} "
+            f"AND pg_catalog.trunc({number}) = {number} THEN ({number})::{sql_type} END END"
+        )
+    return f"CASE WHEN {condition} THEN ({text})::{sql_type} END"
+
+
+def read_column(table: Table, column: Column, parent: Table | None = None) -> str:
+    """SQL that reads the column; aliases: t = the store's row, e = the array element.
+
+    Seeds are not read here: their expression is over other columns, see `shapes.seed_sql`.
+    """
+    source = column.source
+    if isinstance(source, Stored):
+        plain = f"{ROW}.{quote_ident(source.column)}"
+        return plain if source.type == column.type else f"{plain}::{column.type}"
+    if isinstance(source, DocPath):
+        return extract(f"{ROW}._doc", source.path, column.type, clean=source.clean)
+    if isinstance(source, Element):
+        return extract(f"{ELEMENT}.value", source.path, column.type, clean=source.clean)
+    if isinstance(source, Ordinality):
+        return f"{ELEMENT}.ordinality"
+    if isinstance(source, ParentKey):
+        assert parent is not None
+        key = parent.column_by_id(source.column_id)
+        assert key is not None
+        return read_column(parent, key)
+    assert not isinstance(source, Seed), "a seed is read by shapes.seed_sql"
+    raise AssertionError(table.name)
+
+
+def whole_document(table: Table) -> str:
+    """The document as clients see it: the stored rest plus the fields kept in physical columns."""
+    physical = [c for c in table.columns if isinstance(c.source, Stored)]
+    if not physical:
+        return f"{ROW}._doc"
+    pairs = ", ".join(f"{quote_literal(c.name)}, {read_column(table, c)}" for c in physical)
+    return f"{ROW}._doc || pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object({pairs}))"

@@ -1,0 +1,220 @@
+"""DDL for one version: empty shapes for the binder, version views for the rewriter (decision 0001).
+
+Pure: a Version in, SQL statements out. They are run in one transaction per epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from catalog.model import Column, Seed, Stored, Table, Version
+from catalog.readers import ELEMENT, RAW_DOC, ROW, json_at, read_column, whole_document
+from catalog.sqltext import (
+    PUBLIC,
+    STORE_SCHEMA,
+    quote_ident,
+    quote_literal,
+    shape_schema,
+    view_schema,
+    whole_schema,
+)
+
+CLIENT_ROLE = "morph_client"
+
+SeedReader = Callable[[Version, Table, Column], str]
+
+
+def _qualified(schema: str, name: str) -> str:
+    return f"{quote_ident(schema)}.{quote_ident(name)}"
+
+
+def _shape_column(column: Column) -> str:
+    text = f"{quote_ident(column.name)} {column.type}"
+    if isinstance(column.source, Seed):
+        return f"{text} GENERATED ALWAYS AS (({column.source.expression})::{column.type}) STORED"
+    if column.identity:
+        how = "ALWAYS" if column.identity == "a" else "BY DEFAULT"
+        text += f" GENERATED {how} AS IDENTITY"
+    elif column.default is not None:
+        text += f" DEFAULT {column.default}"
+    return text + (" NOT NULL" if column.not_null else "")
+
+
+def _shape_table(schema: str, table: Table) -> Iterable[str]:
+    name = _qualified(schema, table.name)
+    columns = ", ".join(_shape_column(c) for c in table.columns)
+    yield f"CREATE TABLE {name} ({columns})"
+    for constraint in table.constraints:
+        if constraint.kind != "f":
+            yield (
+                f"ALTER TABLE {name} ADD CONSTRAINT {quote_ident(constraint.name)} "
+                f"{constraint.definition}"
+            )
+    for index in table.indexes:
+        unique = "UNIQUE " if index.unique else ""
+        yield (
+            f"CREATE {unique}INDEX {quote_ident(index.name)} ON {name} "
+            f"USING {index.method} {index.definition}{index.predicate}"
+        )
+    yield from _comments(name, table)
+    if any(isinstance(c.source, Seed) for c in table.columns):
+        # A virtual generated column may not call user-defined functions (PostgreSQL 18), and
+        # the generators are some; the shape never runs, so it may say what the client said.
+        yield (
+            "UPDATE pg_catalog.pg_attribute SET attgenerated = 'v' "
+            f"WHERE attrelid = {quote_literal(name)}::regclass AND attgenerated = 's'"
+        )
+    yield f"GRANT REFERENCES ON {name} TO {CLIENT_ROLE}"
+
+
+def _comments(name: str, table: Table) -> Iterable[str]:
+    if table.comment is not None:
+        yield f"COMMENT ON TABLE {name} IS {quote_literal(table.comment)}"
+    for column in table.columns:
+        if column.comment is not None:
+            yield (
+                f"COMMENT ON COLUMN {name}.{quote_ident(column.name)} "
+                f"IS {quote_literal(column.comment)}"
+            )
+
+
+def shape_foreign_keys(schema: str, version: Version) -> Iterable[str]:
+    """Foreign keys among the shapes, after all tables exist."""
+    for table in version.tables:
+        for constraint in table.constraints:
+            if constraint.kind == "f":
+                yield (
+                    f"ALTER TABLE {_qualified(schema, table.name)} ADD CONSTRAINT "
+                    f"{quote_ident(constraint.name)} {constraint.definition}"
+                )
+
+
+def _shape_view(schema: str, table: Table) -> Iterable[str]:
+    name = _qualified(schema, table.name)
+    columns = ", ".join(quote_ident(c.name) for c in table.columns)
+    yield f"CREATE VIEW {name} ({columns}) AS {table.definition}"
+    if table.comment is not None:
+        yield f"COMMENT ON VIEW {name} IS {quote_literal(table.comment)}"
+    yield f"GRANT REFERENCES ON {name} TO {CLIENT_ROLE}"
+
+
+def shape_statements(version: Version, *, public: bool = False) -> list[str]:
+    """The shapes of a version in its own schema, or in `public` for the current one.
+
+    A client's views are made with search_path on the schema, after the tables they read.
+    """
+    schema = PUBLIC if public else shape_schema(version.number)
+    statements = []
+    if not public:
+        statements += [
+            f"CREATE SCHEMA {quote_ident(schema)}",
+            f"GRANT USAGE ON SCHEMA {quote_ident(schema)} TO {CLIENT_ROLE}",
+        ]
+    statements.append(f"SET LOCAL search_path = {quote_ident(schema)}, public, pg_catalog")
+    for table in version.tables:
+        build = _shape_view if table.kind == "view" else _shape_table
+        statements += build(schema, table)
+    statements += shape_foreign_keys(schema, version)
+    statements.append("SET LOCAL search_path = pg_catalog")
+    return statements
+
+
+def drop_shape_statements(version: Version, *, public: bool = False) -> list[str]:
+    """The opposite of `shape_statements`."""
+    if not public:
+        return [f"DROP SCHEMA {quote_ident(shape_schema(version.number))} CASCADE"]
+    statements = []
+    for table in reversed(version.tables):
+        kind = "VIEW" if table.kind == "view" else "TABLE"
+        statements.append(f"DROP {kind} IF EXISTS {_qualified(PUBLIC, table.name)} CASCADE")
+    return statements
+
+
+def _column_list(version: Version, table: Table, read_seed: SeedReader) -> list[str]:
+    parent = version.table_by_id(table.parent_id)
+    columns = []
+    for column in table.columns:
+        if isinstance(column.source, Seed):
+            sql = f"({read_seed(version, table, column)})::{column.type}"
+        else:
+            sql = read_column(table, column, parent)
+        columns.append(f"{sql} AS {quote_ident(column.name)}")
+    return columns
+
+
+def _from_clause(version: Version, table: Table) -> str:
+    if table.kind == "table":
+        return f"{STORE_SCHEMA}.{quote_ident(table.store)} {ROW}"
+    parent = version.table_by_id(table.parent_id)
+    assert parent is not None
+    array = json_at(f"{ROW}._doc", table.parent_path)
+    elements = f"CASE WHEN pg_catalog.jsonb_typeof({array}) = 'array' THEN {array} END"
+    return (
+        f"{STORE_SCHEMA}.{quote_ident(parent.store)} {ROW}, LATERAL "
+        f"pg_catalog.jsonb_array_elements({elements}) WITH ORDINALITY {ELEMENT}(value, ordinality)"
+    )
+
+
+def raw_columns(table: Table) -> list[str]:
+    """Store columns that the whole view shows under their own names, for casting writes."""
+    return sorted(
+        c.source.column
+        for c in table.columns
+        if isinstance(c.source, Stored) and c.source.type != c.type
+    )
+
+
+def _base_views(version: Version, table: Table, read_seed: SeedReader) -> Iterable[str]:
+    columns = _column_list(version, table, read_seed)
+    origin = _from_clause(version, table)
+    name = _qualified(view_schema(version.number), table.name)
+    yield f"CREATE VIEW {name} AS SELECT {', '.join(columns)} FROM {origin}"
+    yield from _grants(name)
+    extra = []
+    if table.has_doc:
+        extra = [f"{whole_document(table)} AS _doc", f"{ROW}._doc AS {RAW_DOC}"]
+    extra += [f"{ROW}.{quote_ident(c)} AS {quote_ident(c)}" for c in raw_columns(table)]
+    whole = _qualified(whole_schema(version.number), table.name)
+    yield f"CREATE VIEW {whole} AS SELECT {', '.join(columns + extra)} FROM {origin}"
+    yield from _grants(whole)
+
+
+def _grants(name: str) -> Iterable[str]:
+    yield f"GRANT SELECT, INSERT, UPDATE, DELETE ON {name} TO {CLIENT_ROLE}"
+
+
+def view_statements(
+    version: Version, read_seed: SeedReader, rewrite_query: Callable[[Version, str], str]
+) -> list[str]:
+    """The version views. `rewrite_query` splices a client view's query onto version views."""
+    schemas = (view_schema(version.number), whole_schema(version.number))
+    statements = []
+    for schema in schemas:
+        statements += [
+            f"CREATE SCHEMA {quote_ident(schema)}",
+            f"GRANT USAGE ON SCHEMA {quote_ident(schema)} TO {CLIENT_ROLE}",
+        ]
+    for table in version.tables:
+        if table.kind != "view":
+            statements += _base_views(version, table, read_seed)
+    statements.append(
+        f"SET LOCAL search_path = {quote_ident(shape_schema(version.number))}, public, pg_catalog"
+    )
+    for table in version.tables:
+        if table.kind == "view":
+            query = rewrite_query(version, table.definition)
+            columns = ", ".join(quote_ident(c.name) for c in table.columns)
+            for schema in schemas:
+                name = _qualified(schema, table.name)
+                statements.append(f"CREATE VIEW {name} ({columns}) AS {query}")
+                statements += _grants(name)
+    statements.append("SET LOCAL search_path = pg_catalog")
+    return statements
+
+
+def drop_view_statements(version: Version) -> list[str]:
+    """The opposite of `view_statements`."""
+    return [
+        f"DROP SCHEMA {quote_ident(view_schema(version.number))} CASCADE",
+        f"DROP SCHEMA {quote_ident(whole_schema(version.number))} CASCADE",
+    ]
