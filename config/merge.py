@@ -1,0 +1,31 @@
+"""Section `merge`: how rows from the stores reach the private PostgreSQL."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from config.fields import GB, KB, MB, TB, integer, size
+
+
+@dataclass(frozen=True, slots=True)
+class MergeSettings:
+    """How rows from the stores reach the private PostgreSQL."""
+
+    small_rows_max: Annotated[
+        int,
+        integer(
+            "Up to so many rows go as binary arrays, more by COPY BINARY.",
+            0,
+            1_000_000,
+            unit="rows",
+        ),
+    ] = 1000
+    batch_bytes: Annotated[int, size("Bytes of one batch from a store.", 4 * KB, 256 * MB)] = MB
+    memory_max: Annotated[
+        int, size("Memory of one statement for rows on their way (53200 above it).", MB, TB)
+    ] = 256 * MB
+    spill_max: Annotated[
+        int,
+        size("Disk that one statement may use for merged rows.", MB, 64 * TB, zero="no spill"),
+    ] = 4 * GB

@@ -1,0 +1,20 @@
+"""Section `plan`: the cache of rewritten statements."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from config.fields import KB, MB, integer, size
+
+
+@dataclass(frozen=True, slots=True)
+class PlanSettings:
+    """The cache of rewritten statements."""
+
+    cache_entries: Annotated[
+        int, integer("Statements kept, least recently used goes first; 0 = no cache.", 0, 1_000_000)
+    ] = 4096
+    cache_text_bytes_max: Annotated[
+        int, size("Longer statement texts are planned each time and not kept.", 0, 16 * MB)
+    ] = 32 * KB
