@@ -14,10 +14,14 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A physical column of the store's table, with its exact PostgreSQL type."""
+    """A physical column of the store's table, with its exact PostgreSQL type.
+
+    `field` is the key of the document that the column holds, "" when it was declared, not found.
+    """
 
     column: str
     type: str
+    field: str = ""
 
 
 @dataclass(frozen=True, slots=True)

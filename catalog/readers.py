@@ -112,10 +112,16 @@ def read_column(table: Table, column: Column, parent: Table | None = None) -> st
     raise AssertionError(table.name)
 
 
+def field_of(column: Column) -> str:
+    """The top-level key under which a physical column appears in the document."""
+    source = column.source
+    return source.field or column.name if isinstance(source, Stored) else column.name
+
+
 def whole_document(table: Table) -> str:
     """The document as clients see it: the stored rest plus the fields kept in physical columns."""
     physical = [c for c in table.columns if isinstance(c.source, Stored)]
     if not physical:
         return f"{ROW}._doc"
-    pairs = ", ".join(f"{quote_literal(c.name)}, {read_column(table, c)}" for c in physical)
+    pairs = ", ".join(f"{quote_literal(field_of(c))}, {read_column(table, c)}" for c in physical)
     return f"{ROW}._doc || pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object({pairs}))"

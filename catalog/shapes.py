@@ -60,10 +60,7 @@ def _shape_table(schema: str, table: Table) -> Iterable[str]:
     if any(isinstance(c.source, Seed) for c in table.columns):
         # A virtual generated column may not call user-defined functions (PostgreSQL 18), and
         # the generators are some; the shape never runs, so it may say what the client said.
-        yield (
-            "UPDATE pg_catalog.pg_attribute SET attgenerated = 'v' "
-            f"WHERE attrelid = {quote_literal(name)}::regclass AND attgenerated = 's'"
-        )
+        yield f"SELECT morph_catalog.mark_virtual({quote_literal(name)}::regclass)"
     yield f"GRANT REFERENCES ON {name} TO {CLIENT_ROLE}"
 
 

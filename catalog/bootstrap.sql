@@ -1,0 +1,214 @@
+-- The fixed objects of the database `morph`, made once and brought up to date at every start.
+-- Run by the superuser. Everything that clients or their DDL can influence is owned by
+-- morph_owner, an ordinary role: code that a client wrote can never run as the superuser.
+
+DO $$
+BEGIN
+  IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'morph_owner') THEN
+    CREATE ROLE morph_owner NOLOGIN;
+  END IF;
+  IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'morph_client') THEN
+    CREATE ROLE morph_client NOLOGIN;
+  END IF;
+END $$;
+
+REVOKE ALL ON DATABASE morph FROM PUBLIC;
+GRANT CONNECT, TEMPORARY ON DATABASE morph TO morph_client;
+GRANT CREATE ON DATABASE morph TO morph_owner;
+ALTER SCHEMA public OWNER TO morph_owner;
+REVOKE ALL ON SCHEMA public FROM PUBLIC;
+GRANT USAGE, CREATE ON SCHEMA public TO morph_client;
+
+CREATE SCHEMA IF NOT EXISTS morph_catalog AUTHORIZATION morph_owner;
+CREATE SCHEMA IF NOT EXISTS morph_store AUTHORIZATION morph_owner;
+CREATE SCHEMA IF NOT EXISTS morph AUTHORIZATION morph_owner;
+GRANT USAGE ON SCHEMA morph TO morph_client;
+GRANT USAGE ON SCHEMA morph_catalog TO morph_client;
+
+-- Untrusted ground: large objects and file functions are superuser-only already; these are not.
+REVOKE ALL ON FUNCTION pg_catalog.lo_creat(integer), pg_catalog.lo_create(oid),
+  pg_catalog.lo_from_bytea(oid, bytea) FROM PUBLIC;
+
+SET ROLE morph_owner;
+
+CREATE TABLE IF NOT EXISTS morph_catalog.state (
+  only boolean PRIMARY KEY DEFAULT true CHECK (only),
+  epoch bigint NOT NULL,
+  current_version int NOT NULL,
+  head_version int NOT NULL,
+  next_id int NOT NULL
+);
+INSERT INTO morph_catalog.state VALUES (true, 0, 0, 0, 1) ON CONFLICT DO NOTHING;
+
+CREATE TABLE IF NOT EXISTS morph_catalog.versions (
+  version int PRIMARY KEY,
+  parent int NOT NULL,
+  spec jsonb NOT NULL,
+  created_at timestamptz NOT NULL DEFAULT now(),
+  source_state jsonb
+);
+
+CREATE TABLE IF NOT EXISTS morph_catalog.changes (
+  change_id int NOT NULL,
+  seq int NOT NULL,
+  kind text NOT NULL,
+  relation text NOT NULL,
+  ddl text NOT NULL,
+  origin text NOT NULL,
+  actor text NOT NULL,
+  state text NOT NULL,
+  created_at timestamptz NOT NULL DEFAULT now(),
+  state_at timestamptz NOT NULL DEFAULT now(),
+  PRIMARY KEY (change_id, seq)
+);
+
+CREATE TABLE IF NOT EXISTS morph_catalog.column_comments (
+  column_id int PRIMARY KEY,
+  note text NOT NULL
+);
+
+CREATE TABLE IF NOT EXISTS morph_catalog.events (
+  event_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  at timestamptz NOT NULL DEFAULT now(),
+  table_id int NOT NULL,
+  relation text NOT NULL,
+  path text NOT NULL,
+  kind text NOT NULL,
+  detail text NOT NULL,
+  documents bigint NOT NULL
+);
+
+CREATE TABLE IF NOT EXISTS morph_catalog.instances (
+  instance_id text PRIMARY KEY,
+  kind text NOT NULL,
+  dsn_ref text NOT NULL,
+  role text NOT NULL,
+  model_version int NOT NULL,
+  freshness_at timestamptz NOT NULL DEFAULT now(),
+  health text NOT NULL
+);
+INSERT INTO morph_catalog.instances VALUES ('embedded', 'embedded', '', 'primary', 0, now(), 'ok')
+  ON CONFLICT DO NOTHING;
+
+-- What the workers' memory holds, written out when somebody asks (morph.sessions, morph.statements).
+CREATE UNLOGGED TABLE IF NOT EXISTS morph_catalog.sessions (
+  worker int NOT NULL,
+  session_id int NOT NULL,
+  usename text NOT NULL,
+  application_name text NOT NULL,
+  client_addr text NOT NULL,
+  state text NOT NULL,
+  namespace text NOT NULL,
+  version int NOT NULL,
+  attached_pid int,
+  connected_at timestamptz NOT NULL,
+  statements bigint NOT NULL,
+  query text NOT NULL,
+  PRIMARY KEY (worker, session_id)
+);
+CREATE UNLOGGED TABLE IF NOT EXISTS morph_catalog.statements (
+  worker int NOT NULL,
+  fingerprint text NOT NULL,
+  query text NOT NULL,
+  kind text NOT NULL,
+  tier int NOT NULL,
+  calls bigint NOT NULL,
+  errors bigint NOT NULL,
+  total_ms double precision NOT NULL,
+  max_ms double precision NOT NULL,
+  PRIMARY KEY (worker, fingerprint)
+);
+
+CREATE TABLE IF NOT EXISTS morph_catalog.ddl_key (secret bytea NOT NULL);
+INSERT INTO morph_catalog.ddl_key
+  SELECT sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()))
+  WHERE NOT EXISTS (SELECT FROM morph_catalog.ddl_key);
+CREATE UNLOGGED TABLE IF NOT EXISTS morph_catalog.nonces (nonce text PRIMARY KEY);
+
+-- DDL of the control plane inside a client's own transaction. Only Morphgres knows the secret, so a
+-- client cannot call it: the code authenticates the statements and the backend, once.
+CREATE OR REPLACE FUNCTION morph_catalog.apply(statements text[], nonce text, code text)
+  RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
+DECLARE
+  statement text;
+BEGIN
+  IF code IS DISTINCT FROM (
+    SELECT encode(sha256(secret || convert_to(
+      nonce || ':' || pg_backend_pid() || ':' || array_to_string(statements, E'\x01'), 'UTF8')), 'hex')
+    FROM morph_catalog.ddl_key
+  ) THEN
+    RAISE insufficient_privilege USING MESSAGE = 'permission denied for function apply';
+  END IF;
+  INSERT INTO morph_catalog.nonces VALUES (nonce);
+  FOREACH statement IN ARRAY statements LOOP
+    EXECUTE statement;
+  END LOOP;
+END $$;
+
+RESET ROLE;
+
+-- The one thing that needs the superuser: a shape may show a virtual generated column whose
+-- expression calls generators (see catalog/shapes.py). It touches nothing but such a flag, of a
+-- table in a shape schema that morph_owner owns.
+CREATE OR REPLACE FUNCTION morph_catalog.mark_virtual(shape regclass)
+  RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog AS $$
+  UPDATE pg_attribute a SET attgenerated = 'v'
+  FROM pg_class c
+  WHERE a.attrelid = shape AND a.attgenerated = 's' AND c.oid = shape
+    AND c.relowner = 'morph_owner'::regrole AND c.relkind = 'r'
+$$;
+REVOKE ALL ON FUNCTION morph_catalog.mark_virtual(regclass) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION morph_catalog.mark_virtual(regclass) TO morph_owner;
+
+SET ROLE morph_owner;
+
+-- Writes to fields of a document. NULL removes the field: missing and NULL are the same in SQL.
+CREATE OR REPLACE FUNCTION morph_catalog.put(doc jsonb, key text, value jsonb)
+  RETURNS jsonb LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT CASE WHEN value IS NULL THEN doc OPERATOR(pg_catalog.-) key
+    ELSE doc OPERATOR(pg_catalog.||) pg_catalog.jsonb_build_object(key, value) END
+$$;
+
+CREATE OR REPLACE FUNCTION morph_catalog.put_path(doc jsonb, path text[], value jsonb)
+  RETURNS jsonb LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog AS $$
+DECLARE
+  child jsonb;
+BEGIN
+  IF array_length(path, 1) = 1 THEN
+    RETURN morph_catalog.put(doc, path[1], value);
+  END IF;
+  child := nullif(doc -> path[1], 'null'::jsonb);
+  IF child IS NULL THEN
+    IF value IS NULL THEN
+      RETURN doc;
+    END IF;
+    child := '{}'::jsonb;
+  ELSIF jsonb_typeof(child) <> 'object' THEN
+    RAISE EXCEPTION USING ERRCODE = '22023',
+      MESSAGE = format('cannot set a field inside "%s": it holds %s in this document',
+        path[1], jsonb_typeof(child));
+  END IF;
+  RETURN doc || jsonb_build_object(path[1], morph_catalog.put_path(child, path[2:], value));
+END $$;
+
+GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA morph_catalog TO morph_client;
+REVOKE ALL ON FUNCTION morph_catalog.mark_virtual(regclass) FROM morph_client;
+
+RESET ROLE;
+REVOKE ALL ON FUNCTION morph_catalog.mark_virtual(regclass) FROM PUBLIC;
+
+SET ROLE morph_owner;
+-- Extended JSON (relaxed, version 2) for types that JSON has no form for.
+CREATE OR REPLACE FUNCTION morph_catalog.extended_json(value timestamptz)
+  RETURNS jsonb LANGUAGE sql STABLE STRICT PARALLEL SAFE AS $$
+  SELECT pg_catalog.jsonb_build_object('$date', pg_catalog.to_jsonb(value AT TIME ZONE 'UTC')
+    OPERATOR(pg_catalog.#>>) '{}' || 'Z') $$;
+CREATE OR REPLACE FUNCTION morph_catalog.extended_json(value uuid)
+  RETURNS jsonb LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
+  SELECT pg_catalog.jsonb_build_object('$uuid', value::text) $$;
+CREATE OR REPLACE FUNCTION morph_catalog.extended_json(value bytea)
+  RETURNS jsonb LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
+  SELECT pg_catalog.jsonb_build_object('$binary', pg_catalog.jsonb_build_object(
+    'base64', pg_catalog.encode(value, 'base64'), 'subType', '00')) $$;
+GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA morph_catalog TO morph_client;
+RESET ROLE;
