@@ -55,7 +55,7 @@ def float8_text(value: float) -> str:
     digits = mantissa.lstrip("-").replace(".", "").lstrip("0")
     if not digits:
         return "-0" if text[0] == "-" else "0"
-    if not exponent and not 1e15 <= abs(value):
+    if not exponent and not abs(value) >= 1e15:
         return mantissa.removesuffix(".0")
     return _scientific(text)
 

@@ -140,9 +140,9 @@ class Observer:
             child = fields.get(key)
             if child is None:
                 child = self._grow(node, key, document, ordinal)
+                fields = node.fields
                 if child is None:
                     continue
-                fields = node.fields
             kind = kinds.get(type(value))
             if kind is None:
                 kind = _carrier_kind(child, value)
