@@ -97,7 +97,7 @@ def _check_certificates(settings: Settings) -> Iterator[Finding]:
         except (ssl.SSLError, OSError, ValueError) as error:
             hint = "Both must be PEM, belong together, and the key must not be encrypted."
             yield Finding("tls.cert", f"certificate and key cannot be used: {_reason(error)}", hint)
-    if tls.client_ca is not None:
+    if tls.client_ca is not None and tls.cert is not None:
         try:
             context.load_verify_locations(tls.client_ca)
         except (ssl.SSLError, OSError, ValueError) as error:

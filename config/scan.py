@@ -40,7 +40,7 @@ class ScanError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One header or assignment. `inner` places the keys of inline tables below the value."""
+    """One header or assignment. `inner` places inline tables and their keys below the value."""
 
     kind: str  # "table", "array" (of tables) or "assign"
     path: tuple[str, ...]
@@ -164,6 +164,8 @@ class Scanner:
             self._skip(_BLANK)
             if self._take("]"):
                 return
+            if self.text.startswith("{", self.position):
+                self._inner.append(((*path, index), self.position))
             self._value((*path, index), depth + 1)
             index += 1
             self._skip(_BLANK)
