@@ -59,8 +59,10 @@ def parameter_status(name: str, value: str, codec: str = "utf-8") -> bytes:
 
 def decode_parameter_status(body: bytes, codec: str = "utf-8") -> tuple[str, str]:
     """`(name, value)` of a setting that the private PostgreSQL reports."""
-    name, value, _ = body.split(b"\0", 2)
-    return name.decode(codec, "replace"), value.decode(codec, "replace")
+    name, _, value = body.partition(b"\0")
+    if value[-1:] != b"\0":
+        raise ConnectionFailure("lost synchronization with server")
+    return name.decode(codec, "replace"), value[:-1].decode(codec, "replace")
 
 
 def backend_key_data(process_id: int, key: bytes) -> bytes:
