@@ -7,17 +7,21 @@ The relay does not decode at all; it reads the two names and puts others in thei
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from core.errors import QueryProtocolError
 from proxy.protocol.body import (
     BodyReader,
-    encode_string,
+    encode_names,
     two_names,
     write_int16s,
     write_values,
 )
 from proxy.protocol.framing import message
 from proxy.protocol.message_types import ClientType
+
+# From here on copying once (a join) is cheaper than copying thrice with fewer calls.
+_JOIN_BYTES_MIN: Final = 8_192
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +56,7 @@ class Bind:
             ClientType.BIND,
             b"".join(
                 (
-                    encode_string(self.portal),
-                    encode_string(self.statement),
+                    encode_names(self.portal, self.statement),
                     write_int16s(self.parameter_formats),
                     write_values(self.parameters),
                     write_int16s(self.result_formats),
@@ -69,8 +72,8 @@ def bind_names(body: bytes) -> tuple[str, str, int]:
 
 def rename_bind(body: bytes, portal: str, statement: str, end: int) -> bytes:
     """The whole message with other names; `end` as `bind_names` gave it."""
-    # One join instead of message(...): parameters of megabytes are copied once.
-    names = encode_string(portal) + encode_string(statement)
+    names = encode_names(portal, statement)
+    if len(body) < _JOIN_BYTES_MIN:
+        return message(ClientType.BIND, names + body[end:])
     rest = memoryview(body)[end:]
-    length = len(names) + len(rest) + 4
-    return b"".join((b"B", length.to_bytes(4), names, rest))
+    return b"".join((b"B", (len(names) + len(rest) + 4).to_bytes(4), names, rest))

@@ -32,6 +32,12 @@ def invalid_format() -> QueryProtocolError:
     return QueryProtocolError("invalid message format")
 
 
+def expect_empty(body: bytes) -> None:
+    """Sync and Flush carry nothing; PostgreSQL answers ERROR when they do."""
+    if body:
+        raise invalid_format()
+
+
 def invalid_text(raw: bytes, start: int, codec: str = "utf-8") -> InvalidText:
     """The bytes from `start` are not in the encoding: shown as PostgreSQL shows them."""
     lead, width = raw[start], 1
@@ -73,6 +79,14 @@ def two_names(body: bytes) -> tuple[str, str, int]:
     except UnicodeDecodeError as error:
         raise invalid_text(error.object, error.start) from None
     return first, second, end + 1
+
+
+def encode_names(first: str, second: str) -> bytes:
+    """The inverse of `two_names`, also on the hot path."""
+    raw = f"{first}\0{second}\0".encode()
+    if raw.count(0) != 2:
+        raise invalid_text(raw, raw.index(0))
+    return raw
 
 
 class BodyReader:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from proxy.protocol.body import BodyReader, encode_string, invalid_format
+from proxy.protocol.body import BodyReader, encode_string
 from proxy.protocol.framing import message
 from proxy.protocol.message_types import ClientType
 
@@ -31,9 +31,8 @@ class CopyDone:
 
     @classmethod
     def decode(cls, body: bytes) -> CopyDone:
-        """The body must be empty."""
-        if body:
-            raise invalid_format()
+        """PostgreSQL does not look at the body, so neither is it looked at here."""
+        del body
         return cls()
 
     def encode(self) -> bytes:

@@ -63,13 +63,17 @@ class Framer:
     __slots__ = ("_held", "_limit", "_need", "_plain", "violation")
 
     def __init__(self, max_message_bytes: int) -> None:
+        self.limit(max_message_bytes)
+        self._held = bytearray()
+        self._need = 0  # bytes of the held message with its header; 0 while the header is cut
+        self.violation: ProtocolViolation | None = None
+
+    def limit(self, max_message_bytes: int) -> None:
+        """Change the limit, for headers to come: a client that logs in gets a small one."""
         assert max_message_bytes >= HEADER_BYTES
         self._limit = max_message_bytes
         # Up to this length no look at the type is needed.
         self._plain = min(max_message_bytes, SMALL_MESSAGE_BYTES_MAX)
-        self._held = bytearray()
-        self._need = 0  # bytes of the held message with its header; 0 while the header is cut
-        self.violation: ProtocolViolation | None = None
 
     @property
     def held_bytes(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from proxy.protocol.body import BodyReader, encode_string, two_names, write_oids
+from proxy.protocol.body import BodyReader, encode_names, encode_string, two_names, write_oids
 from proxy.protocol.framing import message
 from proxy.protocol.message_types import ClientType
 
@@ -39,5 +39,4 @@ def parse_names(body: bytes) -> tuple[str, str, int]:
 
 def rename_parse(body: bytes, statement: str, sql: str, end: int) -> bytes:
     """The whole message with another name and text; `end` as `parse_names` gave it."""
-    names = encode_string(statement) + encode_string(sql)
-    return message(ClientType.PARSE, names + body[end:])
+    return message(ClientType.PARSE, encode_names(statement, sql) + body[end:])

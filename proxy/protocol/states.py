@@ -23,15 +23,15 @@ messages in all of them. What depends on transactions is the private PostgreSQL'
 
 from __future__ import annotations
 
-from enum import Enum, auto
+from enum import Enum, IntEnum, auto
 from typing import Final
 
 from core.errors import MorphError, ProtocolViolation, QueryProtocolError
 from proxy.protocol.message_types import CLIENT_TYPES, ClientType
 
 
-class State(Enum):
-    """Where a session is in the protocol."""
+class State(IntEnum):
+    """Where a session is in the protocol; integers, because their hash is cheap."""
 
     STARTUP = auto()
     AUTHENTICATING = auto()

@@ -75,7 +75,6 @@ FAULTS = [
     (Execute, b"p", "08P01", "invalid string in message"),
     (Execute, b"p\0\0\0\0", "08P01", "insufficient data left in message"),
     (Execute, b"p\0\0\0\0\0\0", "08P01", "invalid message format"),
-    (CopyDone, b"x", "08P01", "invalid message format"),
     (CopyFail, b"no", "08P01", "invalid string in message"),
     (FunctionCall, b"\0\0\0\1\0\2\0\0\0\0\0\1\0\0\0\0\0\0", "08P01",
      "function call message contains 2 argument formats but 1 arguments"),
@@ -150,3 +149,22 @@ def test_texts_in_another_client_encoding() -> None:  # R0.1
     assert Query("ä").encode("latin-1") == b"Q\0\0\0\6\xe4\0"
     parse = Parse("ä", "ö")
     assert Parse.decode(parse.encode("latin-1")[5:], "latin-1") == parse
+
+
+def test_copy_done_may_carry_anything() -> None:  # R0.1
+    assert CopyDone.decode(b"why") == CopyDone()
+
+
+def test_a_large_bind_is_renamed_alike() -> None:  # R0.1
+    bind = Bind("p", "s", (1,), (bytes(100_000),))
+    body = bind.encode()[5:]
+    expected = Bind("q", "t", (1,), (bytes(100_000),)).encode()
+    assert rename_bind(body, "q", "t", bind_names(body)[2]) == expected
+
+
+@pytest.mark.parametrize("names", [("a\0b", ""), ("", "a\0b")])
+def test_a_name_with_a_nul_is_not_written(names: tuple[str, str]) -> None:  # R0.1 R6.3
+    with pytest.raises(MorphError):
+        rename_bind(b"\0\0", *names, 2)
+    with pytest.raises(MorphError):
+        rename_parse(b"\0\0", *names, 2)

@@ -65,6 +65,13 @@ def test_a_limit_below_the_small_one_holds() -> None:  # R0.1
         Framer(100).feed(message(ord("Q"), bytes(97)))
 
 
+def test_the_limit_grows_after_the_login() -> None:  # R0.1 R6.3
+    framer = Framer(1_024)
+    assert framer.feed(b"p\0\0\0\5x") == [(ord("p"), b"x")]
+    framer.limit(LIMIT)
+    assert framer.feed(message(ord("Q"), bytes(20_000))) == [(ord("Q"), bytes(20_000))]
+
+
 def test_messages_before_a_violation_are_not_lost() -> None:  # R0.1
     framer = Framer(LIMIT)
     assert framer.feed(SYNC + b"Q\0\0\0\0") == [(ord("S"), b"")]
