@@ -1,12 +1,11 @@
 """Section `auth`: who may connect from where, and how they prove it.
 
-Rules are read from the top as in pg_hba.conf: the first whose address and user match decides; when
-none does, the connection is rejected.
+Rules are read from the top as in pg_hba.conf: the first that fits decides; when none does, the
+connection is rejected. Here they are texts; proxy/auth/policy.py reads and applies them.
 """
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass
 from typing import Annotated, Literal, get_args
 
@@ -14,7 +13,7 @@ from config.fields import choice, integer, secret, tables, text
 from config.secret import Secret
 
 AuthMethod = Literal["trust", "scram", "cert", "reject"]
-IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+ConnectionKind = Literal["any", "tls", "plain"]
 RULES_MAX = 1000
 USERS_MAX = 10_000
 
@@ -43,18 +42,10 @@ class HostRule:
         ),
     ]
     user: Annotated[str, text('Name of the user, or "all".')] = "all"
-
-    def matches(self, address: IPAddress, user: str) -> bool:
-        """Whether the rule speaks about this connection."""
-        if self.user not in ("all", user):
-            return False
-        if self.address == "all":
-            return True
-        mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-        real = mapped or address
-        if self.address == "loopback":
-            return real.is_loopback
-        return real in ipaddress.ip_network(self.address)
+    kind: Annotated[
+        ConnectionKind,
+        choice("Which connections: any, with TLS, or without (plain).", get_args(ConnectionKind)),
+    ] = "any"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,17 +97,6 @@ class AuthSettings:
             example=_USER_EXAMPLE,
         ),
     ] = ()
-
-    def method_for(self, address: str, user: str) -> AuthMethod:
-        """The method that the first matching rule asks for; "reject" when none matches."""
-        try:
-            parsed = ipaddress.ip_address(address.partition("%")[0])
-        except ValueError:
-            return "reject"
-        for rule in self.rules:
-            if rule.matches(parsed, user):
-                return rule.method
-        return "reject"
 
     def user(self, name: str) -> UserSettings | None:
         """The entry of a user, or None."""

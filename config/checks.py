@@ -120,6 +120,8 @@ def _check_auth(settings: Settings) -> Iterator[Finding]:
                 yield Finding(f"{key}.address", f"is not a network: {error}", hint)
         if rule.method == "cert" and settings.tls.client_ca is None:
             yield Finding(f"{key}.method", "cert needs tls.client_ca", other="tls.client_ca")
+        if rule.kind == "tls" and settings.tls.cert is None:
+            yield Finding(f"{key}.kind", "tls needs tls.cert and tls.key", other="tls.cert")
         if not rule.user:
             yield Finding(f"{key}.user", "must not be empty", 'Write "all" for every user.')
     seen: Counter[str] = Counter()

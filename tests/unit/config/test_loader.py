@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from config.auth import HostRule
 from config.instance import InstanceSettings
 from config.loader import check_file, load_settings
 from config.problem import Problem, SettingsError
@@ -184,6 +185,7 @@ method = "trust"
 [[auth.rule]]
 address = "10.0.0.0/8"
 method = "scram"
+kind = "plain"
 [[auth.rule]]
 address = "all"
 user = "guest"
@@ -200,16 +202,11 @@ verifier = "file:bi.scram"
     env = {"MORPHGRES_AUTH_APP": "hunter2"}
     settings = load_settings(path, env)
     auth = settings.auth
-    assert auth.method_for("127.0.0.1", "admin") == "trust"
-    assert auth.method_for("::1", "admin") == "trust"
-    assert auth.method_for("::ffff:127.0.0.1", "admin") == "trust"
-    assert auth.method_for("127.0.0.1", "app") == "reject"
-    assert auth.method_for("10.1.2.3", "app") == "scram"
-    assert auth.method_for("::ffff:10.1.2.3", "app") == "scram"
-    assert auth.method_for("10.1.2.3", "guest") == "scram"
-    assert auth.method_for("8.8.8.8", "guest") == "reject"
-    assert auth.method_for("fe80::1%eth0", "app") == "reject"
-    assert auth.method_for("", "app") == "reject"
+    assert auth.rules == (
+        HostRule("loopback", "trust", "admin"),
+        HostRule("10.0.0.0/8", "scram", kind="plain"),
+        HostRule("all", "reject", "guest"),
+    )
     user = auth.user("app")
     assert user is not None
     assert user.password is not None
@@ -220,9 +217,7 @@ verifier = "file:bi.scram"
 
 
 def test_without_rules_only_this_machine_may_connect() -> None:  # R6.3
-    auth = Settings().auth
-    assert auth.method_for("127.0.0.1", "anyone") == "trust"
-    assert auth.method_for("192.168.0.1", "anyone") == "reject"
+    assert Settings().auth.rules == (HostRule("loopback", "trust"),)
 
 
 def test_inline_rules_have_lines_too(write: Write) -> None:
@@ -256,6 +251,12 @@ def test_inline_rules_have_lines_too(write: Write) -> None:
         ),
         ("[[auth.rule]]\naddress = 'all'\nmethod = 'cert'", 3, "auth.rule[1].method", "cert needs"),
         ("[[auth.rule]]\naddress='all'\nmethod='trust'\nuser=''", 4, "auth.rule[1].user", "must"),
+        (
+            "[[auth.rule]]\naddress='all'\nmethod='trust'\nkind='tls'",
+            4,
+            "auth.rule[1].kind",
+            "tls ne",
+        ),
         ("[[auth.user]]\nname = 'a'", 1, "auth.user[1]", "needs either password or verifier"),
         ("[[auth.user]]\nname = 'all'\npassword='env:PW'", 2, "auth.user[1].name", '"all" cannot'),
         ("[[auth.user]]\npassword = 'env:PW'", 1, "auth.user[1]", 'has no "name"'),

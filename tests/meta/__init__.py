@@ -1,0 +1,1 @@
+"""Tests of the repository itself: layers, size, names, documentation, deployment files."""
