@@ -1,0 +1,234 @@
+"""The seam between the engine and the stores.
+
+A store speaks the closed expression IR of `core/expr.py` and Arrow batches; it never sees SQL trees
+of a client. Deciding is apart from doing: `plan_scan` is pure (a table and an ask in, a native
+query and what is left out), so pushdown is tested with golden files and no server; `scan`, `write`,
+`observe`, `perform` and `close` do I/O under the deadline of a `Scope`.
+
+Invariants: a plan takes only conjuncts that the ask's judge calls exact; `taken` and `residual`
+together are the asked predicate; a wrong guess costs speed, never rows (compare Trino's applyFilter
+with its remaining filter, DataFusion's Exact/Inexact/Unsupported).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from catalog.model import Table
+from core.errors import FeatureNotSupported
+from core.expr import Expr
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True, slots=True)
+class Exact:
+    """The store's operation gives PostgreSQL's answer, bit for bit, on every value."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExactWithRewrite:
+    """Exact when the store's pushdown writes it by the rewrite of this name."""
+
+    rewrite: str
+
+
+@dataclass(frozen=True, slots=True)
+class No:
+    """Not to be pushed; `reason` is a phrase for EXPLAIN (VERBOSE)."""
+
+    reason: str
+
+
+Exactness = Exact | ExactWithRewrite | No
+Judge = Callable[[Expr], Exactness]
+
+EXACT = Exact()
+
+
+def judge_nothing(_: Expr) -> Exactness:
+    """The judge of an ask that names none: nothing is exact."""
+    return No("no exactness table was given")
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a store can do at all, as data; the exactness table says what it does exactly."""
+
+    predicate: bool = False
+    limit: bool = False
+    order: bool = False
+    transactions: bool = False
+    change_feed: bool = False
+    session_transaction: bool = False
+    """Statements run inside the client's own transaction (the embedded store)."""
+
+
+@dataclass(frozen=True, slots=True)
+class OrderKey:
+    """One sort key of a scan: a column of the table."""
+
+    column_id: int
+    descending: bool = False
+    nulls_first: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ScanAsk:
+    """What the engine wants of one table, in one version's names.
+
+    `columns` are ids in the order wanted, () for rows without columns. `limit` counts rows after
+    the predicate and in the order. With `whole` the predicate may raise, so it is taken in full or
+    not at all: taking half of it could raise for rows that the other half keeps away.
+    """
+
+    version: int
+    columns: tuple[int, ...]
+    predicate: Expr | None = None
+    limit: int | None = None
+    order: tuple[OrderKey, ...] = ()
+    judge: Judge = judge_nothing
+    whole: bool = False
+
+    def __post_init__(self) -> None:
+        assert self.limit is None or self.limit >= 0
+
+
+@dataclass(frozen=True, slots=True)
+class ScanPlan:
+    """What the store will do: `native` is its query, `columns` what comes back, in order.
+
+    `residual` is the filter left to the engine. `limit_exact` and `order_exact` say that the rows
+    come cut and sorted as asked; they are false where nothing was asked.
+    """
+
+    native: object
+    columns: tuple[int, ...]
+    taken: Expr | None = None
+    residual: Expr | None = None
+    limit_exact: bool = False
+    order_exact: bool = False
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """The bounds of one piece of work.
+
+    `deadline` is on the clock of the event loop, None for no bound of its own; `bytes_max` bounds
+    what the store may buffer for it; `session` is the handle of the client's own backend, for a
+    store with `session_transaction`.
+    """
+
+    deadline: float | None = None
+    bytes_max: int = 64 * 1024 * 1024
+    trace_id: str = ""
+    session: object = None
+
+
+WriteMode = Literal["insert", "update", "delete", "upsert"]
+
+
+@dataclass(frozen=True, slots=True)
+class WriteResult:
+    """How many rows were written, and the store's position after it where it has one."""
+
+    rows: int
+    position: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SampleSpec:
+    """How to look at a table's documents: how many at most, from which position of the feed on."""
+
+    rows_max: int
+    after_position: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedField:
+    """A path seen in documents: how many had it, and the store's types with their counts."""
+
+    path: tuple[str, ...]
+    present: int
+    types: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedTable:
+    """What was found: `rows` looked at of about `rows_total`, and each field."""
+
+    rows: int
+    rows_total: int
+    fields: tuple[ObservedField, ...]
+    position: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BackendAction:
+    """A change of the store's own objects; `key` makes repeating it harmless."""
+
+    kind: Literal["create_table", "drop_table", "create_index", "drop_index"]
+    key: str
+    details: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+
+class Backend(Protocol):
+    """One store. Required are `plan_scan`, `scan`, `observe` and `close`; see BackendDefaults.
+
+    >>> plan = backend.plan_scan(orders, ScanAsk(version=2, columns=(3, 4), predicate=above_5))
+    >>> plan.native
+    'SELECT "id", "total" FROM morph_v2."orders" WHERE ("total" > 5)'
+    >>> async for batch in backend.scan(plan, Scope(deadline=loop.time() + 5)): ...
+    """
+
+    name: str
+    kind: str
+    capabilities: Capabilities
+
+    def plan_scan(self, table: Table, ask: ScanAsk) -> ScanPlan:
+        """The native query for the ask and what it leaves; pure, raises nothing."""
+        ...
+
+    def scan(self, plan: ScanPlan, scope: Scope) -> AsyncIterator[pa.RecordBatch]:
+        """The rows of a plan, batch by batch; closing the iterator stops the store's work."""
+        ...
+
+    async def write(
+        self, table: Table, batch: pa.RecordBatch, mode: WriteMode, scope: Scope
+    ) -> WriteResult:
+        """Writes rows whose fields are named by column id (`c<id>`)."""
+        ...
+
+    async def observe(self, table: Table, sample: SampleSpec) -> ObservedTable:
+        """What a sample of the stored documents looks like: the input of drift detection."""
+        ...
+
+    async def perform(self, action: BackendAction) -> None:
+        """Creates or drops a table or an index; doing it twice is doing it once."""
+        ...
+
+    async def close(self) -> None:
+        """Gives up connections; ends scans that still run."""
+        ...
+
+
+class BackendDefaults:
+    """What a store does that does not say otherwise: it cannot, and says so (0A000)."""
+
+    kind: str = "unnamed"
+    capabilities: Capabilities = Capabilities()
+
+    async def write(
+        self, table: Table, batch: pa.RecordBatch, mode: WriteMode, scope: Scope
+    ) -> WriteResult:
+        """Refuses: the store is read-only."""
+        del batch, mode, scope
+        raise FeatureNotSupported(f"{self.kind} table {table.name} cannot be written")
+
+    async def perform(self, action: BackendAction) -> None:
+        """Refuses: the store's objects are made outside."""
+        raise FeatureNotSupported(f"{self.kind} cannot do {action.kind}")
