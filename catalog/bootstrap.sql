@@ -32,7 +32,7 @@ REVOKE ALL ON FUNCTION pg_catalog.lo_creat(integer), pg_catalog.lo_create(oid),
 SET ROLE morph_owner;
 
 CREATE TABLE IF NOT EXISTS morph_catalog.state (
-  only boolean PRIMARY KEY DEFAULT true CHECK (only),
+  singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
   epoch bigint NOT NULL,
   current_version int NOT NULL,
   head_version int NOT NULL,
@@ -144,6 +144,16 @@ BEGIN
     EXECUTE statement;
   END LOOP;
 END $$;
+
+-- The catalog as the caller's transaction sees it; see catalog/store.py, SNAPSHOT_QUERY.
+CREATE OR REPLACE FUNCTION morph_catalog.snapshot()
+  RETURNS TABLE (epoch text, current_version text, head_version text, next_id text,
+    version text, parent text, created_at text, spec text)
+  LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $$
+  SELECT s.epoch::text, s.current_version::text, s.head_version::text, s.next_id::text,
+    v.version::text, v.parent::text, v.created_at::text, v.spec::text
+  FROM morph_catalog.state s LEFT JOIN morph_catalog.versions v ON true ORDER BY v.version
+$$;
 
 RESET ROLE;
 

@@ -58,9 +58,7 @@ def snapshot_from_rows(rows: Iterable[tuple[object, ...]]) -> CatalogSnapshot:
     for epoch, current, head_version, next_id, number, parent, created_at, spec in rows:
         head = (int(str(epoch)), int(str(current)), int(str(head_version)), int(str(next_id)))
         if number is not None:
-            version = decode_version(
-                int(str(number)), int(str(parent)), str(created_at), str(spec)
-            )
+            version = decode_version(int(str(number)), int(str(parent)), str(created_at), str(spec))
             versions[version.number] = version
     return CatalogSnapshot(
         epoch=head[0], current=head[1], head=head[2], versions=versions, next_id=head[3]

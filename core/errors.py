@@ -167,6 +167,10 @@ class DuplicateTable(MorphError, sqlstate="42P07"):
     """The relation exists already."""
 
 
+class DuplicatePreparedStatement(MorphError, sqlstate="42P05"):
+    """The prepared statement exists already."""
+
+
 class DuplicateObject(MorphError, sqlstate="42710"):
     """The object exists already."""
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pglast import ast
-
 from catalog.model import Column, Stored, Table
 from rewrite.namespaces import Namespaces
 from rewrite.scope import RelationRef, find_relations
-from rewrite.tree import Node, Tokens, names_of, walk
+from rewrite.tree import Node, Tokens, ast, names_of, walk
 
 DOC_COLUMN = "_doc"
 
@@ -92,7 +90,7 @@ def _mentions_document(statement: Node) -> bool:
     return False
 
 
-class NeedsWidth(Exception):  # noqa: N818 (a question, not an error)
+class NeedsWidth(Exception):
     """A rule must know how many columns the query at text[start:end] has: describe it, try again
     with `widths[start]` set.
     """

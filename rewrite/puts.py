@@ -1,18 +1,16 @@
-"""Building blocks of document writes: `put` calls around values that stay where they were written."""
+"""Building blocks of document writes: `put` calls around values that stay in place."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pglast import ast
-
 from catalog.model import Column, DocPath, Stored, Table
 from catalog.sqltext import quote_ident, quote_literal, text_array
 from core.errors import FeatureNotSupported
 from rewrite.context import direct
 from rewrite.edits import Span
-from rewrite.tree import Node
+from rewrite.tree import Node, ast
 
 Parts = tuple[str | Span, ...]
 

@@ -10,10 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from pglast import ast
-
 from rewrite.namespaces import Namespaces, Resolved
-from rewrite.tree import Node, children
+from rewrite.tree import Node, ast, children
 
 Role = Literal["read", "target"]
 

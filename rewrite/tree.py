@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pglast import ast
+from pglast import ast as _ast
 from pglast.parser import scan
 
 Node = Any
+# Fields of the tree are optional by type but present by grammar: rules read them untyped.
+ast: Any = _ast
 
 _OPEN = {"ASCII_40", "ASCII_91"}
 _CLOSE = {"ASCII_41", "ASCII_93"}

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pglast import ast
-
 from catalog.sqltext import quote_ident
 from rewrite.context import Context
 from rewrite.edits import Edit, replace_text
 from rewrite.scope import RelationRef
+from rewrite.tree import ast
 
 
 def _columns(ref: RelationRef, name: str) -> list[str]:
@@ -21,7 +20,7 @@ def _columns(ref: RelationRef, name: str) -> list[str]:
 
 
 def name_conflict_columns(context: Context) -> Iterable[Edit]:
-    """Replace `ON CONSTRAINT c` by `(columns of c)`; an unknown name stays for PostgreSQL's error."""
+    """Replace `ON CONSTRAINT c` by its columns; an unknown name stays for PostgreSQL's error."""
     for ref in context.relations:
         owner = ref.owner
         if ref.role != "target" or not isinstance(owner, ast.InsertStmt):

@@ -1,4 +1,4 @@
-"""Writes to fields of documents: `SET qty = e` becomes `SET "_store_doc" = put("_store_doc", 'qty', e)`.
+"""Writes to fields of documents: `SET qty = e` becomes `SET _store_doc = put(_store_doc, …)`.
 
 The statement was described against the shapes before, so the assignment is known to be legal and
 an explicit cast to the column's type is the assignment cast (document types carry no length).
@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from pglast import ast
-
 from catalog.model import Column, DocPath, Stored, Table
 from catalog.readers import RAW_DOC, extract, field_of
 from catalog.sqltext import quote_ident, text_array
@@ -20,7 +18,7 @@ from rewrite.edits import Edit, Span
 from rewrite.puts import Assignment, Parts, column_of, put_chain, stored_assignment
 from rewrite.rules.insert_documents import rewrite_insert
 from rewrite.scope import RelationRef
-from rewrite.tree import CLOSE_PAREN, OPEN_PAREN, Node, Tokens, walk
+from rewrite.tree import CLOSE_PAREN, OPEN_PAREN, Node, Tokens, ast, walk
 
 _SET_STOP = frozenset({"FROM", "WHERE", "RETURNING", "WHEN"})
 

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pglast import ast
-
 from catalog.sqltext import quote_ident
 from rewrite.context import Context
 from rewrite.edits import Edit, replace_text
-from rewrite.tree import Node, names_of, walk
+from rewrite.tree import Node, ast, names_of, walk
 
 
 def _known_qualifiers(statement: Node) -> set[str]:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from pglast import ast
-
 from catalog.sqltext import quote_ident
 from core.errors import FeatureNotSupported
 from rewrite.context import Context
 from rewrite.edits import Edit, replace_text
 from rewrite.scope import RelationRef
-from rewrite.tree import Node, walk
+from rewrite.tree import Node, ast, walk
 
 
 def _columns(ref: RelationRef, qualifier: str) -> str:

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pglast import ast
-
 from catalog.sqltext import quote_ident
 from rewrite.context import Context
 from rewrite.edits import Edit, insert_text
 from rewrite.scope import RelationRef
-from rewrite.tree import Node, Tokens, names_of, walk
+from rewrite.tree import Node, Tokens, ast, names_of, walk
 
 _STOP = frozenset(
     {"HAVING", "WINDOW", "UNION", "INTERSECT", "EXCEPT", "ORDER", "LIMIT", "OFFSET", "FETCH", "FOR"}
@@ -52,7 +50,9 @@ def _used(owner: Node, ref: RelationRef, alone: bool) -> list[str]:
     return list(dict.fromkeys(used))
 
 
-def _names_of_table(node: Node, ref: RelationRef, columns: Iterable[object], alone: bool) -> list[str]:
+def _names_of_table(
+    node: Node, ref: RelationRef, columns: Iterable[object], alone: bool
+) -> list[str]:
     table = ref.resolved.table
     names = names_of(node)
     if names is None:
@@ -104,9 +104,10 @@ def _extra_columns(
             continue
         for name in _used(owner, ref, alone=len(refs) == 1):
             column = ref.resolved.table.column(name)
-            if name not in mine and column is not None and column.type not in ("json", "xml"):
-                if _owner_of(name, refs) is ref or _qualified_use(owner, ref, name):
-                    extra.append(f"{quote_ident(ref.alias)}.{quote_ident(name)}")
+            if name in mine or column is None or column.type in ("json", "xml"):
+                continue
+            if _owner_of(name, refs) is ref or _qualified_use(owner, ref, name):
+                extra.append(f"{quote_ident(ref.alias)}.{quote_ident(name)}")
     return extra
 
 

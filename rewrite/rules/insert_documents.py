@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from pglast import ast
-
 from catalog.model import Column, DocPath, Stored, Table
 from catalog.readers import RAW_DOC, extract, field_of
 from catalog.sqltext import quote_ident, text_array
@@ -18,7 +16,7 @@ from rewrite.context import DOC_COLUMN, Context, NeedsWidth, direct
 from rewrite.edits import Edit, Span, insert_text
 from rewrite.puts import Assignment, Parts, column_of, put_chain
 from rewrite.scope import RelationRef
-from rewrite.tree import COMMA, OPEN_PAREN, Node, Tokens
+from rewrite.tree import COMMA, OPEN_PAREN, Node, Tokens, ast
 
 _EMPTY_DOC: Parts = ("'{}'::jsonb",)
 _NO_STOP: frozenset[str] = frozenset()
@@ -28,7 +26,9 @@ _SOURCE = '"_s"'
 class _Row:
     """Which inserted columns stay, and how the document is made from the others."""
 
-    def __init__(self, table: Table, columns: Sequence[Column | None], names: Sequence[str]) -> None:
+    def __init__(
+        self, table: Table, columns: Sequence[Column | None], names: Sequence[str]
+    ) -> None:
         self._table = table
         self._columns = columns
         self._names = names
@@ -51,9 +51,7 @@ class _Row:
         for column, name in zip(self._columns, self._names, strict=True):
             if column is not None and isinstance(column.source, Stored):
                 names.append(quote_ident(name if direct(column) else column.source.column))
-            elif column is None and name != DOC_COLUMN:
-                names.append(quote_ident(name))
-            elif column is not None and not isinstance(column.source, DocPath):
+            elif name != DOC_COLUMN and not (column and isinstance(column.source, DocPath)):
                 names.append(quote_ident(name))
         names += [quote_ident(c.name) for c in self.extracted]
         return [*names, RAW_DOC]
@@ -169,7 +167,9 @@ class _Insert:
             raise NeedsWidth(at, self._query_end(at))
         return width
 
-    def _columns(self, cols: Sequence[Node] | None, width: int) -> tuple[list[str], list[Column | None]]:
+    def _columns(
+        self, cols: Sequence[Node] | None, width: int
+    ) -> tuple[list[str], list[Column | None]]:
         if cols:
             columns = [column_of(self._table, c) for c in cols]
             names = [c.name if c else t.name for c, t in zip(columns, cols, strict=True)]
@@ -206,7 +206,13 @@ class _Insert:
         yield Edit(
             at,
             end,
-            ("SELECT ", *row.values(values), " FROM (", Span(at, end), f") AS {_SOURCE}({aliases})"),
+            (
+                "SELECT ",
+                *row.values(values),
+                " FROM (",
+                Span(at, end),
+                f") AS {_SOURCE}({aliases})",
+            ),
         )
 
 
@@ -223,9 +229,7 @@ def _merge_inserts(context: Context, ref: RelationRef) -> Iterable[Edit]:
     tokens = context.tokens
     index = tokens.index_at(ref.node.location)
     inserts = [
-        w
-        for w in ref.owner.mergeWhenClauses
-        if w.commandType.name == "CMD_INSERT" and w.values
+        w for w in ref.owner.mergeWhenClauses if w.commandType.name == "CMD_INSERT" and w.values
     ]
     for when in inserts:
         index = tokens.find_top(index, frozenset({"INSERT"}), context.end) + 1
@@ -260,5 +264,3 @@ def rewrite_insert(context: Context, ref: RelationRef) -> Iterable[Edit]:
         yield from _merge_inserts(context, ref)
     else:
         yield from _Insert(context, ref).edits()
-
-

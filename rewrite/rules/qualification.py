@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pglast import ast
-
 from catalog.sqltext import quote_ident, view_schema, whole_schema
 from rewrite.context import Context
 from rewrite.edits import Edit, insert_text, replace_text
 from rewrite.scope import RelationRef
-from rewrite.tree import names_of, walk
+from rewrite.tree import ast, names_of, walk
 
 
 def target_schema(context: Context, ref: RelationRef) -> str:
@@ -52,6 +50,6 @@ def qualify_columns(context: Context) -> Iterable[Edit]:
             continue
         key = (first.sval, second.sval)
         schema = schemas.get(key) or by_path.get(key)
-        if schema is not None and names_of(node) is not None or schema is not None:
+        if (schema is not None and names_of(node) is not None) or schema is not None:
             token = context.tokens.name_chain(node.location)[0]
             yield replace_text(token.start, token.end, quote_ident(schema))

@@ -1,0 +1,159 @@
+"""The plan cache: what to forward for a text, in one namespace of one catalog epoch.
+
+Two levels (PERFORMANCE, "Planning cost"): the exact text, and for plain single statements the text
+with its literals taken out. A rewrite depends on the names in a text, never on its literals, so the
+template is the rewritten text between the literals; the literals themselves go through untouched.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from core.errors import MorphError
+from rewrite.analysis import Action, Analysis, StatementPlan, analyse
+from rewrite.edits import Span
+from rewrite.namespaces import Namespaces
+
+# Numbers and plain strings; a text with anything that could hide or bend one is not templated.
+_LITERAL = re.compile(r"('(?:[^']|'')*'|(?<![\w.$])\d+(?:\.\d+)?(?![\w.]))")
+_UNSAFE = re.compile(r"[\"\\$;]|--|/\*|[eEbBxXnNuU&]'|''")
+_T = TypeVar("_T")
+_TEMPLATE_KINDS = frozenset({"Select", "Insert", "Update", "Delete"})
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do with a text. `wire_text` is what the private PostgreSQL gets for all of it."""
+
+    text: str
+    wire_text: str
+    analysis: Analysis | None
+    relay_only: bool
+    statements: tuple[StatementPlan, ...]
+    touches_store: bool
+
+    @property
+    def single(self) -> StatementPlan | None:
+        """The only statement of the text, None for none or several."""
+        return self.statements[0] if len(self.statements) == 1 else None
+
+
+def make_plan(
+    text: str, namespaces: Namespaces, *, pushdown: bool, widths: Mapping[int, int] | None = None
+) -> Plan:
+    """Analyse a text; raises what `analyse` raises."""
+    analysis = analyse(text, namespaces, pushdown=pushdown, widths=widths)
+    return Plan(
+        text,
+        analysis.rendered.text,
+        analysis,
+        analysis.relay_only,
+        analysis.statements,
+        analysis.touches_store,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Template:
+    segments: tuple[str, ...]
+    statements: tuple[StatementPlan, ...]
+
+
+class PlanCache:
+    """Plans of one namespace view; bounded by entries and by the length of cached texts."""
+
+    def __init__(
+        self, namespaces: Namespaces, *, pushdown: bool, entries_max: int, text_max: int
+    ) -> None:
+        self._namespaces = namespaces
+        self._pushdown = pushdown
+        self._entries_max = entries_max
+        self._text_max = text_max
+        self._exact: OrderedDict[str, Plan] = OrderedDict()
+        self._templates: OrderedDict[str, _Template] = OrderedDict()
+        self.hits = 0
+        self.misses = 0
+
+    @property
+    def namespaces(self) -> Namespaces:
+        """The names that the plans were made with."""
+        return self._namespaces
+
+    def lookup(self, text: str) -> Plan:
+        """The plan for a text; raises MorphError when the text cannot be served."""
+        plan = self._exact.get(text)
+        if plan is not None:
+            self.hits += 1
+            return plan
+        short = len(text) <= self._text_max
+        parts = _LITERAL.split(text) if short and _UNSAFE.search(text) is None else []
+        key = "\x00".join(parts[::2])
+        template = self._templates.get(key) if len(parts) > 1 else None
+        if template is not None:
+            self.hits += 1
+            parts[::2] = template.segments
+            return Plan(text, "".join(parts), None, True, template.statements, True)
+        self.misses += 1
+        plan = make_plan(text, self._namespaces, pushdown=self._pushdown)
+        if short:
+            _remember(self._exact, text, plan, self._entries_max)
+            if len(parts) > 1:
+                self._learn(key, parts, plan)
+        return plan
+
+    def _learn(self, key: str, parts: list[str], plan: Plan) -> None:
+        statement = plan.single
+        if statement is None or plan.analysis is None or not plan.relay_only:
+            return
+        if statement.kind not in _TEMPLATE_KINDS or not statement.relations:
+            return
+        segments = _edited_segments(plan.analysis, parts)
+        if segments is not None:
+            template = _Template(segments, plan.statements)
+            _remember(self._templates, key, template, self._entries_max)
+
+
+def _remember(cache: OrderedDict[str, _T], key: str, value: _T, entries_max: int) -> None:
+    cache[key] = value
+    if len(cache) > entries_max:
+        cache.popitem(last=False)
+
+
+def _edited_segments(analysis: Analysis, parts: list[str]) -> tuple[str, ...] | None:
+    """The text between the literals with the edits applied; None when an edit meets a literal."""
+    segments = []
+    start = 0
+    edits = sorted(analysis.edits, key=lambda e: e.start)
+    at = 0
+    for number, part in enumerate(parts):
+        end = start + len(part)
+        if number % 2 == 0:
+            out, position = [], start
+            while at < len(edits) and edits[at].end <= end:
+                edit = edits[at]
+                if edit.start < position or any(isinstance(p, Span) for p in edit.parts):
+                    return None
+                out += [analysis.text[position : edit.start], *[str(p) for p in edit.parts]]
+                position = edit.end
+                at += 1
+            segments.append("".join([*out, analysis.text[position:end]]))
+        start = end
+    return tuple(segments) if at == len(edits) else None
+
+
+def explain_position(plan: Plan, cache: PlanCache, offset: int) -> int:
+    """The character of the client's text that an offset of `wire_text` stands for (both from 0)."""
+    analysis = plan.analysis
+    if analysis is None:
+        try:
+            analysis = analyse(plan.text, cache.namespaces)
+        except MorphError:
+            return offset
+    return analysis.rendered.source_offset(offset)
+
+
+__all__ = ["Action", "Plan", "PlanCache", "explain_position", "make_plan"]

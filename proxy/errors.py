@@ -1,0 +1,97 @@
+"""Errors of the private PostgreSQL in the client's terms: positions of its own text, its names.
+
+Store tables are called t<id> and their columns c<id> (decision 0001); where PostgreSQL names them
+(constraint violations above all), the names of the session's version are put back.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from catalog.model import CatalogSnapshot, Stored, Table, Version
+from catalog.sqltext import STORE_SCHEMA
+from engine.plans import Plan, PlanCache, explain_position
+from proxy.protocol.framing import HEADER_BYTES
+from proxy.protocol.reports import decode_report, encode_error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_STORE_NAMES = re.compile(r'"(t\d+|c\d+)"')
+_KEY_COLUMNS = re.compile(r"^Key \(([^)]*)\)")
+_RESERVED = re.compile(r'"?morph_[vw](\d+)"?\.')
+_PAST_REWRITER = re.compile(r"^permission denied for (?:table|view) (.+)$")
+
+
+def _plan_version(plan: Plan | None, snapshot: CatalogSnapshot) -> Version | None:
+    if plan is not None:
+        for statement in plan.statements:
+            for ref in statement.relations:
+                return ref.resolved.version
+    return snapshot.versions.get(snapshot.current)
+
+
+def _store_table(version: Version, name: str) -> Table | None:
+    return next((t for t in version.tables if t.store == name), None)
+
+
+def _column_names(table: Table) -> dict[str, str]:
+    return {c.source.column: c.name for c in table.columns if isinstance(c.source, Stored)}
+
+
+def _put_back(fields: dict[str, str], version: Version) -> None:
+    """Replace store names in the texts and name fields of a report."""
+    table = _store_table(version, fields.get("t", ""))
+    columns = _column_names(table) if table else {}
+    tables = {t.store: t.name for t in version.tables if t.store}
+
+    def name(match: re.Match[str]) -> str:
+        word = match[1]
+        return f'"{columns.get(word) or tables.get(word) or word}"'
+
+    for code in ("M", "D", "H", "W"):
+        if code in fields:
+            text = _STORE_NAMES.sub(name, fields[code])
+            fields[code] = _RESERVED.sub("", text)
+    if table is not None:
+        fields["s"] = "public"
+        fields["t"] = table.name
+        if "c" in fields:
+            fields["c"] = columns.get(fields["c"], fields["c"])
+        if "D" in fields:
+            fields["D"] = _KEY_COLUMNS.sub(_keys(columns), fields["D"])
+
+
+def _keys(columns: dict[str, str]) -> Callable[[re.Match[str]], str]:
+    def replace(match: re.Match[str]) -> str:
+        names = [columns.get(c.strip(), c.strip()) for c in match[1].split(",")]
+        return f"Key ({', '.join(names)})"
+
+    return replace
+
+
+def _explain_guard(fields: dict[str, str], version: Version | None) -> None:
+    match = _PAST_REWRITER.match(fields.get("M", ""))
+    if match is None or fields.get("C") != "42501" or version is None:
+        return
+    if version.table(match[1].strip('"')) is not None:
+        fields["D"] = f"The statement reached the store table {match[1]} past the rewriter."
+        fields["H"] = (
+            "Dynamic SQL (EXECUTE) inside a function cannot read store tables; use static SQL."
+        )
+
+
+def translate(raw: bytes, plan: Plan | None, plans: PlanCache, snapshot: CatalogSnapshot) -> bytes:
+    """A whole ErrorResponse rewritten; the same bytes when nothing in it concerns the store."""
+    touches = plan is not None and plan.touches_store
+    if not touches and STORE_SCHEMA.encode() not in raw and b"42501" not in raw:
+        return raw
+    fields = decode_report(raw[HEADER_BYTES:])
+    version = _plan_version(plan, snapshot)
+    if plan is not None and "P" in fields:
+        fields["P"] = str(explain_position(plan, plans, int(fields["P"]) - 1) + 1)
+    if version is not None and (touches or fields.get("s") == STORE_SCHEMA):
+        _put_back(fields, version)
+    _explain_guard(fields, version)
+    return encode_error(fields)

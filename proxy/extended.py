@@ -1,0 +1,196 @@
+"""The extended query protocol: Parse, Bind, Describe, Execute, Close.
+
+Names are the client's own; a statement that the attached backend does not know (it was prepared on
+another one, or the catalog moved on) is prepared again before it is used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from core.errors import CachedPlanChanged, DuplicatePreparedStatement, SyntaxErrorAt
+from proxy.prepared import Portal, Prepared
+from proxy.protocol.bind import bind_names
+from proxy.protocol.body import encode_string
+from proxy.protocol.describe_close import target_name
+from proxy.protocol.execute import execute_name
+from proxy.protocol.framing import message
+from proxy.protocol.message_types import ClientType
+from proxy.protocol.parse import Parse
+from proxy.relay import BIND, CLOSE, DESCRIBE, EXECUTE, PARSE, Entry
+from proxy.simple import _RUNTIME_VIEWS, describe_original
+from rewrite.analysis import Action
+from rewrite.context import NeedsWidth
+
+if TYPE_CHECKING:
+    from engine.plans import Plan
+    from proxy.session import Session
+
+_SCRIPTED = frozenset({Action.DDL, Action.CALL, Action.COPY_IN, Action.MAINTAIN})
+
+
+def parse(session: Session, body: bytes) -> None:
+    """P: plan the text and prepare what it became."""
+    request = Parse.decode(body, session.client.codec)
+    session.worker.check_length(request.sql)
+    try:
+        plan = session.plan(request.sql)
+    except NeedsWidth:
+        session.start_script(session.worker.scripts.parse_with_width(session, body))
+        return
+    prepare(session, request, plan, body)
+
+
+def prepare(session: Session, request: Parse, plan: Plan, body: bytes) -> None:
+    """Keep a planned statement and prepare it in the backend."""
+    types = body[-(2 + 4 * len(request.parameter_oids)) :]
+    if len(plan.statements) > 1:
+        raise SyntaxErrorAt("cannot insert multiple commands into a prepared statement")
+    if request.statement and request.statement in session.statements:
+        raise DuplicatePreparedStatement(f'prepared statement "{request.statement}" already exists')
+    prepared = Prepared(
+        request.statement, request.sql, types, plan, session.snapshot.epoch, session.search_path
+    )
+    session.statements[request.statement] = prepared
+    send_parse(session, prepared, swallow=False)
+
+
+def send_parse(session: Session, prepared: Prepared, *, swallow: bool) -> None:
+    """Prepare a statement in the attached backend."""
+    plan = prepared.plan
+    single = plan.single
+    text = plan.wire_text
+    if single is not None:
+        if single.describe_first:
+            describe_original(session, plan, single)
+        if single.action in _SCRIPTED:
+            text = ""
+        elif single.action is Action.MERGE:
+            text = plan.text  # described against the shapes; Execute replaces the portal
+    backend = session.relay.backend
+    assert backend is not None
+    codec = session.client.codec
+    data = encode_string(prepared.name, codec) + encode_string(text, codec) + prepared.types
+    entry = Entry(PARSE, plan, swallow)
+    entry.undo = lambda: _forget(session, prepared)
+    session.send(message(ClientType.PARSE, data), entry)
+    backend.statements.add(prepared.name)
+
+
+def _forget(session: Session, prepared: Prepared) -> None:
+    if session.statements.get(prepared.name) is prepared:
+        del session.statements[prepared.name]
+    if session.relay.backend is not None:
+        session.relay.backend.statements.discard(prepared.name)
+
+
+def _known(session: Session, name: str) -> Prepared | None:
+    """The statement, present in the backend and planned for the epoch of now."""
+    prepared = session.statements.get(name)
+    backend = session.relay.backend
+    if prepared is None or backend is None:
+        return prepared
+    if prepared.epoch != session.snapshot.epoch:
+        _replan(session, prepared)
+    if name not in backend.statements:
+        send_parse(session, prepared, swallow=True)
+    return prepared
+
+
+def _replan(session: Session, prepared: Prepared) -> None:
+    """The catalog moved on: the statement stays bound to the version of its Parse; it is planned
+    anew only where its names mean something else now, and only if its row description stays.
+    """
+    old = prepared.plan
+    if not old.touches_store:
+        prepared.epoch = session.snapshot.epoch
+        return
+    plan = session.plan(prepared.text)
+    if plan.wire_text == old.wire_text:
+        prepared.epoch = session.snapshot.epoch
+        return
+    if not _same_columns(old, plan):
+        raise CachedPlanChanged("cached plan must not change result type")
+    prepared.plan = plan
+    prepared.epoch = session.snapshot.epoch
+    backend = session.relay.backend
+    if backend is not None and prepared.name:
+        close = message(ClientType.CLOSE, b"S" + encode_string(prepared.name))
+        session.send(close, Entry(CLOSE, swallow=True))
+        backend.statements.discard(prepared.name)
+
+
+def _same_columns(old: object, new: object) -> bool:
+    def shape(plan: object) -> list[object]:
+        return [
+            [(c.name, c.type) for c in ref.resolved.table.columns]
+            for statement in plan.statements  # type: ignore[attr-defined]
+            for ref in statement.relations
+        ]
+
+    return shape(old) == shape(new)
+
+
+def bind(session: Session, body: bytes) -> None:
+    """B: relayed raw."""
+    portal_name, statement_name, _ = bind_names(body)
+    prepared = _known(session, statement_name)
+    plan = None
+    if prepared is not None:
+        plan = prepared.plan
+        portal = Portal(portal_name, prepared)
+        if not plan.relay_only:
+            portal.bind = body
+        session.portals[portal_name] = portal
+    else:
+        session.portals.pop(portal_name, None)
+    session.send(message(ClientType.BIND, body), Entry(BIND, plan))
+
+
+def describe(session: Session, body: bytes) -> None:
+    """D: relayed; the row description is patched on its way back."""
+    target, name = target_name(body, "DESCRIBE")
+    if target == "S":
+        prepared = _known(session, name)
+    else:
+        portal = session.portals.get(name)
+        prepared = portal.prepared if portal else None
+    plan = prepared.plan if prepared else None
+    session.send(message(ClientType.DESCRIBE, body), Entry(DESCRIBE, plan))
+
+
+def execute(session: Session, body: bytes) -> None:
+    """E: relayed, or a script for what a relay cannot do."""
+    name, _ = execute_name(body)
+    portal = session.portals.get(name)
+    if portal is None:
+        session.send(message(ClientType.EXECUTE, body), Entry(EXECUTE))
+        return
+    plan = portal.prepared.plan
+    session.note(plan)
+    if not plan.relay_only:
+        notices = session.notices_for(plan)
+        if notices:
+            session.relay.answer_locally(notices)
+        single = plan.single
+        if single is not None and single.action not in (Action.RELAY, Action.EXPLAIN):
+            session.start_script(session.worker.scripts.execute(session, portal, body))
+            return
+    single = plan.single
+    if single is not None and single.system_views & _RUNTIME_VIEWS:
+        session.start_script(session.worker.scripts.execute(session, portal, body))
+        return
+    session.send(message(ClientType.EXECUTE, body), Entry(EXECUTE, plan))
+
+
+def close(session: Session, body: bytes) -> None:
+    """C: forget the statement or portal, here and in the backend."""
+    target, name = target_name(body, "CLOSE")
+    backend = session.relay.backend
+    if target == "S":
+        session.statements.pop(name, None)
+        if backend is not None:
+            backend.statements.discard(name)
+    else:
+        session.portals.pop(name, None)
+    session.send(message(ClientType.CLOSE, body), Entry(CLOSE))

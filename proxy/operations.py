@@ -1,0 +1,60 @@
+"""What a statement does when it cannot be relayed: DDL, CALL morph.*, COPY into documents, the
+merge tier, maintenance. Each kind has its own module; this one dispatches and owns `apply`.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from catalog.sqltext import quote_literal
+from catalog.store import authenticate
+from core.errors import FeatureNotSupported
+from engine.plans import Plan
+from proxy.prepared import Portal
+from rewrite.analysis import Action, StatementPlan
+
+if TYPE_CHECKING:
+    from proxy.scripts import Scripts
+    from proxy.session import Session
+    from proxy.worker import Worker
+
+
+class Operations:
+    """The operations of one worker."""
+
+    def __init__(self, worker: Worker, scripts: Scripts) -> None:
+        self.worker = worker
+        self.scripts = scripts
+        self._by_action: dict[Action, Callable[..., Awaitable[None]]] = {}
+
+    async def run(
+        self,
+        session: Session,
+        plan: Plan,
+        statement: StatementPlan,
+        *,
+        portal: Portal | None = None,
+        execute: bytes = b"",
+    ) -> None:
+        """Run one statement and answer the client; `portal` is set in the extended protocol."""
+        operation = self._by_action.get(statement.action)
+        if operation is None:
+            raise FeatureNotSupported(f"{statement.action.value} is not supported")
+        await operation(session, plan, statement, portal=portal, execute=execute)
+
+    async def apply(self, session: Session, statements: list[str]) -> None:
+        """Run statements as morph_owner inside the session's transaction; raises BackendError."""
+        backend = session.relay.backend
+        assert backend is not None
+        nonce = secrets.token_hex(16)
+        code = authenticate(self.worker.secret, backend.pid, nonce, statements)
+        array = ", ".join(quote_literal(s) for s in statements)
+        await self.scripts.fetch(
+            session, f"SELECT morph_catalog.apply(ARRAY[{array}]::text[], '{nonce}', '{code}')"
+        )
+
+    async def explain(self, session: Session, plan: Plan, statement: StatementPlan) -> None:
+        """EXPLAIN of a statement over store tables."""
+        raise FeatureNotSupported("EXPLAIN is not supported")

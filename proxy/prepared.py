@@ -1,0 +1,38 @@
+"""Prepared statements and portals of a session, as the client knows them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from engine.plans import Plan
+from rewrite.analysis import Action
+
+
+@dataclass(slots=True)
+class Prepared:
+    """A statement: its text, its parameter types as the client gave them (raw end of Parse), the
+    plan, and the row description that the client was shown (None until described).
+    """
+
+    name: str
+    text: str
+    types: bytes
+    plan: Plan
+    epoch: int
+    search_path: str
+    description: bytes | None = None
+
+    @property
+    def action(self) -> Action:
+        """What executing it needs."""
+        single = self.plan.single
+        return single.action if single is not None else Action.RELAY
+
+
+@dataclass(slots=True)
+class Portal:
+    """A portal: the statement, and the raw Bind when executing needs more than a relay."""
+
+    name: str
+    prepared: Prepared
+    bind: bytes = b""

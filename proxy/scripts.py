@@ -1,0 +1,212 @@
+"""Work that needs answers of the backend before it can go on: one coroutine at a time a session.
+
+A script talks to the session's own backend, inside the client's transaction. Internal statements
+use the unnamed statement of the extended protocol with Flush, so nothing commits behind the
+client's back; an error of one reaches the client as the error of its statement, and the backend
+skips to the Sync that follows.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from catalog.model import CatalogSnapshot
+from catalog.store import snapshot_from_rows
+from core.errors import InternalError, MorphError
+from engine.plans import Plan
+from proxy import simple
+from proxy.operations import Operations
+from proxy.prepared import Portal
+from proxy.protocol.framing import message
+from proxy.protocol.message_types import ClientType
+from proxy.protocol.parse import Parse
+from proxy.protocol.reports import encode_error, error_response
+from proxy.relay import BIND, CLOSE, DESCRIBE, EXECUTE, PARSE, SYNC, BackendError, Entry, Sink
+from rewrite.analysis import Action, StatementPlan
+from rewrite.context import NeedsWidth
+
+if TYPE_CHECKING:
+    from proxy.session import Session
+    from proxy.worker import Worker
+
+_DESCRIBE_PORTAL = message(ClientType.DESCRIBE, b"P\0")
+_DESCRIBE_STATEMENT = message(ClientType.DESCRIBE, b"S\0")
+_EXECUTE_ALL = message(ClientType.EXECUTE, b"\0\0\0\0\0")
+_FLUSH = message(ClientType.FLUSH)
+_SYNC = message(ClientType.SYNC)
+
+
+class Scripts:
+    """The scripts of one worker's sessions."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self.operations = Operations(worker, self)
+
+    # ------------------------------------------------------------------ internal statements
+
+    async def fetch(
+        self, session: Session, sql: str, parameters: Sequence[str | None] = ()
+    ) -> Sink:
+        """Run one internal statement with text parameters; raises BackendError."""
+        values = [None if p is None else p.encode() for p in parameters]
+        body = struct.pack(">HH", 0, len(values)) + b"".join(
+            struct.pack(">i", -1) if v is None else struct.pack(">i", len(v)) + v for v in values
+        )
+        sink = Sink()
+        data = b"\0" + sql.encode(session.client.codec) + b"\0\0\0"
+        session.send(message(ClientType.PARSE, data), Entry(PARSE, None, True, sink))
+        bind = b"\0\0" + body + b"\0\0"
+        session.send(message(ClientType.BIND, bind), Entry(BIND, None, True, sink))
+        session.send(_DESCRIBE_PORTAL, Entry(DESCRIBE, None, True, sink))
+        execute = Entry(EXECUTE, None, True, sink)
+        execute.last = True
+        session.send(_EXECUTE_ALL, execute)
+        return await self.complete(session, sink)
+
+    async def complete(self, session: Session, sink: Sink) -> Sink:
+        """Flush and wait for a sink; raises BackendError, or what ended the backend."""
+        session.send(_FLUSH)
+        session.flush_backend()
+        if session.relay.backend is None:
+            raise InternalError("the session lost its backend")
+        return await sink.done
+
+    async def run_sql(self, session: Session, statements: Sequence[str]) -> None:
+        """Run internal statements as the control plane (see morph_catalog.apply)."""
+        await self.operations.apply(session, list(statements))
+
+    # ------------------------------------------------------------------ simple protocol
+
+    async def run_text(self, session: Session, text: str) -> None:
+        """A simple query some statement of which needs a script."""
+        try:
+            await self._run_statements(session, text)
+        except AnsweredError:
+            pass
+        except BackendError as error:
+            raw = encode_error(error.fields)
+            session.send_to_client(session.translate_error(raw, None))
+        except MorphError as error:
+            await self.poison(session, error)
+        session.send(_SYNC, Entry(SYNC))
+        session.relay.skip = False
+        session.flush_backend()
+
+    async def poison(self, session: Session, error: MorphError) -> None:
+        """Report our own error and make the backend's transaction fail."""
+        try:
+            await self.fetch(session, "morphgres")
+        except BackendError:
+            session.send_to_client(error_response(error))
+
+    async def _run_statements(self, session: Session, text: str) -> None:
+        plan = await self._plan(session, text)
+        session.note(plan)
+        for number in range(len(plan.statements)):
+            statement = plan.statements[number]
+            notices = session.notices_for_statement(statement)
+            if notices:
+                session.send_to_client(notices)
+            await self.run_one(session, plan, statement)
+            if number + 1 < len(plan.statements) and statement.action is Action.DDL:
+                # Later statements see the catalog that this one made.
+                plan = await self._plan(session, text)
+
+    async def _plan(self, session: Session, text: str) -> Plan:
+        widths: dict[int, int] = {}
+        while True:
+            try:
+                return session.plan(text) if not widths else session.plan_with(text, widths)
+            except NeedsWidth as question:
+                query = text[question.start : question.end]
+                widths[question.start] = await self._width(session, query)
+
+    async def _width(self, session: Session, query: str) -> int:
+        plan = session.plan(query)
+        sink = Sink()
+        data = b"\0" + plan.wire_text.encode(session.client.codec) + b"\0\0\0"
+        session.send(message(ClientType.PARSE, data), Entry(PARSE, plan, True, sink))
+        describe = Entry(DESCRIBE, plan, True, sink)
+        describe.last = True
+        session.send(_DESCRIBE_STATEMENT, describe)
+        await self.complete(session, sink)
+        return len(sink.fields)
+
+    async def run_one(self, session: Session, plan: Plan, statement: StatementPlan) -> None:
+        """One statement, answered in the form of the simple protocol."""
+        if statement.action in (Action.RELAY, Action.EXPLAIN):
+            if statement.system_views & simple._RUNTIME_VIEWS:
+                await self._worker.write_runtime()
+            if statement.action is Action.EXPLAIN:
+                await self.operations.explain(session, plan, statement)
+                return
+            entry = simple.run_statement(session, plan, statement)
+            await self.wait_for(session, entry)
+            return
+        await self.operations.run(session, plan, statement)
+
+    async def wait_for(self, session: Session, entry: Entry) -> None:
+        """Wait until the backend has answered an entry whose answer goes to the client."""
+        marker = Sink()
+        barrier = Entry(PARSE, None, True, marker)
+        barrier.last = True
+        session.send(message(ClientType.PARSE, b"_morph_barrier\0\0\0\0"), barrier)
+        close = message(ClientType.CLOSE, b"S_morph_barrier\0")
+        session.send(close, Entry(CLOSE, None, True))
+        try:
+            await self.complete(session, marker)
+        except BackendError as error:
+            raise AnsweredError from error
+
+    # ------------------------------------------------------------------ extended protocol
+
+    async def parse_with_width(self, session: Session, body: bytes) -> None:
+        """Parse of an INSERT … SELECT * into documents: the query is described first."""
+        request = Parse.decode(body, session.client.codec)
+        try:
+            plan = await self._plan(session, request.sql)
+        except BackendError as error:
+            session.send_to_client(session.translate_error(encode_error(error.fields), None))
+            return
+        session.prepare(request, plan, body)
+        session.flush_backend()
+
+    async def execute(self, session: Session, portal: Portal, body: bytes) -> None:
+        """Execute of a portal that a relay cannot answer."""
+        plan = portal.prepared.plan
+        statement = plan.single
+        assert statement is not None
+        try:
+            if statement.system_views & simple._RUNTIME_VIEWS:
+                await self._worker.write_runtime()
+            if statement.action is Action.RELAY:
+                session.send(message(ClientType.EXECUTE, body), Entry(EXECUTE, plan))
+                session.flush_backend()
+            else:
+                await self.operations.run(session, plan, statement, portal=portal, execute=body)
+        except AnsweredError:
+            return
+        except BackendError as error:
+            session.send_to_client(encode_error(error.fields))
+        except MorphError as error:
+            await self.poison(session, error)
+
+    # ------------------------------------------------------------------ catalog
+
+    async def reread(self, session: Session) -> None:
+        """Read the catalog as this transaction sees it."""
+        session.own_snapshot = await self.read_snapshot(session)
+        session.forget_plans()
+
+    async def read_snapshot(self, session: Session) -> CatalogSnapshot:
+        """The catalog as the session's transaction sees it."""
+        sink = await self.fetch(session, "SELECT * FROM morph_catalog.snapshot()")
+        rows = [tuple(None if v is None else v.decode() for v in row) for row in sink.rows()]
+        return snapshot_from_rows(rows)
+
+
+class AnsweredError(Exception):
+    """The statement failed and its error was relayed."""

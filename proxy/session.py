@@ -1,0 +1,494 @@
+"""One client's session: what it asks is planned, rewritten and relayed to its backend.
+
+Messages are worked off in order. Most are handled at once and synchronously; what needs an answer
+first (attaching a backend, DDL, COPY into documents, the merge tier) runs as a *script*, one at a
+time, while further messages wait in the inbox (bounded: reading from the client pauses).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING
+
+from core.errors import CrashShutdown, FeatureNotSupported, MorphError, ProtocolViolation
+from engine.plans import Plan, PlanCache, make_plan
+from proxy import extended, simple
+from proxy.backend import BackendConnection, Piece
+from proxy.errors import translate
+from proxy.prepared import Portal, Prepared
+from proxy.protocol.framing import message
+from proxy.protocol.message_types import ClientType
+from proxy.protocol.parse import Parse
+from proxy.protocol.reports import error_response, notice_response
+from proxy.protocol.server import parameter_status
+from proxy.relay import PARSE, QUERY, SYNC, Entry, Relay
+
+if TYPE_CHECKING:
+    from catalog.model import CatalogSnapshot
+    from proxy.client import ClientConnection
+    from proxy.worker import Worker
+    from rewrite.analysis import StatementPlan
+
+IDLE = ord("I")
+IN_TRANSACTION = ord("T")
+FAILED = ord("E")
+SYNC_MESSAGE = message(ClientType.SYNC)
+FLUSH_MESSAGE = message(ClientType.FLUSH)
+_POISON_SQL = b"morphgres\0"  # never valid SQL: makes the backend fail its transaction
+
+
+class Session:
+    """The state of one logged-in client (DESIGN 4); `client` writes and closes for it."""
+
+    def __init__(self, worker: Worker, client: ClientConnection, session_id: int) -> None:
+        self.worker = worker
+        self.client = client
+        self.id = session_id
+        self.relay = Relay(self)
+        self.status = IDLE
+        self.statements: dict[str, Prepared] = {}
+        self.portals: dict[str, Portal] = {}
+        self.pinned = False
+        self.maybe_temporary = False
+        self.pushdown = True
+        self.ddl_mode: str = worker.ddl_mode
+        self.own_snapshot: CatalogSnapshot | None = None
+        self.search_path = ""
+        self.temporary_names: frozenset[str] = frozenset()
+        self.statements_run = 0
+        self.last_query = ""
+        self.warned_versions: set[int] = set()
+        self._plans: PlanCache | None = None
+        self._inbox: deque[tuple[int, bytes]] = deque()
+        self._script: asyncio.Task[None] | None = None
+        self._outgoing: list[bytes] = []
+        self._pinned_snapshot: CatalogSnapshot | None = None
+        self._rolled_back = False
+        self._cancels = 0
+        self._plan: Plan | None = None
+        self._started = 0.0
+        self._errors = 0
+        self.copy_sink: Callable[[int, bytes], None] | None = None
+
+    # ------------------------------------------------------------------ client → session
+
+    def handle(self, messages: list[tuple[int, bytes]]) -> None:
+        """Work off messages of the client, or queue them behind a running script."""
+        inbox = self._inbox
+        inbox.extend(messages)
+        if self._script is None:
+            self._pump()
+        elif self.copy_sink is not None:
+            self._feed_copy()
+
+    def _feed_copy(self) -> None:
+        """During a script's COPY IN the data goes to it; Sync and Flush are ignored."""
+        inbox = self._inbox
+        while inbox and self.copy_sink is not None:
+            kind, body = inbox.popleft()
+            if kind in (ClientType.SYNC, ClientType.FLUSH):
+                continue
+            self.copy_sink(kind, body)
+
+    @property
+    def inbox_bytes(self) -> int:
+        """Bytes that wait behind a script."""
+        return sum(len(body) for _, body in self._inbox)
+
+    def _pump(self) -> None:
+        inbox = self._inbox
+        try:
+            while inbox and self._script is None:
+                kind, body = inbox.popleft()
+                self._dispatch(kind, body)
+        except ProtocolViolation as error:
+            self.client.fatal(error)
+            return
+        self.flush_backend()
+
+    def _dispatch(self, kind: int, body: bytes) -> None:
+        if self.relay.skip and kind not in (ClientType.SYNC, ClientType.TERMINATE):
+            return
+        if kind == ClientType.TERMINATE:
+            self.client.close()
+            return
+        if self.relay.backend is None:
+            if kind in (ClientType.COPY_DATA, ClientType.COPY_DONE, ClientType.COPY_FAIL):
+                return
+            self._inbox.appendleft((kind, body))
+            self.start_script(self._attach())
+            return
+        if self._started == 0.0:
+            self._started = self.worker.clock()
+        try:
+            handler = _HANDLERS.get(kind)
+            if handler is None:
+                raise ProtocolViolation(f"invalid frontend message type {kind}")
+            handler(self, body)
+        except ProtocolViolation:
+            raise
+        except MorphError as error:
+            self.fail(error, simple_query=kind == ClientType.QUERY)
+
+    # ------------------------------------------------------------------ backend
+
+    async def _attach(self) -> None:
+        backend = await self.worker.attach(self.client.startup)
+        self.adopt(backend)
+
+    def adopt(self, backend: BackendConnection) -> None:
+        """Start to work with a backend."""
+        backend.owner = self
+        self.relay.backend = backend
+        self.search_path = backend.parameters.get("search_path", '"$user", public')
+        self._plans = None
+
+    def give_back(self) -> BackendConnection | None:
+        """The backend when the session keeps no state in it (see pool.Lender)."""
+        backend = self.relay.backend
+        if backend is None or self.pinned or self.status != IDLE or not self.relay.idle:
+            return None
+        if self._script is not None or self._inbox or self._cancels or self._outgoing:
+            return None
+        self.relay.backend = None
+        self.portals.clear()
+        return backend
+
+    def send(self, data: bytes, entry: Entry | None = None) -> None:
+        """Queue a message for the backend, and what it will answer."""
+        self._outgoing.append(data)
+        if entry is not None:
+            self.relay.push(entry)
+
+    def flush_backend(self) -> None:
+        """Write what is queued: one write a batch."""
+        outgoing = self._outgoing
+        if outgoing and self.relay.backend is not None:
+            data = outgoing[0] if len(outgoing) == 1 else b"".join(outgoing)
+            outgoing.clear()
+            self.relay.backend.write(data)
+
+    def backend_pieces(self, pieces: list[Piece], *, still_open: bool) -> None:
+        """BackendOwner: answers of the backend."""
+        self.relay.pieces(pieces)
+        if self._inbox and self._script is None:
+            self._pump()
+
+    def backend_lost(self, error: MorphError | None) -> None:
+        """BackendOwner: the private PostgreSQL died or ended the connection."""
+        relay = self.relay
+        relay.backend = None
+        waiting = [e.sink for e in relay.expect if e.sink is not None]
+        busy = bool(relay.expect) or self.status != IDLE or self.pinned
+        relay.expect.clear()
+        self._outgoing.clear()
+        fault = CrashShutdown(
+            "terminating connection because the private PostgreSQL went away",
+            hint="In a moment you should be able to reconnect and repeat your command.",
+        )
+        for sink in waiting:
+            sink.fail({"S": "FATAL", "V": "FATAL", "C": fault.sqlstate, "M": fault.primary})
+        if busy or self._script is not None:
+            self.client.fatal(fault)
+        self.portals.clear()
+
+    def backend_writable(self, writable: bool) -> None:
+        """BackendOwner: stop reading from the client while the backend takes no more."""
+        self.client.reading(writable)
+
+    # ------------------------------------------------------------------ scripts
+
+    def start_script(self, work: Awaitable[None]) -> None:
+        """Run `work` before any further message."""
+        assert self._script is None
+        self.flush_backend()
+        task = self.worker.spawn(self._run_script(work), name=f"script-{self.id}")
+        self._script = task
+
+    async def _run_script(self, work: Awaitable[None]) -> None:
+        try:
+            await work
+        except MorphError as error:
+            self._script = None
+            self.client.fatal_or_error(error)
+            return
+        finally:
+            self._script = None
+            self.copy_sink = None
+        self._pump()
+
+    async def stop(self) -> None:
+        """End the session's work: its script is cancelled, its backend given up."""
+        script, self._script = self._script, None
+        if script is not None:
+            script.cancel()
+        backend, self.relay.backend = self.relay.backend, None
+        if backend is None:
+            return
+        if self.status == IDLE and self.relay.idle and not self._cancels:
+            self.worker.pool.release(backend)
+        else:
+            self.worker.pool.discard(backend)
+
+    # ------------------------------------------------------------------ plans
+
+    @property
+    def snapshot(self) -> CatalogSnapshot:
+        """The snapshot this session sees: pinned for a transaction (DESIGN 7.5)."""
+        if self.own_snapshot is not None:
+            return self.own_snapshot
+        if self.status != IDLE:
+            if self._pinned_snapshot is None:
+                self._pinned_snapshot = self.worker.snapshot
+            return self._pinned_snapshot
+        return self.worker.snapshot
+
+    def plan(self, text: str) -> Plan:
+        """The plan for a text in this session's namespaces."""
+        plans = self._plans
+        snapshot = self.snapshot
+        if plans is None or plans.namespaces.snapshot is not snapshot:
+            plans = self._plans = self.worker.plans_for(
+                snapshot, self.search_path, pushdown=self.pushdown, session=self
+            )
+        return plans.lookup(text)
+
+    def plan_with(self, text: str, widths: Mapping[int, int]) -> Plan:
+        """A plan for a text with the widths of its queries known; not cached."""
+        return make_plan(text, self.plans.namespaces, pushdown=self.pushdown, widths=widths)
+
+    def prepare(self, request: Parse, plan: Plan, body: bytes) -> None:
+        """Keep a planned statement and prepare it in the backend."""
+        extended.prepare(self, request, plan, body)
+
+    @property
+    def plans(self) -> PlanCache:
+        """The plan cache of this session's namespaces."""
+        if self._plans is None:
+            self.plan(";")
+        assert self._plans is not None
+        return self._plans
+
+    def forget_plans(self) -> None:
+        """Namespaces changed."""
+        self._plans = None
+
+    def note(self, plan: Plan) -> None:
+        """Keep what running a plan means for this session's state."""
+        self._plan = plan
+        self.statements_run += 1
+        self.last_query = plan.text
+        for statement in plan.statements:
+            if statement.keeps_state:
+                self.pinned = True
+            if statement.makes_temporary:
+                self.pinned = self.maybe_temporary = True
+                self._plans = None
+            if statement.kind in _STATEMENT_EFFECTS:
+                _STATEMENT_EFFECTS[statement.kind](self, statement.node)
+            if statement.functions and not statement.functions <= self.worker.stateless_functions:
+                self.pinned = True
+
+    def notices_for(self, plan: Plan) -> bytes:
+        """WARNINGs that go before the plan's answer."""
+        return b"".join(self.notices_for_statement(s) for s in plan.statements)
+
+    def notices_for_statement(self, statement: StatementPlan) -> bytes:
+        """WARNINGs that go before one statement's answer."""
+        notices = statement.notices
+        return b"".join(
+            notice_response("WARNING", "01000", n.message, n.detail, n.hint) for n in notices
+        )
+
+    # ------------------------------------------------------------------ errors
+
+    def fail(self, error: MorphError, *, simple_query: bool) -> None:
+        """Answer with our own error, and make the backend's transaction fail as PostgreSQL's
+        would: the backend gets a text that cannot parse, its error is replaced by ours.
+        """
+        if simple_query:
+            entry = Entry(QUERY)
+            data = message(ClientType.QUERY, _POISON_SQL)
+        else:
+            entry = Entry(PARSE)
+            data = message(ClientType.PARSE, b"\0" + _POISON_SQL + b"\0\0")
+            self.statements.pop("", None)
+        entry.replace_error = error_response(error)
+        self.send(data, entry)
+
+    def translate_error(self, raw: bytes, plan: Plan | None) -> bytes:
+        """RelayOwner: names and positions as the client knows them."""
+        return translate(raw, plan, self.plans, self.snapshot)
+
+    # ------------------------------------------------------------------ relay → session
+
+    def send_to_client(self, data: bytes) -> None:
+        """RelayOwner: write to the client."""
+        self.client.write(data)
+
+    def oid_map(self, plan: Plan) -> Mapping[int, int]:
+        """RelayOwner: view oid → shape oid."""
+        return self.worker.oid_map(plan)
+
+    def parameter_changed(self, name: str, value: str) -> None:
+        """RelayOwner: a reported setting changed."""
+        if name == "search_path":
+            self.search_path = value
+            self._plans = None
+        elif name == "client_encoding":
+            self.client.set_encoding(value)
+
+    def command_done(self, tag: bytes) -> None:
+        """RelayOwner: a statement ended well."""
+        self._rolled_back = tag[5:13] == b"ROLLBACK"
+        if self._rolled_back and self.own_snapshot is not None:
+            self.worker.mark_stale(self)
+
+    def error_seen(self) -> None:
+        """RelayOwner: a statement failed."""
+        self._errors += 1
+        if self.status == IDLE:
+            self._rolled_back = True
+
+    def copy_in_begun(self) -> None:
+        """RelayOwner: nothing to do, COPY data is forwarded as it comes."""
+
+    def copy_in_ended(self) -> None:
+        """RelayOwner: nothing to do."""
+
+    def ready(self, status: int) -> None:
+        """RelayOwner: ReadyForQuery."""
+        self.relay.skip = False
+        if status == IDLE:
+            self._pinned_snapshot = None
+            if self.own_snapshot is not None:
+                self.worker.transaction_ended(self, committed=not self._rolled_back)
+            if self.portals:
+                self.portals.clear()
+        self.status = status
+        if self._plan is not None:
+            elapsed = self.worker.clock() - self._started
+            self.worker.record(self._plan, elapsed, failed=self._errors > 0)
+            self._plan = None
+        self._started = 0.0
+        self._errors = 0
+        self._rolled_back = False
+
+    # ------------------------------------------------------------------ cancel
+
+    async def cancel(self) -> None:
+        """Cancel what runs now; the backend stays ours until the request is through."""
+        backend = self.relay.backend
+        if backend is None or self.relay.idle:
+            return
+        self._cancels += 1
+        try:
+            await self.worker.send_cancel(backend)
+        finally:
+            self._cancels -= 1
+
+    # ------------------------------------------------------------------ plain messages
+
+    def sync(self, body: bytes) -> None:
+        """Sync: ends the skipping after an error, and the implicit transaction."""
+        self.relay.skip = False
+        self.send(SYNC_MESSAGE, Entry(SYNC))
+
+    def forward_flush(self, body: bytes) -> None:
+        """Flush."""
+        self.send(FLUSH_MESSAGE)
+
+    def forward_copy(self, kind: int, body: bytes) -> None:
+        """CopyData, CopyDone, CopyFail: PostgreSQL ignores strays itself."""
+        self.send(message(kind, body))
+
+    def function_call(self, body: bytes) -> None:
+        """The fast-path interface: relayed; functions that touch files are closed to clients."""
+        raise FeatureNotSupported(
+            "the function call protocol message is not supported",
+            hint="Use SELECT function(...).",
+        )
+
+    def warn_version(self, number: int) -> bytes:
+        """A WARNING, once a session, that a version is not the current one any more."""
+        if number in self.warned_versions:
+            return b""
+        self.warned_versions.add(number)
+        current = self.snapshot.current
+        return notice_response(
+            "WARNING",
+            "01000",
+            f"version {number} is deprecated",
+            "",
+            f"Version {current} is current.",
+        )
+
+
+def _set_variable(session: Session, node: object) -> None:
+    name = getattr(node, "name", None) or ""
+    args = getattr(node, "args", None) or ()
+    session.pinned = True
+    if name == "morph.pushdown":
+        session.pushdown = _setting_text(args, "on") not in ("off", "false", "0", "no")
+        session.forget_plans()
+    elif name == "morph.ddl_mode":
+        session.ddl_mode = _setting_text(args, session.worker.ddl_mode)
+    elif not name:  # RESET ALL
+        session.pushdown, session.ddl_mode = True, session.worker.ddl_mode
+        session.forget_plans()
+
+
+def _setting_text(args: object, default: str) -> str:
+    for arg in args:  # type: ignore[attr-defined]
+        value = getattr(arg, "val", None)
+        text = getattr(value, "sval", None)
+        if text is not None:
+            return str(text).lower()
+    return default
+
+
+def _discard(session: Session, node: object) -> None:
+    session.statements.clear()
+    if getattr(getattr(node, "target", None), "name", "") == "DISCARD_ALL":
+        session.pinned = session.maybe_temporary = False
+        session.pushdown, session.ddl_mode = True, session.worker.ddl_mode
+        session.forget_plans()
+
+
+def _deallocate(session: Session, node: object) -> None:
+    name = getattr(node, "name", None)
+    if name is None:
+        session.statements.clear()
+    else:
+        session.statements.pop(name, None)
+
+
+def _alter_role(session: Session, node: object) -> None:
+    session.worker.pool.retire()
+
+
+_STATEMENT_EFFECTS: dict[str, Callable[[Session, object], None]] = {
+    "VariableSet": _set_variable,
+    "Discard": _discard,
+    "Deallocate": _deallocate,
+    "AlterRoleSet": _alter_role,
+}
+
+_HANDLERS: dict[int, Callable[[Session, bytes], None]] = {
+    ClientType.QUERY: simple.query,
+    ClientType.PARSE: extended.parse,
+    ClientType.BIND: extended.bind,
+    ClientType.DESCRIBE: extended.describe,
+    ClientType.EXECUTE: extended.execute,
+    ClientType.CLOSE: extended.close,
+    ClientType.SYNC: Session.sync,
+    ClientType.FLUSH: Session.forward_flush,
+    ClientType.COPY_DATA: lambda s, b: s.forward_copy(ClientType.COPY_DATA, b),
+    ClientType.COPY_DONE: lambda s, b: s.forward_copy(ClientType.COPY_DONE, b),
+    ClientType.COPY_FAIL: lambda s, b: s.forward_copy(ClientType.COPY_FAIL, b),
+    ClientType.FUNCTION_CALL: Session.function_call,
+}
+
+__all__ = ["Session", "parameter_status"]

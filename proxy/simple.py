@@ -1,0 +1,114 @@
+"""The simple query protocol: one text, any number of statements, one implicit transaction."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from core.errors import InvalidText
+from engine.plans import Plan
+from proxy.protocol.body import decode_text
+from proxy.protocol.framing import message
+from proxy.protocol.message_types import ClientType
+from proxy.relay import BIND, CLOSE, DESCRIBE, EXECUTE, PARSE, QUERY, SYNC, Entry
+from rewrite.analysis import Action, StatementPlan
+from rewrite.context import NeedsWidth
+
+if TYPE_CHECKING:
+    from proxy.session import Session
+
+DESCRIBE_NAME = b"_morph_describe"
+_BIND_TEXT = message(ClientType.BIND, b"\0\0\0\0\0\0\0\0")
+_DESCRIBE_PORTAL = message(ClientType.DESCRIBE, b"P\0")
+_EXECUTE_ALL = message(ClientType.EXECUTE, b"\0\0\0\0\0")
+_CLOSE_DESCRIBE = message(ClientType.CLOSE, b"S" + DESCRIBE_NAME + b"\0")
+_SYNC = message(ClientType.SYNC)
+
+
+def query(session: Session, body: bytes) -> None:
+    """Q: plan the text, then relay it whole, statement by statement, or as a script."""
+    if session.statements.pop("", None) is not None and session.relay.backend is not None:
+        session.relay.backend.statements.discard("")
+    if body[-1:] != b"\0" or b"\0" in body[:-1]:
+        raise InvalidText("invalid message format")
+    text = decode_text(body[:-1], session.client.codec)
+    session.worker.check_length(text)
+    try:
+        plan = session.plan(text)
+    except NeedsWidth:
+        session.start_script(session.worker.scripts.run_text(session, text))
+        return
+    if plan.relay_only:
+        relay_text(session, plan)
+    elif needs_script(session, plan):
+        session.start_script(session.worker.scripts.run_text(session, text))
+    else:
+        session.note(plan)
+        notices = session.notices_for(plan)
+        if notices:
+            session.relay.answer_locally(notices)
+        if any(s.describe_first for s in plan.statements):
+            for statement in plan.statements:
+                run_statement(session, plan, statement)
+            session.send(_SYNC, Entry(SYNC))
+        else:
+            _forward(session, plan)
+
+
+def needs_script(session: Session, plan: Plan) -> bool:
+    """True when some statement needs answers before the next can be sent."""
+    return any(
+        s.action not in (Action.RELAY, Action.EXPLAIN) or s.system_views & _RUNTIME_VIEWS
+        for s in plan.statements
+    ) or any(s.action is Action.EXPLAIN for s in plan.statements)
+
+
+_RUNTIME_VIEWS = frozenset({"sessions", "statements"})
+
+
+def relay_text(session: Session, plan: Plan) -> None:
+    """Forward the whole text."""
+    if any(s.system_views & _RUNTIME_VIEWS for s in plan.statements):
+        session.start_script(session.worker.scripts.run_text(session, plan.text))
+        return
+    session.note(plan)
+    _forward(session, plan)
+
+
+def _forward(session: Session, plan: Plan) -> None:
+    data = plan.wire_text.encode(session.client.codec)
+    session.send(message(ClientType.QUERY, data + b"\0"), Entry(QUERY, plan))
+
+
+def describe_original(session: Session, plan: Plan, statement: StatementPlan) -> None:
+    """Let PostgreSQL judge the client's own text against the shapes before the rewritten one."""
+    text = " " * statement.start + plan.text[statement.start : statement.end]
+    if statement.action is Action.EXPLAIN:
+        text = _without_explain(plan, statement)
+    data = DESCRIBE_NAME + b"\0" + text.encode(session.client.codec) + b"\0\0\0"
+    # No plan: the positions of this text are the client's own.
+    session.send(message(ClientType.PARSE, data), Entry(PARSE, swallow=True))
+    session.send(_CLOSE_DESCRIBE, Entry(CLOSE, swallow=True))
+
+
+def _without_explain(plan: Plan, statement: StatementPlan) -> str:
+    keywords = ("INSERT", "UPDATE", "DELETE", "MERGE", "WITH")
+    text = plan.text[statement.start : statement.end]
+    upper = text.upper()
+    at = min((upper.find(k) for k in keywords if k in upper), default=0)
+    return " " * (statement.start + at) + text[at:]
+
+
+def run_statement(session: Session, plan: Plan, statement: StatementPlan) -> Entry:
+    """One statement by extended messages, answered as the simple protocol answers."""
+    if statement.describe_first:
+        describe_original(session, plan, statement)
+    assert plan.analysis is not None
+    text = plan.analysis.part(statement).text.encode(session.client.codec)
+    session.send(message(ClientType.PARSE, b"\0" + text + b"\0\0\0"), Entry(PARSE, plan, True))
+    session.send(_BIND_TEXT, Entry(BIND, plan, True))
+    describe = Entry(DESCRIBE, plan)
+    describe.quiet_no_data = True
+    session.send(_DESCRIBE_PORTAL, describe)
+    execute = Entry(EXECUTE, plan)
+    session.send(_EXECUTE_ALL, execute)
+    return execute

@@ -1,0 +1,78 @@
+"""What the worker remembers of its statements and sessions, for morph.statements and .sessions."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pglast import fingerprint
+from pglast.parser import ParseError
+
+if TYPE_CHECKING:
+    from engine.plans import Plan
+
+STATEMENTS_MAX = 1000
+TEXT_MAX = 1000
+
+
+@dataclass(slots=True)
+class StatementStats:
+    """Counters of one fingerprint."""
+
+    query: str
+    kind: str
+    tier: int
+    calls: int = 0
+    errors: int = 0
+    total_ms: float = 0.0
+    max_ms: float = 0.0
+
+
+class Statements:
+    """Counters by plan shape, least recently used first; folded by fingerprint when read."""
+
+    def __init__(self) -> None:
+        self._by_key: OrderedDict[int, StatementStats] = OrderedDict()
+
+    def record(self, plan: Plan, elapsed_s: float, *, failed: bool) -> None:
+        """Count one run. Plans of one template share their statements tuple, so its identity is
+        the cheapest key; texts that are equal in another plan are folded by `rows`.
+        """
+        key = id(plan.statements)
+        stats = self._by_key.get(key)
+        if stats is None:
+            tier = 2 if any(s.action.value == "merge" for s in plan.statements) else 1
+            kind = plan.statements[0].kind if plan.statements else "Unknown"
+            stats = self._by_key[key] = StatementStats(plan.text[:TEXT_MAX], kind, tier)
+            if len(self._by_key) > STATEMENTS_MAX:
+                self._by_key.popitem(last=False)
+        stats.calls += 1
+        stats.errors += failed
+        elapsed_ms = elapsed_s * 1000
+        stats.total_ms += elapsed_ms
+        stats.max_ms = max(stats.max_ms, elapsed_ms)
+
+    def rows(self) -> list[tuple[str, str, str, int, int, int, float, float]]:
+        """One row a fingerprint: fingerprint, query, kind, tier, calls, errors, total, max."""
+        folded: dict[str, StatementStats] = {}
+        for stats in self._by_key.values():
+            try:
+                key = fingerprint(stats.query)
+            except ParseError:
+                key = stats.query
+            known = folded.get(key)
+            if known is None:
+                folded[key] = StatementStats(
+                    stats.query, stats.kind, stats.tier, stats.calls, stats.errors,
+                    stats.total_ms, stats.max_ms,
+                )  # fmt: skip
+            else:
+                known.calls += stats.calls
+                known.errors += stats.errors
+                known.total_ms += stats.total_ms
+                known.max_ms = max(known.max_ms, stats.max_ms)
+        return [
+            (k, s.query, s.kind, s.tier, s.calls, s.errors, s.total_ms, s.max_ms)
+            for k, s in folded.items()
+        ]

@@ -1,0 +1,358 @@
+"""One worker process: its sessions, its backends, its view of the catalog."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import ssl
+from collections import OrderedDict
+from collections.abc import Coroutine, Iterable, Mapping
+from typing import Any
+
+import asyncpg
+
+from catalog.model import CatalogSnapshot
+from catalog.sqltext import PUBLIC, view_schema, whole_schema
+from catalog.store import EPOCH_CHANNEL, load_snapshot, read_secret
+from config.settings import Settings
+from core.clock import SystemClock
+from core.errors import IdleSessionTimeout, ProgramLimitExceeded
+from engine.plans import Plan, PlanCache
+from proxy.auth.directory import UserDirectory
+from proxy.backend import BackendConnection, send_cancel
+from proxy.client import ClientConnection
+from proxy.pool import BackendPool, Lender, PoolLimits
+from proxy.protocol.startup import CancelRequest, StartupMessage
+from proxy.runtime_views import write_runtime
+from proxy.scripts import Scripts
+from proxy.session import Session
+from proxy.stats import Statements
+from rewrite.namespaces import Namespaces, parse_search_path
+
+CANCEL_TIMEOUT_S = 5.0
+NAMESPACE_CACHES_MAX = 64
+DRAIN_POLL_S = 0.02
+SESSION_BITS = 20
+
+OID_QUERY = (
+    "SELECT n.nspname, c.relname, c.oid::int8 FROM pg_class c JOIN pg_namespace n "
+    "ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'v') "
+    "AND (n.nspname = 'public' OR n.nspname ~ '^(morph_[vw]|v)[0-9]+$')"
+)
+# Functions of pg_catalog that change what a session would find on another backend.
+_STATEFUL = frozenset(
+    [
+        "set_config",
+        "nextval",
+        "setval",
+        "currval",
+        "lastval",
+        "setseed",
+        "pg_export_snapshot",
+        "pg_advisory_lock",
+        "pg_advisory_lock_shared",
+        "pg_advisory_unlock",
+        "pg_advisory_unlock_all",
+        "pg_advisory_unlock_shared",
+        "pg_try_advisory_lock",
+        "pg_try_advisory_lock_shared",
+        "lo_open",
+        "lo_close",
+        "lo_creat",
+        "lo_create",
+        "pg_prepared_statement",
+        "pg_cursor",
+        "pg_my_temp_schema",
+        "pg_listening_channels",
+    ]
+)
+
+
+class Worker:
+    """Shared by all sessions of the process. `admin` is the control plane's own connection."""
+
+    def __init__(self, settings: Settings, *, socket_directory: str, number: int = 0) -> None:
+        self.settings = settings
+        self.number = number
+        self.database = "morph"
+        self.stopping = False
+        self.ddl_mode = settings.evolution.ddl_mode
+        self.auth = UserDirectory(settings.auth, os.environ)
+        self.tls_context: ssl.SSLContext | None = None
+        self.certificate_der: bytes | None = None
+        self.snapshot = CatalogSnapshot(0, 0, 0, {}, 1)
+        self.secret = b""
+        self.stateless_functions: frozenset[str] = frozenset()
+        self.statements = Statements()
+        self.scripts = Scripts(self)
+        self.sessions: dict[int, Session] = {}
+        self.clients: set[ClientConnection] = set()
+        self._keys: dict[int, tuple[bytes, Session]] = {}
+        self._socket_directory = socket_directory
+        self._socket = f"{socket_directory}/.s.PGSQL.5432"
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._caches: OrderedDict[tuple[object, ...], PlanCache] = OrderedDict()
+        self._oids: dict[str, dict[str, int]] = {}
+        self._oid_maps: dict[tuple[int, bool], dict[int, int]] = {}
+        self._next_session = 1
+        self._clock = SystemClock()
+        private = settings.private_pg
+        self.pool = BackendPool(
+            self._socket,
+            PoolLimits(private.max_backends, private.max_waiting, private.attach_timeout),
+            self._lenders,
+        )
+        self.admin: asyncpg.Connection | None = None
+
+    # ------------------------------------------------------------------ life
+
+    async def open(self) -> None:
+        """Connect the control plane and load the catalog."""
+        self.admin = await asyncpg.connect(
+            host=self._socket_directory, user="morph_root", database=self.database, timeout=30
+        )
+        self.admin.add_termination_listener(self._admin_lost)
+        await self.admin.add_listener(EPOCH_CHANNEL, self._epoch_announced)
+        self.secret = await read_secret(self.admin)
+        names = await self.admin.fetch(
+            "SELECT DISTINCT p.proname FROM pg_proc p "
+            "JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = 'pg_catalog'"
+        )
+        known = {r[0] for r in names} - _STATEFUL
+        generators = await self.admin.fetch(
+            "SELECT DISTINCT 'morph.' || p.proname FROM pg_proc p "
+            "JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = 'morph'"
+        )
+        self.stateless_functions = frozenset(
+            known | {f"pg_catalog.{n}" for n in known} | {r[0] for r in generators}
+        )
+        await self.reload()
+
+    def _admin_lost(self, connection: object) -> None:
+        self.admin = None
+        if not self.stopping:
+            self.spawn(self._reopen(), name="admin-reopen")
+
+    async def _reopen(self) -> None:
+        self.pool.retire()
+        while not self.stopping and self.admin is None:
+            try:
+                await self.open()
+            except (OSError, asyncpg.PostgresError, TimeoutError):
+                await asyncio.sleep(0.1)
+
+    def _epoch_announced(self, *args: object) -> None:
+        if int(str(args[3])) > self.snapshot.epoch:
+            self.spawn(self.reload(), name="catalog-reload")
+
+    async def reload(self) -> None:
+        """Take over the committed catalog."""
+        if self.admin is None:
+            return
+        snapshot = await load_snapshot(self.admin)
+        oids: dict[str, dict[str, int]] = {}
+        for schema, name, oid in await self.admin.fetch(OID_QUERY):
+            oids.setdefault(schema, {})[name] = oid
+        self._oids = oids
+        self._oid_maps.clear()
+        if snapshot.epoch >= self.snapshot.epoch:
+            self.snapshot = snapshot
+            self._caches.clear()
+
+    async def close(self, drain_s: float) -> None:
+        """Let transactions end for at most `drain_s`, then end all sessions and backends."""
+        self.stopping = True
+        deadline = self.clock() + drain_s
+        # Sessions do not announce that they became idle.
+        while self.clock() < deadline and any(  # noqa: ASYNC110
+            s.status != ord("I") or not s.relay.idle for s in self.sessions.values()
+        ):
+            await asyncio.sleep(DRAIN_POLL_S)
+        for client in list(self.clients):
+            client.shut_down()
+        await asyncio.sleep(0)
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.pool.close()
+        if self.admin is not None:
+            admin, self.admin = self.admin, None
+            admin.remove_termination_listener(self._admin_lost)
+            await admin.close(timeout=5)
+
+    def clock(self) -> float:
+        """Monotonic seconds."""
+        return self._clock.monotonic()
+
+    def spawn(self, work: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
+        """Start a task that the worker owns."""
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._task_done)
+        return task
+
+    def _task_done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            asyncio.get_running_loop().call_exception_handler(
+                {"message": f"task {task.get_name()} failed", "exception": task.exception()}
+            )
+
+    # ------------------------------------------------------------------ clients
+
+    @property
+    def connections(self) -> int:
+        """Client connections, those that are starting included."""
+        return len(self.clients)
+
+    def connected(self, client: ClientConnection) -> None:
+        """A client is there."""
+        self.clients.add(client)
+
+    def disconnected(self, client: ClientConnection) -> None:
+        """A client is gone: its session ends, a running statement is cancelled."""
+        self.clients.discard(client)
+        session = client.session
+        if session is not None:
+            self.sessions.pop(session.id, None)
+            self._keys.pop(session.id, None)
+            if not self.stopping:
+                self.spawn(self._end(session), name=f"end-{session.id}")
+
+    async def _end(self, session: Session) -> None:
+        await session.cancel()
+        await session.stop()
+
+    def end_idle(self, limit_s: float) -> None:
+        """End sessions that were idle outside a transaction for longer than the limit."""
+        now = self.clock()
+        for session in list(self.sessions.values()):
+            quiet = session.status == ord("I") and session.relay.idle
+            if quiet and now - session.client.idle_since > limit_s:
+                session.client.fatal(
+                    IdleSessionTimeout("terminating connection due to idle-session timeout")
+                )
+
+    def make_session(self, client: ClientConnection) -> Session:
+        """A session for a client that is let in."""
+        number = self._next_session
+        self._next_session = number % ((1 << SESSION_BITS) - 1) + 1
+        while self._next_session in self.sessions:
+            self._next_session += 1
+        session = Session(self, client, number)
+        self.sessions[number] = session
+        return session
+
+    def cancel_key(self, session: Session, *, long: bool) -> tuple[int, bytes]:
+        """(process id, key) of BackendKeyData: the worker's number is in the id's high bits."""
+        key = secrets.token_bytes(32 if long else 4)
+        self._keys[session.id] = (key, session)
+        return (self.number << SESSION_BITS) | session.id, key
+
+    def cancel(self, request: CancelRequest) -> None:
+        """A CancelRequest: silently ignored when it does not fit."""
+        found = self._keys.get(request.process_id & ((1 << SESSION_BITS) - 1))
+        if request.process_id >> SESSION_BITS != self.number:
+            return
+        if found is not None and secrets.compare_digest(found[0], request.key):
+            self.spawn(found[1].cancel(), name="cancel")
+
+    # ------------------------------------------------------------------ backends
+
+    def _lenders(self) -> Iterable[Lender]:
+        return list(self.sessions.values())
+
+    async def attach(self, startup: StartupMessage) -> BackendConnection:
+        """A backend for a client's role and settings."""
+        parameters = {
+            name: value
+            for name, value in startup.parameters.items()
+            if name not in ("database", "replication")
+        }
+        parameters["database"] = self.database
+        return await self.pool.acquire(StartupMessage(0, parameters))
+
+    async def send_cancel(self, backend: BackendConnection) -> None:
+        """Cancel what a backend does."""
+        await send_cancel(self._socket, backend.pid, backend.key, CANCEL_TIMEOUT_S)
+
+    # ------------------------------------------------------------------ plans
+
+    def check_length(self, text: str) -> None:
+        """ProgramLimitExceeded (54000) for a statement longer than the limit."""
+        limit = self.settings.server.max_statement_bytes
+        if len(text) > limit:
+            raise ProgramLimitExceeded(
+                f"statement is longer than {limit} bytes",
+                hint="Raise server.max_statement_bytes.",
+            )
+
+    def plans_for(
+        self, snapshot: CatalogSnapshot, search_path: str, *, pushdown: bool, session: Session
+    ) -> PlanCache:
+        """The plan cache of one view of the names, shared by sessions that see the same."""
+        shared = snapshot is self.snapshot and not session.maybe_temporary
+        key = (snapshot.epoch, search_path, pushdown)
+        cache = self._caches.get(key) if shared else None
+        if cache is None:
+            namespaces = Namespaces(
+                snapshot, parse_search_path(search_path), session.temporary_names
+            )
+            plan = self.settings.plan
+            cache = PlanCache(
+                namespaces,
+                pushdown=pushdown,
+                entries_max=max(plan.cache_entries, 1),
+                text_max=plan.cache_text_bytes_max if plan.cache_entries else -1,
+            )
+            if shared:
+                self._caches[key] = cache
+                if len(self._caches) > NAMESPACE_CACHES_MAX:
+                    self._caches.popitem(last=False)
+        return cache
+
+    def oid_map(self, plan: Plan) -> Mapping[int, int]:
+        """View oid → oid of the shape in the schema that the client's names came from."""
+        merged: dict[int, int] = {}
+        for statement in plan.statements:
+            for ref in statement.relations:
+                number, public = ref.resolved.version.number, ref.resolved.schema == PUBLIC
+                merged.update(self._oid_map(number, public))
+        return merged
+
+    def _oid_map(self, number: int, public: bool) -> dict[int, int]:
+        known = self._oid_maps.get((number, public))
+        if known is None:
+            shapes = self._oids.get(PUBLIC if public else f"v{number}", {})
+            known = {}
+            for schema in (view_schema(number), whole_schema(number)):
+                for name, oid in self._oids.get(schema, {}).items():
+                    if name in shapes:
+                        known[oid] = shapes[name]
+            self._oid_maps[(number, public)] = known
+        return known
+
+    # ------------------------------------------------------------------ catalog changes
+
+    def mark_stale(self, session: Session) -> None:
+        """A rollback to a savepoint may have undone the session's DDL: read the catalog again."""
+        session.start_script(self.scripts.reread(session))
+
+    def transaction_ended(self, session: Session, *, committed: bool) -> None:
+        """A transaction with DDL ended: publish its snapshot, or forget it."""
+        snapshot, session.own_snapshot = session.own_snapshot, None
+        session.forget_plans()
+        if committed and snapshot is not None and snapshot.epoch > self.snapshot.epoch:
+            self.snapshot = snapshot
+            self._caches.clear()
+            self.spawn(self.reload(), name="catalog-reload")
+
+    def record(self, plan: Plan, elapsed_s: float, *, failed: bool) -> None:
+        """Count a statement."""
+        self.statements.record(plan, elapsed_s, failed=failed)
+
+    async def write_runtime(self) -> None:
+        """Write sessions and statements where morph.sessions and morph.statements read them."""
+        if self.admin is not None:
+            await write_runtime(self.admin, self)
