@@ -5,7 +5,7 @@ Pure: a Version in, SQL statements out. They are run in one transaction per epoc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from catalog.model import Column, Seed, Stored, Table, Version
 from catalog.readers import ELEMENT, RAW_DOC, ROW, json_at, read_column, whole_document
@@ -181,9 +181,16 @@ def _grants(name: str) -> Iterable[str]:
 
 
 def view_statements(
-    version: Version, read_seed: SeedReader, rewrite_query: Callable[[Version, str], str]
+    version: Version,
+    read_seed: SeedReader,
+    rewrite_query: Callable[[Version, str], str],
+    *,
+    only: Sequence[Table] | None = None,
 ) -> list[str]:
-    """The version views. `rewrite_query` splices a client view's query onto version views."""
+    """The version views. `rewrite_query` splices a client view's query onto version views; `only`
+    names the tables of the version to make views for (all by default).
+    """
+    tables = version.tables if only is None else only
     schemas = (view_schema(version.number), whole_schema(version.number))
     statements = []
     for schema in schemas:
@@ -191,13 +198,13 @@ def view_statements(
             f"CREATE SCHEMA {quote_ident(schema)}",
             f"GRANT USAGE ON SCHEMA {quote_ident(schema)} TO {CLIENT_ROLE}",
         ]
-    for table in version.tables:
+    for table in tables:
         if table.kind != "view":
             statements += _base_views(version, table, read_seed)
     statements.append(
         f"SET LOCAL search_path = {quote_ident(shape_schema(version.number))}, public, pg_catalog"
     )
-    for table in version.tables:
+    for table in tables:
         if table.kind == "view":
             query = rewrite_query(version, table.definition)
             columns = ", ".join(quote_ident(c.name) for c in table.columns)

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from pglast import parse_sql
 from pglast.parser import ParseError
 
 from catalog.sqltext import SYSTEM_SCHEMA
@@ -24,6 +23,7 @@ from rewrite.copying import copy_edits
 from rewrite.deprecations import Notice, deprecation_notices
 from rewrite.edits import Edit, Rendered, render
 from rewrite.namespaces import Namespaces
+from rewrite.parsing import parse_statements
 from rewrite.rules import RULES
 from rewrite.scope import RelationRef
 from rewrite.tree import Node, Tokens, ast, walk
@@ -142,7 +142,7 @@ def analyse(
     Raises ReservedName (42939), FeatureNotSupported (0A000) and NeedsWidth (see context).
     """
     try:
-        raw: Any = parse_sql(text)
+        raw: Any = parse_statements(text)
         tokens = Tokens(text)
     except ParseError:
         return Analysis(text, render(text, ()), (), (), parsed=False)

@@ -80,6 +80,8 @@ def _choose_scalar(kinds: set[Kind], node: PathStats) -> TypeChoice:
         return TypeChoice(TEXT)
     if kinds <= CELLS:
         return _choose_cells(kinds, node.cells)
+    if kinds <= TEXTS | CELLS:  # cells beside strings: a CSV file with quoted empty cells
+        return TypeChoice(TEXT)
     if len(kinds) == 1:
         (kind,) = kinds
         if kind in PHYSICAL_TYPES:

@@ -1,0 +1,175 @@
+"""Makes snapshots real: shapes, version views and catalog rows, in the DDL's own transaction.
+
+Two ways: a *new version* builds everything for its number; *publishing in place* adds or removes
+single objects in versions that exist, for what affects nobody (CREATE TABLE, INDEX, VIEW, loading).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from catalog import shapes
+from catalog.model import CatalogSnapshot, Table, Version
+from catalog.sqltext import PUBLIC, quote_ident, shape_schema, view_schema, whole_schema
+from catalog.store import change_statement, state_statements, version_statement
+from evolution.seeds.reading import read_seed
+from evolution.transaction import Transaction
+from rewrite.bodies import rewrite_text
+from rewrite.namespaces import Namespaces
+
+FIRST_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """What is recorded of one operation of a change."""
+
+    kind: str
+    relation: str
+    ddl: str
+    origin: str = "ddl"
+    actor: str = "morph"
+
+
+def _rewrite_view(snapshot: CatalogSnapshot, version: Version, query: str) -> str:
+    namespaces = Namespaces(
+        replace(snapshot, versions={**snapshot.versions, version.number: version}),
+        (shape_schema(version.number),),
+    )
+    return rewrite_text(query, namespaces)
+
+
+def _views(snapshot: CatalogSnapshot, version: Version) -> list[str]:
+    return shapes.view_statements(
+        version, read_seed, lambda v, query: _rewrite_view(snapshot, v, query)
+    )
+
+
+async def first_version(tx: Transaction, snapshot: CatalogSnapshot) -> CatalogSnapshot:
+    """Version 1, empty, when there is none yet."""
+    if snapshot.versions:
+        return snapshot
+    version = Version(FIRST_VERSION, 0, ())
+    fresh = CatalogSnapshot(
+        snapshot.epoch + 1, FIRST_VERSION, FIRST_VERSION, {FIRST_VERSION: version}, snapshot.next_id
+    )
+    await tx.apply(
+        [
+            *shapes.shape_statements(version),
+            *_views(fresh, version),
+            version_statement(version),
+            *state_statements(fresh),
+        ]
+    )
+    return fresh
+
+
+async def add_version(
+    tx: Transaction,
+    snapshot: CatalogSnapshot,
+    version: Version,
+    operations: Sequence[Operation],
+    *,
+    next_id: int,
+    store_statements: Sequence[str] = (),
+) -> CatalogSnapshot:
+    """A new version at the head, or the same number again (a transaction of DDL is one change)."""
+    statements: list[str] = []
+    previous = snapshot.versions.get(version.number)
+    if previous is not None:
+        statements += shapes.drop_view_statements(previous)
+        statements += shapes.drop_shape_statements(previous)
+    fresh = replace(
+        snapshot,
+        epoch=snapshot.epoch + 1,
+        head=version.number,
+        versions={**snapshot.versions, version.number: version},
+        next_id=next_id,
+    )
+    statements += store_statements
+    statements += shapes.shape_statements(version)
+    statements += _views(fresh, version)
+    statements.append(version_statement(version))
+    statements += [_record(version.number, op, "virtual") for op in operations]
+    statements += state_statements(fresh)
+    await tx.apply(statements)
+    return fresh
+
+
+def _record(change_id: int, operation: Operation, state: str) -> str:
+    return change_statement(
+        change_id,
+        operation.kind,
+        operation.relation,
+        operation.ddl,
+        origin=operation.origin,
+        actor=operation.actor,
+        state=state,
+    )
+
+
+async def publish_in_place(
+    tx: Transaction,
+    snapshot: CatalogSnapshot,
+    versions: Mapping[int, Version],
+    statements: Iterable[str],
+    operations: Sequence[Operation],
+    *,
+    next_id: int,
+) -> CatalogSnapshot:
+    """Replace the models of `versions` after running `statements`; recorded under the head."""
+    fresh = replace(
+        snapshot,
+        epoch=snapshot.epoch + 1,
+        versions={**snapshot.versions, **versions},
+        next_id=next_id,
+    )
+    await tx.apply(
+        [
+            *statements,
+            *(version_statement(v) for v in versions.values()),
+            *(_record(fresh.head, op, "published") for op in operations),
+            *state_statements(fresh),
+        ]
+    )
+    return fresh
+
+
+def table_statements(
+    snapshot: CatalogSnapshot, version: Version, tables: Sequence[Table]
+) -> list[str]:
+    """Shapes and version views for tables that are new in an existing version (which has them
+    already in its model); in `public` too when the version is the current one.
+    """
+    part = replace(version, tables=tuple(tables))
+    statements = [
+        s
+        for s in shapes.shape_statements(part)
+        if not s.startswith(("CREATE SCHEMA", "GRANT USAGE"))
+    ]
+    if version.number == snapshot.current:
+        statements += shapes.shape_statements(part, public=True)
+    views = shapes.view_statements(
+        version, read_seed, lambda v, query: _rewrite_view(snapshot, v, query), only=tables
+    )
+    return statements + [s for s in views if not s.startswith(("CREATE SCHEMA", "GRANT USAGE"))]
+
+
+def drop_table_statements(
+    snapshot: CatalogSnapshot, version: Version, tables: Sequence[Table]
+) -> list[str]:
+    """The opposite of `table_statements`."""
+    statements = []
+    number = version.number
+    schemas = [whole_schema(number), view_schema(number), shape_schema(number)]
+    if number == snapshot.current:
+        schemas.append(PUBLIC)
+    for table in reversed(tables):
+        for schema in schemas:
+            shape = schema in (PUBLIC, shape_schema(number))
+            kind = "TABLE" if shape and table.kind != "view" else "VIEW"
+            statements.append(
+                f"DROP {kind} IF EXISTS {quote_ident(schema)}.{quote_ident(table.name)} CASCADE"
+            )
+    return statements
