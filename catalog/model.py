@@ -17,11 +17,18 @@ class Stored:
     """A physical column of the store's table, with its exact PostgreSQL type.
 
     `field` is the key of the document that the column holds, "" when it was declared, not found.
+    `plain`: the version's type differs from the store's, but only in what needs no conversion
+    (varchar(10) of an old version over varchar(20)), so values pass as they are.
     """
 
     column: str
     type: str
     field: str = ""
+    plain: bool = False
+
+    def converts(self, sql_type: str) -> bool:
+        """True when reading the column as `sql_type` needs a cast."""
+        return self.type != sql_type and not self.plain
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,7 +96,7 @@ def read_column(table: Table, column: Column, parent: Table | None = None) -> st
     source = column.source
     if isinstance(source, Stored):
         plain = f"{ROW}.{quote_ident(source.column)}"
-        return plain if source.type == column.type else f"{plain}::{column.type}"
+        return f"{plain}::{column.type}" if source.converts(column.type) else plain
     if isinstance(source, DocPath):
         return extract(f"{ROW}._doc", source.path, column.type, clean=source.clean)
     if isinstance(source, Element):

@@ -28,10 +28,10 @@ def _qualified(schema: str, name: str) -> str:
     return f"{quote_ident(schema)}.{quote_ident(name)}"
 
 
-def _shape_column(column: Column) -> str:
+def _shape_column(column: Column, seed: str) -> str:
     text = f"{quote_ident(column.name)} {column.type}"
     if isinstance(column.source, Seed):
-        return f"{text} GENERATED ALWAYS AS (({column.source.expression})::{column.type}) STORED"
+        return f"{text} GENERATED ALWAYS AS (({seed})::{column.type}) STORED"
     if column.identity:
         how = "ALWAYS" if column.identity == "a" else "BY DEFAULT"
         text += f" GENERATED {how} AS IDENTITY"
@@ -40,9 +40,14 @@ def _shape_column(column: Column) -> str:
     return text + (" NOT NULL" if column.not_null else "")
 
 
-def _shape_table(schema: str, table: Table) -> Iterable[str]:
+def _shape_table(
+    schema: str, version: Version, table: Table, shape_seed: SeedReader
+) -> Iterable[str]:
     name = _qualified(schema, table.name)
-    columns = ", ".join(_shape_column(c) for c in table.columns)
+    columns = ", ".join(
+        _shape_column(c, shape_seed(version, table, c) if isinstance(c.source, Seed) else "")
+        for c in table.columns
+    )
     yield f"CREATE TABLE {name} ({columns})"
     for constraint in table.constraints:
         if constraint.kind != "f":
@@ -64,6 +69,11 @@ def _shape_table(schema: str, table: Table) -> Iterable[str]:
     yield f"GRANT REFERENCES ON {name} TO {CLIENT_ROLE}"
 
 
+def scratch_statements(schema: str, version: Version, table: Table) -> Iterable[str]:
+    """One table without virtual columns in a scratch schema, for PostgreSQL to alter."""
+    return _shape_table(schema, version, table, lambda *_: "")
+
+
 def _comments(name: str, table: Table) -> Iterable[str]:
     if table.comment is not None:
         yield f"COMMENT ON TABLE {name} IS {quote_literal(table.comment)}"
@@ -75,9 +85,9 @@ def _comments(name: str, table: Table) -> Iterable[str]:
             )
 
 
-def shape_foreign_keys(schema: str, version: Version) -> Iterable[str]:
+def shape_foreign_keys(schema: str, tables: Iterable[Table]) -> Iterable[str]:
     """Foreign keys among the shapes, after all tables exist."""
-    for table in version.tables:
+    for table in tables:
         for constraint in table.constraints:
             if constraint.kind == "f":
                 yield (
@@ -95,23 +105,33 @@ def _shape_view(schema: str, table: Table) -> Iterable[str]:
     yield f"GRANT REFERENCES ON {name} TO {CLIENT_ROLE}"
 
 
-def shape_statements(version: Version, *, public: bool = False) -> list[str]:
-    """The shapes of a version in its own schema, or in `public` for the current one.
+def shape_statements(
+    version: Version,
+    shape_seed: SeedReader,
+    *,
+    public: bool = False,
+    only: Sequence[Table] | None = None,
+) -> list[str]:
+    """The shapes of a version in its own schema, or in `public` for the current one; with `only`,
+    of those tables in a schema that exists.
 
     A client's views are made with search_path on the schema, after the tables they read.
     """
     schema = PUBLIC if public else shape_schema(version.number)
+    tables = version.tables if only is None else only
     statements = []
-    if not public:
+    if not public and only is None:
         statements += [
             f"CREATE SCHEMA {quote_ident(schema)}",
             f"GRANT USAGE ON SCHEMA {quote_ident(schema)} TO {CLIENT_ROLE}",
         ]
     statements.append(f"SET LOCAL search_path = {quote_ident(schema)}, public, pg_catalog")
-    for table in version.tables:
-        build = _shape_view if table.kind == "view" else _shape_table
-        statements += build(schema, table)
-    statements += shape_foreign_keys(schema, version)
+    for table in tables:
+        if table.kind == "view":
+            statements += _shape_view(schema, table)
+        else:
+            statements += _shape_table(schema, version, table, shape_seed)
+    statements += shape_foreign_keys(schema, tables)
     statements.append("SET LOCAL search_path = pg_catalog")
     return statements
 
@@ -157,7 +177,7 @@ def raw_columns(table: Table) -> list[str]:
     return sorted(
         c.source.column
         for c in table.columns
-        if isinstance(c.source, Stored) and c.source.type != c.type
+        if isinstance(c.source, Stored) and c.source.converts(c.type)
     )
 
 
@@ -166,6 +186,7 @@ def _base_views(version: Version, table: Table, read_seed: SeedReader) -> Iterab
     origin = _from_clause(version, table)
     name = _qualified(view_schema(version.number), table.name)
     yield f"CREATE VIEW {name} AS SELECT {', '.join(columns)} FROM {origin}"
+    yield from _view_defaults(name, table)
     yield from _grants(name)
     extra = []
     if table.has_doc:
@@ -173,7 +194,19 @@ def _base_views(version: Version, table: Table, read_seed: SeedReader) -> Iterab
     extra += [f"{ROW}.{quote_ident(c)} AS {quote_ident(c)}" for c in raw_columns(table)]
     whole = _qualified(whole_schema(version.number), table.name)
     yield f"CREATE VIEW {whole} AS SELECT {', '.join(columns + extra)} FROM {origin}"
+    yield from _view_defaults(whole, table)
     yield from _grants(whole)
+
+
+def _view_defaults(name: str, table: Table) -> Iterable[str]:
+    """A version has its own defaults; the store's are for columns that it does not show."""
+    actions = [
+        f"ALTER COLUMN {quote_ident(c.name)} SET DEFAULT {c.default or 'NULL'}"
+        for c in table.columns
+        if isinstance(c.source, Stored) and not c.source.converts(c.type) and not c.identity
+    ]
+    if actions and table.kind == "table":
+        yield f"ALTER TABLE {name} {', '.join(actions)}"
 
 
 def _grants(name: str) -> Iterable[str]:
@@ -193,7 +226,7 @@ def view_statements(
     tables = version.tables if only is None else only
     schemas = (view_schema(version.number), whole_schema(version.number))
     statements = []
-    for schema in schemas:
+    for schema in schemas if only is None else ():
         statements += [
             f"CREATE SCHEMA {quote_ident(schema)}",
             f"GRANT USAGE ON SCHEMA {quote_ident(schema)} TO {CLIENT_ROLE}",

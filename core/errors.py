@@ -167,6 +167,10 @@ class DuplicateTable(MorphError, sqlstate="42P07"):
     """The relation exists already."""
 
 
+class DependentObjectsStillExist(MorphError, sqlstate="2BP01"):
+    """Other objects depend on what is to be dropped."""
+
+
 class DuplicatePreparedStatement(MorphError, sqlstate="42P05"):
     """The prepared statement exists already."""
 

@@ -13,7 +13,8 @@ from catalog import shapes
 from catalog.model import CatalogSnapshot, Table, Version
 from catalog.sqltext import PUBLIC, quote_ident, shape_schema, view_schema, whole_schema
 from catalog.store import change_statement, state_statements, version_statement
-from evolution.seeds.reading import read_seed
+from evolution.seeds.expand import seed_sql
+from evolution.seeds.shape import shape_seed_sql
 from evolution.transaction import Transaction
 from rewrite.bodies import rewrite_text
 from rewrite.namespaces import Namespaces
@@ -42,7 +43,7 @@ def _rewrite_view(snapshot: CatalogSnapshot, version: Version, query: str) -> st
 
 def _views(snapshot: CatalogSnapshot, version: Version) -> list[str]:
     return shapes.view_statements(
-        version, read_seed, lambda v, query: _rewrite_view(snapshot, v, query)
+        version, seed_sql, lambda v, query: _rewrite_view(snapshot, v, query)
     )
 
 
@@ -56,7 +57,7 @@ async def first_version(tx: Transaction, snapshot: CatalogSnapshot) -> CatalogSn
     )
     await tx.apply(
         [
-            *shapes.shape_statements(version),
+            *shapes.shape_statements(version, shape_seed_sql),
             *_views(fresh, version),
             version_statement(version),
             *state_statements(fresh),
@@ -88,7 +89,7 @@ async def add_version(
         next_id=next_id,
     )
     statements += store_statements
-    statements += shapes.shape_statements(version)
+    statements += shapes.shape_statements(version, shape_seed_sql)
     statements += _views(fresh, version)
     statements.append(version_statement(version))
     statements += [_record(version.number, op, "virtual") for op in operations]
@@ -142,18 +143,12 @@ def table_statements(
     """Shapes and version views for tables that are new in an existing version (which has them
     already in its model); in `public` too when the version is the current one.
     """
-    part = replace(version, tables=tuple(tables))
-    statements = [
-        s
-        for s in shapes.shape_statements(part)
-        if not s.startswith(("CREATE SCHEMA", "GRANT USAGE"))
-    ]
+    statements = shapes.shape_statements(version, shape_seed_sql, only=tables)
     if version.number == snapshot.current:
-        statements += shapes.shape_statements(part, public=True)
-    views = shapes.view_statements(
-        version, read_seed, lambda v, query: _rewrite_view(snapshot, v, query), only=tables
+        statements += shapes.shape_statements(version, shape_seed_sql, public=True, only=tables)
+    return statements + shapes.view_statements(
+        version, seed_sql, lambda v, query: _rewrite_view(snapshot, v, query), only=tables
     )
-    return statements + [s for s in views if not s.startswith(("CREATE SCHEMA", "GRANT USAGE"))]
 
 
 def drop_table_statements(
@@ -173,3 +168,14 @@ def drop_table_statements(
                 f"DROP {kind} IF EXISTS {quote_ident(schema)}.{quote_ident(table.name)} CASCADE"
             )
     return statements
+
+
+def rebuild_view_statements(snapshot: CatalogSnapshot, version: Version) -> list[str]:
+    """Drop and make again the version views of a version (its model changed under them)."""
+    return [*shapes.drop_view_statements(version), *_views(snapshot, version)]
+
+
+def public_statements(snapshot: CatalogSnapshot, old: Version | None, new: Version) -> list[str]:
+    """Let `public` show `new` instead of `old`."""
+    statements = [] if old is None else shapes.drop_shape_statements(old, public=True)
+    return statements + shapes.shape_statements(new, shape_seed_sql, public=True)

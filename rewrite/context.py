@@ -36,7 +36,7 @@ class Context:
 
 def direct(column: Column) -> bool:
     """True when a write to the column needs no rewriting: a plain column of the version view."""
-    return isinstance(column.source, Stored) and column.source.type == column.type
+    return isinstance(column.source, Stored) and not column.source.converts(column.type)
 
 
 def _res_targets(clauses: object) -> list[str]:

@@ -1,0 +1,126 @@
+"""DROP TABLE and DROP VIEW make a version without them; DROP INDEX is done at once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from catalog.model import Table, Version
+from catalog.sqltext import PUBLIC, STORE_SCHEMA, quote_ident, shape_schema
+from core.errors import FeatureNotSupported, MorphError, UndefinedObject, UndefinedTable
+from evolution.dependents import dependent_views, require_no_dependents
+from evolution.publish import Operation, add_version, publish_in_place
+from evolution.request import DdlRequest, Outcome
+from rewrite.tree import Node
+
+
+def _names(item: Node) -> tuple[str | None, str]:
+    names = [n.sval for n in item]
+    return (names[-2] if len(names) > 1 else None), names[-1]
+
+
+async def drop_tables(request: DdlRequest) -> Outcome:
+    """DROP TABLE / DROP VIEW [IF EXISTS] … [CASCADE]."""
+    node = request.node
+    view = node.removeType.name == "OBJECT_VIEW"
+    tag = "DROP VIEW" if view else "DROP TABLE"
+    notices: list[MorphError] = []
+    version = replace(request.head, number=request.number, parent=request.parent)
+    dropped: list[Table] = []
+    for item in node.objects:
+        schema, name = _names(item)
+        found = request.namespaces.resolve(schema, name)
+        if found is None:
+            missing = UndefinedTable(f'{"view" if view else "table"} "{name}" does not exist')
+            if not node.missing_ok:
+                raise missing
+            notices.append(UndefinedTable(f"{missing.primary}, skipping"))
+            continue
+        table = request.on_head(found)
+        if (table.kind == "view") != view:
+            kind = "view" if table.kind == "view" else "table"
+            raise FeatureNotSupported(
+                f'"{name}" is a {kind}', hint=f"Use DROP {kind.upper()} to remove a {kind}."
+            )
+        if table.kind == "child":
+            raise FeatureNotSupported(
+                f'"{name}" is the array of another table\'s documents and goes with it'
+            )
+        version = _without(request, version, table, dropped, cascade=_cascades(node))
+    if not dropped:
+        return Outcome(request.snapshot, tag, tuple(notices))
+    operations = [
+        Operation(tag.lower(), t.name, request.statement, actor=request.actor) for t in dropped
+    ]
+    fresh = await add_version(
+        request.tx, request.snapshot, version, operations, next_id=request.snapshot.next_id
+    )
+    return Outcome(fresh, tag, tuple(notices))
+
+
+def _cascades(node: Node) -> bool:
+    return bool(node.behavior.name == "DROP_CASCADE")
+
+
+def _without(
+    request: DdlRequest, version: Version, table: Table, dropped: list[Table], *, cascade: bool
+) -> Version:
+    if not cascade:
+        require_no_dependents(request, table, "drop")
+    gone = [table, *(t for t in version.tables if t.parent_id == table.id)]
+    gone += dependent_views(request, request.head, table)
+    for item in gone:
+        version = version.without_table(item.id)
+        dropped.append(item)
+    return version
+
+
+async def drop_indexes(request: DdlRequest) -> Outcome:
+    """DROP INDEX [CONCURRENTLY] [IF EXISTS] …: at once, in every version."""
+    node = request.node
+    statements: list[str] = []
+    versions: dict[int, Version] = dict(request.snapshot.versions)
+    operations = []
+    notices: list[MorphError] = []
+    for item in node.objects:
+        _, name = _names(item)
+        owner = _owner(request, name)
+        if owner is None:
+            if not node.missing_ok:
+                raise UndefinedObject(f'index "{name}" does not exist')
+            notices.append(UndefinedObject(f'index "{name}" does not exist, skipping'))
+            continue
+        index = next(i for i in owner.indexes if i.name == name)
+        statements.append(f"DROP INDEX {STORE_SCHEMA}.{quote_ident(index.store_name)}")
+        for number, version in versions.items():
+            table = version.table_by_id(owner.id)
+            if table is None or all(i.name != name for i in table.indexes):
+                continue
+            kept = tuple(i for i in table.indexes if i.name != name)
+            versions[number] = version.with_table(replace(table, indexes=kept))
+            statements += _drop_shape_indexes(request, number, name)
+        operations.append(
+            Operation("drop index", owner.name, request.statement, actor=request.actor)
+        )
+    if not operations:
+        return Outcome(request.snapshot, "DROP INDEX", tuple(notices))
+    fresh = await publish_in_place(
+        request.tx,
+        request.snapshot,
+        versions,
+        statements,
+        operations,
+        next_id=request.snapshot.next_id,
+    )
+    return Outcome(fresh, "DROP INDEX", tuple(notices))
+
+
+def _drop_shape_indexes(request: DdlRequest, number: int, name: str) -> list[str]:
+    schemas = [shape_schema(number)]
+    if number == request.snapshot.current:
+        schemas.append(PUBLIC)
+    return [f"DROP INDEX IF EXISTS {s}.{quote_ident(name)}" for s in schemas]
+
+
+def _owner(request: DdlRequest, name: str) -> Table | None:
+    version = request.namespaces.default_version or request.head
+    return next((t for t in version.tables if any(i.name == name for i in t.indexes)), None)

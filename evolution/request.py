@@ -1,0 +1,91 @@
+"""A DDL statement of a client, as the control plane gets it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from catalog.model import CatalogSnapshot, Table, Version
+from core.errors import MorphError, UndefinedTable
+from evolution.transaction import Transaction
+from rewrite.edits import Edit, Rendered, render
+from rewrite.namespaces import Namespaces, Resolved
+from rewrite.tree import Node, Tokens
+
+DIRECT = "direct"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What DDL led to: the snapshot of the transaction, the command tag, and notices."""
+
+    snapshot: CatalogSnapshot
+    tag: str
+    notices: tuple[MorphError, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DdlRequest:
+    """`text` is the whole text of the client, the statement lies at [start, end).
+
+    `pending` is the number of the version that this transaction already made, 0 for none.
+    """
+
+    tx: Transaction
+    snapshot: CatalogSnapshot
+    namespaces: Namespaces
+    node: Node
+    text: str
+    start: int
+    end: int
+    mode: str
+    actor: str
+    pending: int
+    tokens: Tokens = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tokens", Tokens(self.text))
+
+    @property
+    def statement(self) -> str:
+        """The statement's own text."""
+        return self.text[self.start : self.end]
+
+    def splice(self, edits: list[Edit]) -> Rendered:
+        """The statement with edits, positions as in the client's text."""
+        inside = [e for e in edits if self.start <= e.start and e.end <= self.end]
+        padded = " " * self.start + self.statement
+        return render(padded, inside)
+
+    def resolve(self, schema: str | None, name: str) -> Resolved:
+        """The store table that a name means; UndefinedTable (42P01) when there is none."""
+        found = self.namespaces.resolve(schema, name)
+        if found is None:
+            raise UndefinedTable(f'relation "{name}" does not exist')
+        return found
+
+    @property
+    def head(self) -> Version:
+        """The version that DDL builds on."""
+        return self.snapshot.versions[self.snapshot.head]
+
+    def on_head(self, found: Resolved) -> Table:
+        """The table of a resolved name as the head of the line has it."""
+        table = self.head.table_by_id(found.table.id)
+        if table is None:
+            raise UndefinedTable(
+                f'relation "{found.table.name}" does not exist in version {self.head.number}',
+                detail="DDL builds on the newest version, which has dropped it.",
+            )
+        return table
+
+    @property
+    def number(self) -> int:
+        """The number of the version that this statement makes."""
+        return self.pending or max(self.snapshot.versions) + 1
+
+    @property
+    def parent(self) -> int:
+        """The parent of that version."""
+        if self.pending:
+            return self.snapshot.versions[self.pending].parent
+        return self.snapshot.head
