@@ -80,11 +80,10 @@ class _Generated:
         close = tokens.matching_close(index)
         assert tokens.name(close) == CLOSE_PAREN
         start, end = tokens.items[index].end, tokens.items[close].start
-        expression = self._request.text[start:end].strip()
-        at = (
-            start + len(self._request.text[start:end]) - len(self._request.text[start:end].lstrip())
-        )
-        check_expression(expression, self._version, self._table, column=name, at=at)
+        written = self._request.text[start:end]
+        expression = written.strip()
+        at = start + len(written) - len(written.lstrip())
+        check_expression(expression, self._version, self._table, name, at=at)
         shaped = shape_expression(expression, self._version, self._table)
         self.expressions[name] = expression
         after = tokens.name(close + 1)

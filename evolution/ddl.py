@@ -58,6 +58,6 @@ async def run_ddl(request: DdlRequest) -> Outcome:
     before = request.snapshot
     outcome = await handler(request)
     made = outcome.snapshot.head
-    if request.mode == DIRECT and made != outcome.snapshot.current and made != before.current:
+    if request.mode == DIRECT and made not in (outcome.snapshot.current, before.current):
         return replace(outcome, snapshot=await promote(request.tx, outcome.snapshot, made))
     return outcome

@@ -41,6 +41,7 @@ class DdlRequest:
     actor: str
     pending: int
     tokens: Tokens = field(init=False)
+    rendered: dict[str, Rendered] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tokens", Tokens(self.text))
@@ -54,7 +55,9 @@ class DdlRequest:
         """The statement with edits, positions as in the client's text."""
         inside = [e for e in edits if self.start <= e.start and e.end <= self.end]
         padded = " " * self.start + self.statement
-        return render(padded, inside)
+        result = render(padded, inside)
+        self.rendered[result.text] = result
+        return result
 
     def resolve(self, schema: str | None, name: str) -> Resolved:
         """The store table that a name means; UndefinedTable (42P01) when there is none."""

@@ -12,6 +12,7 @@ from catalog.sqltext import quote_literal
 from catalog.store import authenticate
 from core.errors import FeatureNotSupported
 from engine.plans import Plan
+from proxy.ddl import Ddl
 from proxy.prepared import Portal
 from rewrite.analysis import Action, StatementPlan
 
@@ -27,7 +28,12 @@ class Operations:
     def __init__(self, worker: Worker, scripts: Scripts) -> None:
         self.worker = worker
         self.scripts = scripts
-        self._by_action: dict[Action, Callable[..., Awaitable[None]]] = {}
+        ddl = Ddl(self)
+        ddl = Ddl(self)
+        self._by_action: dict[Action, Callable[..., Awaitable[None]]] = {
+            Action.DDL: ddl.run,
+            Action.CALL: ddl.call,
+        }
 
     async def run(
         self,

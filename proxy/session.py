@@ -55,6 +55,7 @@ class Session:
         self.pushdown = True
         self.ddl_mode: str = worker.ddl_mode
         self.own_snapshot: CatalogSnapshot | None = None
+        self.pending_version = 0
         self.search_path = ""
         self.temporary_names: frozenset[str] = frozenset()
         self.statements_run = 0
@@ -101,6 +102,8 @@ class Session:
         inbox = self._inbox
         try:
             while inbox and self._script is None:
+                if self._cancels and self.relay.idle:
+                    break  # a cancel on its way must not hit what comes next
                 kind, body = inbox.popleft()
                 self._dispatch(kind, body)
         except ProtocolViolation as error:
@@ -388,6 +391,8 @@ class Session:
             await self.worker.send_cancel(backend)
         finally:
             self._cancels -= 1
+        if self._inbox and self._script is None:
+            self._pump()
 
     # ------------------------------------------------------------------ plain messages
 

@@ -250,13 +250,13 @@ class Worker:
         self._keys[session.id] = (key, session)
         return (self.number << SESSION_BITS) | session.id, key
 
-    def cancel(self, request: CancelRequest) -> None:
-        """A CancelRequest: silently ignored when it does not fit."""
+    async def cancel(self, request: CancelRequest) -> None:
+        """A CancelRequest: silently ignored when it does not fit. Returns when it is through."""
         found = self._keys.get(request.process_id & ((1 << SESSION_BITS) - 1))
         if request.process_id >> SESSION_BITS != self.number:
             return
         if found is not None and secrets.compare_digest(found[0], request.key):
-            self.spawn(found[1].cancel(), name="cancel")
+            await found[1].cancel()
 
     # ------------------------------------------------------------------ backends
 
@@ -342,6 +342,7 @@ class Worker:
     def transaction_ended(self, session: Session, *, committed: bool) -> None:
         """A transaction with DDL ended: publish its snapshot, or forget it."""
         snapshot, session.own_snapshot = session.own_snapshot, None
+        session.pending_version = 0
         session.forget_plans()
         if committed and snapshot is not None and snapshot.epoch > self.snapshot.epoch:
             self.snapshot = snapshot

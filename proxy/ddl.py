@@ -1,0 +1,144 @@
+"""DDL and CALL morph.* of a session: run by the control plane inside the session's transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from catalog.model import CatalogSnapshot
+from core.errors import FeatureNotSupported, InvalidParameterValue, UndefinedFunction
+from engine.plans import Plan
+from evolution.ddl import LOCK_CATALOG, run_ddl
+from evolution.lifecycle import promote, roll_back
+from evolution.request import DdlRequest, Outcome
+from evolution.transaction import Row
+from proxy.prepared import Portal
+from proxy.protocol.reports import notice_response
+from proxy.protocol.server import command_complete
+from proxy.relay import BackendError
+from rewrite.analysis import StatementPlan
+from rewrite.edits import Rendered
+from rewrite.tree import Node
+
+if TYPE_CHECKING:
+    from proxy.operations import Operations
+    from proxy.session import Session
+
+_CALLS = {"promote": promote, "rollback": roll_back}
+
+
+class SessionTransaction:
+    """evolution.transaction.Transaction inside a session's own transaction."""
+
+    def __init__(self, operations: Operations, session: Session) -> None:
+        self._operations = operations
+        self._session = session
+
+    async def apply(self, statements: Sequence[str]) -> None:
+        """See Transaction."""
+        await self._operations.apply(self._session, list(statements))
+
+    async def fetch(self, sql: str) -> list[Row]:
+        """See Transaction."""
+        sink = await self._operations.scripts.fetch(self._session, sql)
+        return [tuple(None if v is None else v.decode() for v in row) for row in sink.rows()]
+
+
+class Ddl:
+    """The DDL operations of one worker."""
+
+    def __init__(self, operations: Operations) -> None:
+        self._operations = operations
+
+    async def _begin(self, session: Session) -> tuple[SessionTransaction, CatalogSnapshot]:
+        tx = SessionTransaction(self._operations, session)
+        await tx.apply([LOCK_CATALOG])
+        return tx, await self._operations.scripts.read_snapshot(session)
+
+    async def run(
+        self,
+        session: Session,
+        plan: Plan,
+        statement: StatementPlan,
+        *,
+        portal: Portal | None = None,
+        execute: bytes = b"",
+    ) -> None:
+        """One DDL statement."""
+        tx, snapshot = await self._begin(session)
+        request = DdlRequest(
+            tx=tx,
+            snapshot=snapshot,
+            namespaces=session.plans.namespaces,
+            node=statement.node,
+            text=plan.text,
+            start=statement.start,
+            end=statement.end,
+            mode=session.ddl_mode,
+            actor=session.client.startup.user,
+            pending=session.pending_version,
+        )
+        try:
+            outcome = await run_ddl(request)
+        except BackendError as error:
+            raise BackendError(_client_report(error.fields, request.rendered)) from error
+        if outcome.snapshot.head not in (snapshot.head, 0):
+            session.pending_version = outcome.snapshot.head
+        self._finish(session, outcome)
+
+    async def call(
+        self,
+        session: Session,
+        plan: Plan,
+        statement: StatementPlan,
+        *,
+        portal: Portal | None = None,
+        execute: bytes = b"",
+    ) -> None:
+        """CALL morph.promote(n), morph.rollback(n)."""
+        name = statement.node.funccall.funcname[-1].sval
+        operation = _CALLS.get(name)
+        if operation is None:
+            raise UndefinedFunction(
+                f"procedure morph.{name} does not exist",
+                hint=f"There are {', '.join(sorted(_CALLS))}.",
+            )
+        number = _version_argument(statement.node, name)
+        tx, snapshot = await self._begin(session)
+        fresh = await operation(tx, snapshot, number)
+        self._finish(session, Outcome(fresh, "CALL"))
+
+    def _finish(self, session: Session, outcome: Outcome) -> None:
+        session.own_snapshot = outcome.snapshot
+        session.forget_plans()
+        notices = b"".join(
+            notice_response("NOTICE", n.sqlstate, n.primary) for n in outcome.notices
+        )
+        session.send_to_client(notices + command_complete(outcome.tag))
+
+
+def _version_argument(node: Node, name: str) -> int:
+    arguments = node.funccall.args or ()
+    if len(arguments) != 1:
+        raise UndefinedFunction(f"morph.{name} takes one argument, the number of a version")
+    value = getattr(arguments[0], "val", None)
+    number = getattr(value, "ival", None)
+    if number is None:
+        if value is not None:
+            raise InvalidParameterValue(f"morph.{name} takes the number of a version")
+        raise FeatureNotSupported(f"morph.{name} takes a constant")
+    return int(number)
+
+
+def _client_report(fields: dict[str, str], rendered: dict[str, Rendered]) -> dict[str, str]:
+    """The report of a statement that ran inside morph_catalog.apply, as if it ran outside."""
+    report = {k: v for k, v in fields.items() if k not in ("p", "q", "W")}
+    source = rendered.get(fields.get("q", ""))
+    if source is not None and "p" in fields:
+        report["P"] = str(source.source_offset(int(fields["p"]) - 1) + 1)
+    for code in ("M", "D", "H"):
+        if code in report:
+            report[code] = report[code].replace("morph_scratch.", "")
+    if report.get("s") == "morph_scratch":
+        report["s"] = "public"
+    return report
