@@ -179,14 +179,18 @@ class ClientConnection(asyncio.Protocol):
             reader.gss_done = True
             self.write(b"N")
         elif isinstance(packet, CancelRequest):
-            self.worker.cancel(packet)
-            self.close()
+            self._reader = None
+            self.worker.spawn(self._cancel(packet), name="cancel")
         else:
             rest = reader.rest
             self._reader = None
             self._begin(packet)
             if rest:
                 self.data_received(rest)
+
+    async def _cancel(self, request: CancelRequest) -> None:
+        await self.worker.cancel(request)
+        self.close()  # only now: libpq takes the close for "the cancel is through"
 
     async def _upgrade(self, context: ssl.SSLContext) -> None:
         assert self.transport is not None

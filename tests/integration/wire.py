@@ -17,7 +17,7 @@ def message(kind: str, body: bytes = b"") -> bytes:
     return kind.encode() + struct.pack(">I", len(body) + 4) + body
 
 
-def startup(minor: int = 0, major: int = 3, **parameters: str) -> bytes:
+def startup(*, minor: int = 0, major: int = 3, **parameters: str) -> bytes:
     """The startup packet; user and database are morph unless told otherwise."""
     settings = {"user": "morph", "database": "morph", **parameters}
     pairs = b"".join(k.encode() + b"\0" + v.encode() + b"\0" for k, v in settings.items())
@@ -95,7 +95,7 @@ class Message:
     @property
     def text(self) -> str:
         """The body as text without its closing NUL: a tag, or a status byte."""
-        return self.body.rstrip(b"\0").decode()
+        return self.body.removesuffix(b"\0").decode()
 
     @property
     def values(self) -> list[bytes | None]:
@@ -205,9 +205,13 @@ class WireClient:
             self.socket.settimeout(before)
         return False
 
-    def log_in(self, minor: int = 0, **parameters: str) -> list[Message]:
-        """Start a session as a trusted user; the messages up to the first ReadyForQuery."""
-        self.send(startup(minor, **parameters))
+    def log_in(self, **parameters: str) -> list[Message]:
+        """Start a session as a trusted user."""
+        return self.begin(startup(**parameters))
+
+    def begin(self, packet: bytes) -> list[Message]:
+        """Send a startup packet; the messages up to the first ReadyForQuery."""
+        self.send(packet)
         answers = self.read_until("ZE")
         for answer in answers:
             if answer.kind == "S":
