@@ -1,4 +1,7 @@
-"""text, varchar, bpchar, name, json, xml, unknown: the bytes themselves; jsonb with its version."""
+"""text, varchar, bpchar, name, json, xml, unknown: the bytes themselves; jsonb with its version.
+
+xml and unknown are not compared with a server: the private PostgreSQL is built without libxml.
+"""
 
 from __future__ import annotations
 
