@@ -13,6 +13,8 @@ BEGIN
 END $$;
 
 REVOKE ALL ON DATABASE morph FROM PUBLIC;
+-- The role morph has a schema of its own name; "$user" on the path would find it.
+ALTER DATABASE morph SET search_path = public;
 GRANT CONNECT, TEMPORARY ON DATABASE morph TO morph_client;
 GRANT CREATE ON DATABASE morph TO morph_owner;
 ALTER SCHEMA public OWNER TO morph_owner;

@@ -15,6 +15,7 @@ import asyncpg
 from catalog.codec import decode_version, encode_version
 from catalog.model import CatalogSnapshot, Version
 from catalog.sqltext import quote_ident, quote_literal
+from catalog.system_views import system_views_sql
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,6 +37,7 @@ async def bootstrap(connection: asyncpg.Connection, library_sql: str) -> None:
         await connection.execute("TRUNCATE morph_catalog.nonces")
         await connection.execute("TRUNCATE morph_catalog.sessions, morph_catalog.statements")
         await connection.execute(library_sql)
+        await connection.execute(system_views_sql())
 
 
 async def ensure_role(connection: asyncpg.Connection, name: str) -> None:

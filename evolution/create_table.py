@@ -134,6 +134,9 @@ def _store_table(request: DdlRequest, found: ScratchTable) -> tuple[Table, list[
     store = f"{STORE_SCHEMA}.{quote_ident(table.store)}"
     statements.append(f"CREATE TABLE {store} ({', '.join(definitions)})")
     statements += [f"ALTER TABLE {store} {clause}" for clause in clauses]
+    # Without USAGE on the schema nobody can name the table; with SELECT on it PostgreSQL shows
+    # the key in the details of constraint violations.
+    statements.append(f"GRANT SELECT ON {store} TO morph_client")
     return replace(table, constraints=tuple(constraints)), statements, next_id
 
 

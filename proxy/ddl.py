@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from catalog.model import CatalogSnapshot
 from core.errors import FeatureNotSupported, InvalidParameterValue, UndefinedFunction
@@ -118,7 +118,7 @@ class Ddl:
 
 
 def _version_argument(node: Node, name: str) -> int:
-    arguments = node.funccall.args or ()
+    arguments: Any = node.funccall.args or ()
     if len(arguments) != 1:
         raise UndefinedFunction(f"morph.{name} takes one argument, the number of a version")
     value = getattr(arguments[0], "val", None)

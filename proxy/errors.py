@@ -40,6 +40,11 @@ def _column_names(table: Table) -> dict[str, str]:
     return {c.source.column: c.name for c in table.columns if isinstance(c.source, Stored)}
 
 
+def _constraint_names(version: Version) -> dict[str, str]:
+    names = {c.store_name: c.name for t in version.tables for c in t.constraints}
+    return names | {i.store_name: i.name for t in version.tables for i in t.indexes}
+
+
 def _put_back(fields: dict[str, str], version: Version) -> None:
     """Replace store names in the texts and name fields of a report."""
     table = _store_table(version, fields.get("t", ""))
@@ -50,6 +55,11 @@ def _put_back(fields: dict[str, str], version: Version) -> None:
         word = match[1]
         return f'"{columns.get(word) or tables.get(word) or word}"'
 
+    constraints = _constraint_names(version)
+    if fields.get("n") in constraints:
+        name_of = constraints[fields["n"]]
+        fields["M"] = fields["M"].replace(f'"{fields["n"]}"', f'"{name_of}"')
+        fields["n"] = name_of
     for code in ("M", "D", "H", "W"):
         if code in fields:
             text = _STORE_NAMES.sub(name, fields[code])

@@ -1,0 +1,31 @@
+"""The system views of schema `morph`, one file each, in the order in which they are made."""
+
+from __future__ import annotations
+
+from catalog.system_views.changes import CHANGES
+from catalog.system_views.columns import COLUMNS
+from catalog.system_views.drift_events import DRIFT_EVENTS
+from catalog.system_views.instances import INSTANCES
+from catalog.system_views.seeds import SEEDS
+from catalog.system_views.sessions import SESSIONS
+from catalog.system_views.statements import STATEMENTS
+from catalog.system_views.tables import TABLES
+from catalog.system_views.versions import VERSIONS
+from catalog.system_views.view import SystemView
+
+SYSTEM_VIEWS: tuple[SystemView, ...] = (
+    VERSIONS,
+    TABLES,
+    COLUMNS,
+    CHANGES,
+    SEEDS,
+    DRIFT_EVENTS,
+    INSTANCES,
+    SESSIONS,
+    STATEMENTS,
+)
+
+
+def system_views_sql() -> str:
+    """DDL of all views, to be run as morph_owner."""
+    return ";\n".join(s for view in SYSTEM_VIEWS for s in view.statements())
