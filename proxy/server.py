@@ -25,6 +25,7 @@ from private_pg.identity import choose_identity
 from private_pg.supervisor import Supervisor
 from proxy.auth.directory import DEFAULT_ROLE
 from proxy.client import ClientConnection
+from proxy.sample_data import load_sample
 from proxy.worker import Worker
 
 LOG = Log("proxy")
@@ -181,6 +182,8 @@ async def serve(
         raise
     try:
         await prepare_database(supervisor.cluster, settings)
+        if sample is not None:
+            await load_sample(sample, str(supervisor.cluster.socket_directory))
         server = Server(settings, str(supervisor.cluster.socket_directory))
         supervisor.on_down = lambda: LOG.error("private_pg.died", restarts=supervisor.restarts)
         supervisor.on_up = lambda: LOG.info("private_pg.restarted")

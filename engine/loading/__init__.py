@@ -1,0 +1,1 @@
+"""Reading files of documents in a process of its own, while PostgreSQL takes the rows."""
