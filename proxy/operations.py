@@ -12,7 +12,9 @@ from catalog.sqltext import quote_literal
 from catalog.store import authenticate
 from core.errors import FeatureNotSupported
 from engine.plans import Plan
+from proxy.copy_in import CopyIn
 from proxy.ddl import Ddl
+from proxy.maintain import Maintain
 from proxy.prepared import Portal
 from rewrite.analysis import Action, StatementPlan
 
@@ -29,10 +31,11 @@ class Operations:
         self.worker = worker
         self.scripts = scripts
         ddl = Ddl(self)
-        ddl = Ddl(self)
         self._by_action: dict[Action, Callable[..., Awaitable[None]]] = {
             Action.DDL: ddl.run,
             Action.CALL: ddl.call,
+            Action.COPY_IN: CopyIn(self).run,
+            Action.MAINTAIN: Maintain(self).run,
         }
 
     async def run(

@@ -57,6 +57,7 @@ class Scripts:
         )
         sink = Sink()
         data = b"\0" + sql.encode(session.client.codec) + b"\0\0\0"
+        self.forget_unnamed(session)
         session.send(message(ClientType.PARSE, data), Entry(PARSE, None, True, sink))
         bind = b"\0\0" + body + b"\0\0"
         session.send(message(ClientType.BIND, bind), Entry(BIND, None, True, sink))
@@ -65,6 +66,11 @@ class Scripts:
         execute.last = True
         session.send(_EXECUTE_ALL, execute)
         return await self.complete(session, sink)
+
+    def forget_unnamed(self, session: Session) -> None:
+        """The client's unnamed statement is about to be replaced: prepare it again if needed."""
+        if session.relay.backend is not None:
+            session.relay.backend.statements.discard("")
 
     async def complete(self, session: Session, sink: Sink) -> Sink:
         """Flush and wait for a sink; raises BackendError, or what ended the backend."""

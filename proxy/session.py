@@ -12,7 +12,13 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
-from core.errors import CrashShutdown, FeatureNotSupported, MorphError, ProtocolViolation
+from core.errors import (
+    CrashShutdown,
+    FeatureNotSupported,
+    MorphError,
+    ProtocolViolation,
+    QueryCanceled,
+)
 from engine.plans import Plan, PlanCache, make_plan
 from proxy import extended, simple
 from proxy.backend import BackendConnection, Piece
@@ -36,6 +42,7 @@ IN_TRANSACTION = ord("T")
 FAILED = ord("E")
 SYNC_MESSAGE = message(ClientType.SYNC)
 FLUSH_MESSAGE = message(ClientType.FLUSH)
+_LIMIT_EXCEEDED = "canceling statement due to private_pg.statement_timeout_max"
 _POISON_SQL = b"morphgres\0"  # never valid SQL: makes the backend fail its transaction
 
 
@@ -71,7 +78,12 @@ class Session:
         self._plan: Plan | None = None
         self._started = 0.0
         self._errors = 0
+        self.progress = 0  # statements that ended, in any way
+        self._timed_out = False
+        self._told_fatal = False
         self.copy_sink: Callable[[int, bytes], None] | None = None
+        self.copy_waiting: Callable[[int, bytes], None] | None = None
+        self.on_cancel: Callable[[], object] | None = None
 
     # ------------------------------------------------------------------ client → session
 
@@ -92,6 +104,7 @@ class Session:
             if kind in (ClientType.SYNC, ClientType.FLUSH):
                 continue
             self.copy_sink(kind, body)
+        self.flush_backend()
 
     @property
     def inbox_bytes(self) -> int:
@@ -193,9 +206,18 @@ class Session:
         )
         for sink in waiting:
             sink.fail({"S": "FATAL", "V": "FATAL", "C": fault.sqlstate, "M": fault.primary})
-        if busy or self._script is not None:
+        if self._told_fatal:
+            self.client.close()
+        elif busy or self._script is not None:
             self.client.fatal(fault)
         self.portals.clear()
+
+    def backend_ends(self, raw: bytes, *, asked: bool) -> None:
+        """RelayOwner: a session that keeps nothing in its backend need not know of its end."""
+        keeps = self.status != IDLE or self.pinned
+        if not asked and keeps:
+            self.client.write(raw)
+        self._told_fatal = asked or keeps
 
     def backend_writable(self, writable: bool) -> None:
         """BackendOwner: stop reading from the client while the backend takes no more."""
@@ -230,7 +252,8 @@ class Session:
         backend, self.relay.backend = self.relay.backend, None
         if backend is None:
             return
-        if self.status == IDLE and self.relay.idle and not self._cancels:
+        # A script may be between two statements of an open implicit transaction.
+        if script is None and self.status == IDLE and self.relay.idle and not self._cancels:
             self.worker.pool.release(backend)
         else:
             self.worker.pool.discard(backend)
@@ -323,6 +346,8 @@ class Session:
 
     def translate_error(self, raw: bytes, plan: Plan | None) -> bytes:
         """RelayOwner: names and positions as the client knows them."""
+        if self._timed_out and QueryCanceled.sqlstate.encode() in raw:
+            return error_response(QueryCanceled(_LIMIT_EXCEEDED))
         return translate(raw, plan, self.plans, self.snapshot)
 
     # ------------------------------------------------------------------ relay → session
@@ -345,6 +370,7 @@ class Session:
 
     def command_done(self, tag: bytes) -> None:
         """RelayOwner: a statement ended well."""
+        self.progress += 1
         self._rolled_back = tag[5:13] == b"ROLLBACK"
         if self._rolled_back and self.own_snapshot is not None:
             self.worker.mark_stale(self)
@@ -352,14 +378,18 @@ class Session:
     def error_seen(self) -> None:
         """RelayOwner: a statement failed."""
         self._errors += 1
+        self.progress += 1
         if self.status == IDLE:
             self._rolled_back = True
 
     def copy_in_begun(self) -> None:
-        """RelayOwner: nothing to do, COPY data is forwarded as it comes."""
+        """RelayOwner: data is forwarded as it comes; a script's COPY takes it from now on."""
+        self.copy_sink, self.copy_waiting = self.copy_waiting, None
+        self._feed_copy()
 
     def copy_in_ended(self) -> None:
-        """RelayOwner: nothing to do."""
+        """RelayOwner: what comes now is no part of a script's COPY."""
+        self.copy_sink = None
 
     def ready(self, status: int) -> None:
         """RelayOwner: ReadyForQuery."""
@@ -377,12 +407,15 @@ class Session:
             self._plan = None
         self._started = 0.0
         self._errors = 0
+        self._timed_out = False
         self._rolled_back = False
 
     # ------------------------------------------------------------------ cancel
 
     async def cancel(self) -> None:
         """Cancel what runs now; the backend stays ours until the request is through."""
+        if self.on_cancel is not None:
+            self.on_cancel()
         backend = self.relay.backend
         if backend is None or self.relay.idle:
             return
@@ -393,6 +426,11 @@ class Session:
             self._cancels -= 1
         if self._inbox and self._script is None:
             self._pump()
+
+    def time_out(self) -> None:
+        """Cancel what runs now, because it ran for longer than any statement may."""
+        self._timed_out = True
+        self.worker.spawn(self.cancel(), name=f"time-out-{self.id}")
 
     # ------------------------------------------------------------------ plain messages
 
