@@ -9,7 +9,9 @@ import gc
 import signal
 import socket
 import ssl
+import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import asyncpg
@@ -22,14 +24,17 @@ from evolution.seeds.library import library_sql
 from private_pg.binaries import find_binaries
 from private_pg.cluster import DATABASE, SUPERUSER, Cluster, ClusterLimits, prepare_cluster
 from private_pg.identity import choose_identity
+from private_pg.session_defaults import session_default_statements
 from private_pg.supervisor import Supervisor
 from proxy.auth.directory import DEFAULT_ROLE
 from proxy.client import ClientConnection
+from proxy.deadlines import Deadlines
 from proxy.sample_data import load_sample
 from proxy.worker import Worker
+from proxy.workers import READY_LINE, WorkerProcesses
 
 LOG = Log("proxy")
-IDLE_CHECK_S = 1.0
+STOP_MARGIN_S = 5.0
 
 
 async def start_private_pg(settings: Settings) -> Supervisor:
@@ -72,12 +77,27 @@ async def prepare_database(cluster: Cluster, settings: Settings) -> None:
         await ensure_role(connection, DEFAULT_ROLE)
         for user in settings.auth.users:
             await ensure_role(connection, user.name)
+        server = settings.server
+        timeouts = {
+            "statement_timeout": server.statement_timeout,
+            "lock_timeout": server.lock_timeout,
+            "idle_in_transaction_session_timeout": server.idle_in_transaction_timeout,
+        }
+        for statement in session_default_statements(DATABASE, SUPERUSER, timeouts):
+            await connection.execute(statement)
     finally:
         await connection.close()
 
 
-def listening_socket(settings: Settings) -> socket.socket:
-    """The listening TCP socket; ConfigError when the port is taken."""
+def _require_free(host: str, port: int, family: socket.AddressFamily) -> None:
+    """SO_REUSEPORT would share the port with another Morphgres of the same user."""
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((host, port))
+
+
+def listening_socket(settings: Settings, *, accept: bool = True) -> socket.socket:
+    """The TCP socket, listening if it is to accept; ConfigError when the port is taken."""
     server = settings.server
     family = socket.AF_INET6 if ":" in server.host else socket.AF_INET
     # The proto must be named: asyncio sets TCP_NODELAY only then (PERFORMANCE, section 1).
@@ -87,8 +107,11 @@ def listening_socket(settings: Settings) -> socket.socket:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     try:
+        if server.workers > 1 and accept is False:
+            _require_free(server.host, server.port, family)
         sock.bind((server.host, server.port))
-        sock.listen(server.backlog)
+        if accept:
+            sock.listen(server.backlog)
     except OSError as error:
         sock.close()
         if error.errno == errno.EADDRINUSE:
@@ -136,7 +159,6 @@ class Server:
         self.settings = settings
         self.worker = Worker(settings, socket_directory=socket_directory, number=number)
         self._listener: asyncio.Server | None = None
-        self._idle_watch: asyncio.Task[None] | None = None
 
     async def start(self, sock: socket.socket) -> None:
         """Accept clients."""
@@ -149,13 +171,12 @@ class Server:
         self._listener = await loop.create_server(
             lambda: ClientConnection(self.worker), sock=sock, backlog=self.settings.server.backlog
         )
-        if self.settings.server.idle_timeout:
-            self._idle_watch = self.worker.spawn(self._watch_idle(), name="idle-watch")
-
-    async def _watch_idle(self) -> None:
-        while True:
-            await asyncio.sleep(IDLE_CHECK_S)
-            self.worker.end_idle(self.settings.server.idle_timeout)
+        deadlines = Deadlines(
+            self.worker,
+            idle_s=self.settings.server.idle_timeout,
+            statement_s=self.settings.private_pg.statement_timeout_max,
+        )
+        self.worker.spawn(deadlines.watch(), name="deadlines")
 
     async def stop(self) -> None:
         """Stop accepting, drain, end."""
@@ -166,11 +187,46 @@ class Server:
             await self._listener.wait_closed()
 
 
+async def _serve_with_workers(
+    settings: Settings,
+    supervisor: Supervisor,
+    sock: socket.socket,
+    announce: Callable[[str, int], None],
+    stop: asyncio.Event,
+) -> None:
+    """The parent: it holds the port without accepting, and keeps PostgreSQL and workers alive."""
+    port = sock.getsockname()[1]
+    directory = str(supervisor.cluster.socket_directory)
+    workers = WorkerProcesses(settings.server.workers, port, directory)
+    try:
+        await workers.start()
+        announce(settings.server.host, port)
+        await stop.wait()
+    finally:
+        await workers.stop(settings.server.shutdown_drain + STOP_MARGIN_S)
+        sock.close()
+
+
+async def serve_as_worker(settings: Settings, number: int, port: int, directory: str) -> None:
+    """One worker of a parent process, until SIGTERM."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    loop.add_signal_handler(signal.SIGINT, lambda: None)  # the terminal's ^C goes to the parent
+    shared = replace(settings, server=replace(settings.server, port=port))
+    server = Server(shared, directory, number)
+    await server.start(listening_socket(shared))
+    sys.stdout.write(f"{READY_LINE}\n")
+    sys.stdout.flush()
+    await stop.wait()
+    await server.stop()
+
+
 async def serve(
-    settings: Settings, announce: Callable[[Server, int], None], *, sample: str | None = None
+    settings: Settings, announce: Callable[[str, int], None], *, sample: str | None = None
 ) -> None:
     """Run one process until SIGINT or SIGTERM: the private PostgreSQL, one worker, the socket."""
-    sock = listening_socket(settings)
+    sock = listening_socket(settings, accept=settings.server.workers == 1)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGINT, signal.SIGTERM):
@@ -184,11 +240,14 @@ async def serve(
         await prepare_database(supervisor.cluster, settings)
         if sample is not None:
             await load_sample(sample, str(supervisor.cluster.socket_directory))
+        if settings.server.workers > 1:
+            await _serve_with_workers(settings, supervisor, sock, announce, stop)
+            return
         server = Server(settings, str(supervisor.cluster.socket_directory))
         supervisor.on_down = lambda: LOG.error("private_pg.died", restarts=supervisor.restarts)
         supervisor.on_up = lambda: LOG.info("private_pg.restarted")
         await server.start(sock)
-        announce(server, sock.getsockname()[1])
+        announce(settings.server.host, sock.getsockname()[1])
         await stop.wait()
         with contextlib.suppress(asyncio.CancelledError):
             await server.stop()

@@ -17,8 +17,9 @@ from catalog.sqltext import PUBLIC, view_schema, whole_schema
 from catalog.store import EPOCH_CHANNEL, load_snapshot, read_secret
 from config.settings import Settings
 from core.clock import SystemClock
-from core.errors import IdleSessionTimeout, ProgramLimitExceeded
+from core.errors import ProgramLimitExceeded
 from engine.plans import Plan, PlanCache
+from proxy import cancel_routes
 from proxy.auth.directory import UserDirectory
 from proxy.backend import BackendConnection, send_cancel
 from proxy.client import ClientConnection
@@ -100,10 +101,15 @@ class Worker:
         private = settings.private_pg
         self.pool = BackendPool(
             self._socket,
-            PoolLimits(private.max_backends, private.max_waiting, private.attach_timeout),
+            PoolLimits(
+                max(private.max_backends // settings.server.workers, 1),
+                private.max_waiting,
+                private.attach_timeout,
+            ),
             self._lenders,
         )
         self.admin: asyncpg.Connection | None = None
+        self._cancel_listener: asyncio.Server | None = None
 
     # ------------------------------------------------------------------ life
 
@@ -128,6 +134,10 @@ class Worker:
             known | {f"pg_catalog.{n}" for n in known} | {r[0] for r in generators}
         )
         await self.reload()
+        if self.number and self._cancel_listener is None:
+            self._cancel_listener = await cancel_routes.listen(
+                self._socket_directory, self.number, self.cancel
+            )
 
     def _admin_lost(self, connection: object) -> None:
         self.admin = None
@@ -176,6 +186,8 @@ class Worker:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self.pool.close()
+        if self._cancel_listener is not None:
+            self._cancel_listener.close()
         if self.admin is not None:
             admin, self.admin = self.admin, None
             admin.remove_termination_listener(self._admin_lost)
@@ -224,16 +236,6 @@ class Worker:
         await session.cancel()
         await session.stop()
 
-    def end_idle(self, limit_s: float) -> None:
-        """End sessions that were idle outside a transaction for longer than the limit."""
-        now = self.clock()
-        for session in list(self.sessions.values()):
-            quiet = session.status == ord("I") and session.relay.idle
-            if quiet and now - session.client.idle_since > limit_s:
-                session.client.fatal(
-                    IdleSessionTimeout("terminating connection due to idle-session timeout")
-                )
-
     def make_session(self, client: ClientConnection) -> Session:
         """A session for a client that is let in."""
         number = self._next_session
@@ -253,7 +255,9 @@ class Worker:
     async def cancel(self, request: CancelRequest) -> None:
         """A CancelRequest: silently ignored when it does not fit. Returns when it is through."""
         found = self._keys.get(request.process_id & ((1 << SESSION_BITS) - 1))
-        if request.process_id >> SESSION_BITS != self.number:
+        number = request.process_id >> SESSION_BITS
+        if number != self.number:
+            await cancel_routes.forward(self._socket_directory, number, request)
             return
         if found is not None and secrets.compare_digest(found[0], request.key):
             await found[1].cancel()

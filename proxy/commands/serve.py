@@ -14,7 +14,8 @@ from config.settings import Settings
 from core.errors import MorphError
 from core.telemetry import log
 from proxy.commands.faults import report
-from proxy.server import Server, serve
+from proxy.server import serve, serve_as_worker
+from proxy.workers import worker_identity
 
 EPILOG = """\
 examples:
@@ -57,8 +58,7 @@ def settings_from(options: argparse.Namespace) -> Settings:
     return load_settings(options.config, None, flags)
 
 
-def _announce(server: Server, port: int) -> None:
-    host = server.settings.server.host
+def _announce(host: str, port: int) -> None:
     sys.stdout.write(f"ready: psql -h {host} -p {port} -U morph morph\n")
     sys.stdout.flush()
 
@@ -68,7 +68,11 @@ def run(options: argparse.Namespace) -> int:
     try:
         settings = settings_from(options)
         log.configure(settings.log.level, settings.log.format)
-        uvloop.run(serve(settings, _announce, sample=options.sample))
+        worker = worker_identity()
+        if worker is not None:
+            uvloop.run(serve_as_worker(settings, *worker))
+        else:
+            uvloop.run(serve(settings, _announce, sample=options.sample))
     except MorphError as error:
         return report(error)
     return 0
