@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 LOCAL, QUERY, PARSE, BIND, DESCRIBE, EXECUTE, CLOSE, SYNC = range(8)
 
+_FATAL = b"SFATAL\0"
 _ROW = ServerType.DATA_ROW
 _COPY_DATA = ServerType.COPY_DATA
 
@@ -161,6 +162,9 @@ class RelayOwner(Protocol):
 
     def error_seen(self) -> None:
         """A statement failed."""
+
+    def backend_ends(self, raw: bytes, *, asked: bool) -> None:
+        """A FATAL error: as the answer to a message (and relayed as such), or out of the blue."""
 
     def copy_in_begun(self) -> None:
         """The backend waits for COPY data of the client."""
@@ -314,8 +318,10 @@ class Relay:
             self.copying = False
             owner.copy_in_ended()
         if not self.expect:
-            self._out.append(raw)  # FATAL out of the blue, such as a shutdown
+            owner.backend_ends(raw, asked=False)
             return
+        if raw.startswith(_FATAL, HEADER_BYTES):
+            owner.backend_ends(raw, asked=True)
         head = self.expect[0]
         owner.error_seen()
         if head.sink is not None and head.rewrite_rows is None:

@@ -157,6 +157,7 @@ class ServerProcess:
             assert self._process is not None
             if self._process.poll() is not None:
                 self._drain(0.0)
+                self.kill()
                 raise AssertionError(f"morphgres ended early:\n{self._output}")
             assert time.monotonic() < deadline, f"not ready in {timeout_s} s:\n{self._output}"
         self.host, self.port = match[1], int(match[2])
@@ -192,6 +193,8 @@ class ServerProcess:
         assert self._process is not None
         self._process.kill()
         self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
 
     def stop(self) -> None:
         """SIGTERM; asserts a clean exit that leaves no process behind."""
@@ -239,7 +242,7 @@ def running(
         server.start()
         yield server
     except BaseException:
-        if server._process is not None and server._process.poll() is None:
+        if server._process is not None:
             server.kill()
         raise
     server.stop()

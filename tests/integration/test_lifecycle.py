@@ -13,7 +13,7 @@ def test_serves_and_stops_cleanly(server: ServerProcess) -> None:  # R0.1
 
 
 def test_stops_cleanly_with_clients_inside(fresh_directory: Path) -> None:
-    with running(fresh_directory, "[server]\nshutdown_drain = 0\n") as server:
+    with running(fresh_directory, '[server]\nshutdown_drain = "0s"\n') as server:
         idle, busy = server.connect(), server.connect(autocommit=False)
         busy.execute("CREATE TEMP TABLE t (a int)")
     idle.close()

@@ -17,7 +17,7 @@ def message(kind: str, body: bytes = b"") -> bytes:
     return kind.encode() + struct.pack(">I", len(body) + 4) + body
 
 
-def startup(*, minor: int = 0, major: int = 3, **parameters: str) -> bytes:
+def startup(minor: int = 0, major: int = 3, /, **parameters: str) -> bytes:
     """The startup packet; user and database are morph unless told otherwise."""
     settings = {"user": "morph", "database": "morph", **parameters}
     pairs = b"".join(k.encode() + b"\0" + v.encode() + b"\0" for k, v in settings.items())
