@@ -20,7 +20,7 @@ from rewrite.namespaces import Namespaces
 
 # Numbers and plain strings; a text with anything that could hide or bend one is not templated.
 _LITERAL = re.compile(r"('(?:[^']|'')*'|(?<![\w.$])\d+(?:\.\d+)?(?![\w.]))")
-_UNSAFE = re.compile(r"[\"\\$;]|--|/\*|[eEbBxXnNuU&]'|''")
+_UNSAFE = re.compile(r"[\"\\$]|;(?!\s*\Z)|--|/\*|[eEbBxXnNuU&]'|''")
 _T = TypeVar("_T")
 _TEMPLATE_KINDS = frozenset({"Select", "Insert", "Update", "Delete"})
 
