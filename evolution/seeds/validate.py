@@ -12,6 +12,7 @@ transformColumnRef() and check_nested_generated() of PostgreSQL 18.
 from __future__ import annotations
 
 import difflib
+import re
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -54,6 +55,7 @@ from rewrite.tree import Node, walk
 
 _WHERE = "column generation expression"
 _CANDIDATE_ID = -1
+_NAMESPACE = re.compile(r"|public|v[1-9][0-9]*").fullmatch
 
 ColumnAt = tuple[int, int]
 
@@ -184,7 +186,7 @@ def _check_column(expression: Expression, use: ColumnUse, table: Table) -> None:
     *qualifier, name = use.names
     if name == "*":
         raise FeatureNotSupported('row expansion via "*" is not supported here', position=position)
-    if qualifier and (len(qualifier) > 1 or qualifier[0] != table.name):
+    if qualifier and (qualifier[-1] != table.name or not _NAMESPACE(".".join(qualifier[:-1]))):
         raise UndefinedTable(
             f'missing FROM-clause entry for table "{qualifier[-1]}"', position=position
         )

@@ -31,7 +31,8 @@ class Generator:
     """One generator of schema `morph`.
 
     `cost` is the measured time of a row above the scan of the row. `kind`: a function runs as it
-    is; a macro is expanded into a sub-select at ALTER time and its functions are stubs.
+    is; a macro is expanded into a sub-select at ALTER time and its functions are stubs. `usage` is
+    DDL, for what a call alone does not show.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Generator:
     ddl: str
     kind: Literal["function", "macro"] = "function"
     notes: str = ""
+    usage: str = ""
 
 
 PURE_SQL = "LANGUAGE sql IMMUTABLE PARALLEL SAFE"

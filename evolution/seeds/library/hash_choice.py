@@ -36,7 +36,7 @@ BEGIN
     total := total + weight;
     sums := sums || total;
   END LOOP;
-  IF NOT (total > 0 AND total < 'Infinity') THEN
+  IF total = 0 THEN
     RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
       MESSAGE = 'weights of morph.hash_choice must have a sum greater than 0';
   END IF;
@@ -79,11 +79,11 @@ HASH_CHOICE = Generator(
         "type than text, cast the result."
     ),
     nulls="NULL when any argument is NULL. A NULL among the choices is a choice.",
-    cost="0.35 µs, weighted 0.45 µs with constant choices and weights",
+    cost="0.25 µs, also with weights when choices and weights are constants",
     examples=(
-        Example("morph.hash_choice('alice', ARRAY['bronze', 'silver', 'gold'])", "?"),
-        Example("morph.hash_choice('alice', ARRAY['bronze', 'silver', 'gold'], 'tier')", "?"),
-        Example("morph.hash_choice(42, ARRAY['bronze', 'gold'], ARRAY[9, 1])", "?"),
+        Example("morph.hash_choice('alice', ARRAY['bronze', 'silver', 'gold'])", "bronze"),
+        Example("morph.hash_choice('alice', ARRAY['bronze', 'silver', 'gold'], 'tier')", "silver"),
+        Example("morph.hash_choice(42, ARRAY['bronze', 'gold'], ARRAY[9, 1])", "bronze"),
         Example("morph.hash_choice(42, ARRAY['bronze', 'gold'], ARRAY[0, 1])", "gold"),
         Example("morph.hash_choice(NULL::bigint, ARRAY['a'])", None),
         Example("morph.hash_choice('alice', ARRAY[]::text[])", sqlstate="22023"),

@@ -19,10 +19,10 @@ HASH_FLOAT = Generator(
     ),
     summary="A uniform number from 0 (included) to 1 (excluded), a multiple of 2⁻⁵³.",
     nulls="NULL when any argument is NULL.",
-    cost="0.25 µs",
+    cost="0.21 µs",
     examples=(
-        Example("morph.hash_float('alice')", "?"),
-        Example("morph.hash_float(42, 'discount')", "?"),
+        Example("morph.hash_float('alice')", "0.3887464222719209"),
+        Example("morph.hash_float(42, 'discount')", "0.515084070537812"),
         Example("morph.hash_float(NULL::uuid)", None),
     ),
     ddl=overloads(

@@ -28,11 +28,11 @@ HASH_INT = Generator(
         "salts, or they hold the same numbers. An `int` column takes the value by its own cast."
     ),
     nulls="NULL when any argument is NULL.",
-    cost="0.3 µs",
+    cost="0.22 µs (text key), 0.25 µs (bigint key)",
     examples=(
-        Example("morph.hash_int('alice', 1, 100)", "?"),
-        Example("morph.hash_int('alice', 1, 100, 'risk')", "?"),
-        Example("morph.hash_int(42, -5, 5)", "?"),
+        Example("morph.hash_int('alice', 1, 100)", "18"),
+        Example("morph.hash_int('alice', 1, 100, 'risk')", "76"),
+        Example("morph.hash_int(42, -5, 5)", "-2"),
         Example("morph.hash_int(NULL::text, 1, 100)", None),
         Example("morph.hash_int('alice', 2, 1)", sqlstate="22023"),
     ),

@@ -39,7 +39,7 @@ BEGIN
     bits := bits + 1;
   END LOOP;
   -- Width of the lower half, mask of the upper half, mask of the lower half, round keys.
-  layout := ARRAY[bits - bits / 2, (1 << bits / 2) - 1, (1::bigint << bits - bits / 2) - 1];
+  layout := ARRAY[bits - bits / 2, (1::bigint << bits / 2) - 1, (1::bigint << bits - bits / 2) - 1];
   FOR i IN 1 .. {_ROUNDS} LOOP
     layout := layout || (substr(decode(md5(salt || ':' || i::text), 'hex'), 1, 4)::bigint
       & {_HALF_MASK});
@@ -100,11 +100,11 @@ PERMUTE = Generator(
         "For serial keys: `morph.permute(id - 1, 1000000)`."
     ),
     nulls="NULL when any argument is NULL.",
-    cost="? µs with constant n and salt, twice that at worst (n just above a power of two)",
+    cost="2 µs with constant n and salt, twice that at worst (n just above a power of two)",
     examples=(
-        Example("morph.permute(0, 10)", "?"),
-        Example("morph.permute(1, 10)", "?"),
-        Example("morph.permute(0, 10, 'tickets')", "?"),
+        Example("morph.permute(0, 10)", "1"),
+        Example("morph.permute(1, 10)", "4"),
+        Example("morph.permute(0, 10, 'tickets')", "7"),
         Example("morph.permute(NULL, 10)", None),
         Example("morph.permute(10, 10)", sqlstate="22023"),
         Example("morph.permute(0, 0)", sqlstate="22023"),

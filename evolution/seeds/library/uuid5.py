@@ -81,7 +81,7 @@ UUID5 = Generator(
         "makes it. Where nobody else must come to the same UUID, `morph.uuid8` is faster."
     ),
     nulls="NULL when any argument is NULL.",
-    cost="? µs for a name of up to 39 bytes, as much again for each further 64 bytes",
+    cost="30 µs for a name of up to 39 bytes, as much again for each further 64 bytes",
     examples=(
         Example(
             "morph.uuid5('6ba7b810-9dad-11d1-80b4-00c04fd430c8', 'www.example.com')",
