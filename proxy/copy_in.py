@@ -17,7 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from catalog.model import Column, Constraint, Seed, Table
+from catalog.model import Column, Constraint, DocPath, Seed, Table
 from catalog.sqltext import quote_ident
 from core.errors import (
     DuplicateColumn,
@@ -28,6 +28,7 @@ from core.errors import (
     WrongObjectType,
 )
 from engine.plans import Plan
+from proxy.copy_documents import insert_documents
 from proxy.internal_errors import InvalidColumnReference, ReadOnlyTransaction, restate
 from proxy.prepared import Portal
 from proxy.protocol.framing import message
@@ -56,7 +57,7 @@ class StagingFull(MorphError, sqlstate="53400"):
 @dataclass(frozen=True, slots=True)
 class Request:
     """What a COPY asks for. `columns` are those of the list in its order, `extra` those that only
-    WHERE mentions: they get their defaults while reading, as in PostgreSQL.
+    WHERE mentions and document fields with a default: they get it while reading, as in PostgreSQL.
     """
 
     ref: RelationRef
@@ -98,7 +99,12 @@ def read_request(statement: StatementPlan) -> Request:
     columns = _listed(node, table)
     chosen = {c.name for c in columns}
     mentioned = _where_names(node, table) - chosen
-    extra = tuple(c for c in table.columns if c.name in mentioned)
+    extra = tuple(
+        c
+        for c in table.columns
+        if c.name in mentioned
+        or (isinstance(c.source, DocPath) and c.default is not None and c.name not in chosen)
+    )
     defaults = any(o.defname == "default" for o in node.options or ())
     if defaults and any(c.identity for c in columns):
         raise FeatureNotSupported(
@@ -258,10 +264,10 @@ class CopyIn:
         request = read_request(statement)
         name = await self._prepare(session, request)
         rendered = copy_statement(plan, statement, name)
-        await self._fetch(session, staging_statement(request, name), request)
+        await self._fetch(session, staging_statement(request, name), plan)
         await self._receive(session, request, rendered, name)
-        insert = session.plan(insert_statement(request, name))
-        moved = await self._fetch(session, insert.wire_text, request, insert)
+        insert = self._insert(session, request, name)
+        moved = await self._fetch(session, insert, plan)
         await self._scripts.fetch(session, f"DROP TABLE pg_temp.{quote_ident(name)}")
         count = moved.tag.rpartition(" ")[2]
         session.send_to_client(command_complete(f"COPY {count}"))
@@ -278,9 +284,12 @@ class CopyIn:
             raise ReadOnlyTransaction("cannot execute COPY FROM in a read-only transaction")
         return name if taken is None else FALLBACK_NAME
 
-    async def _fetch(
-        self, session: Session, sql: str, request: Request, plan: Plan | None = None
-    ) -> Sink:
+    def _insert(self, session: Session, request: Request, name: str) -> str:
+        version, source = request.ref.resolved.version.number, f"pg_temp.{quote_ident(name)}"
+        insert = insert_documents(version, request.table, request.staged, source)
+        return insert or session.plan(insert_statement(request, name)).wire_text
+
+    async def _fetch(self, session: Session, sql: str, plan: Plan) -> Sink:
         try:
             return await self._scripts.fetch(session, sql)
         except BackendError as error:
