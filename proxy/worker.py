@@ -109,6 +109,7 @@ class Worker:
             self._lenders,
         )
         self.admin: asyncpg.Connection | None = None
+        self._admin_lock = asyncio.Lock()  # asyncpg takes one operation at a time
         self._cancel_listener: asyncio.Server | None = None
 
     # ------------------------------------------------------------------ life
@@ -157,13 +158,16 @@ class Worker:
             self.spawn(self.reload(), name="catalog-reload")
 
     async def reload(self) -> None:
-        """Take over the committed catalog."""
-        if self.admin is None:
-            return
-        snapshot = await load_snapshot(self.admin)
-        oids: dict[str, dict[str, int]] = {}
-        for schema, name, oid in await self.admin.fetch(OID_QUERY):
-            oids.setdefault(schema, {})[name] = oid
+        """Take over the committed catalog: the model and its oids as of one moment."""
+        async with self._admin_lock:
+            admin = self.admin
+            if admin is None:
+                return
+            oids: dict[str, dict[str, int]] = {}
+            async with admin.transaction(isolation="repeatable_read", readonly=True):
+                snapshot = await load_snapshot(admin)
+                for schema, name, oid in await admin.fetch(OID_QUERY):
+                    oids.setdefault(schema, {})[name] = oid
         self._oids = oids
         self._oid_maps.clear()
         if snapshot.epoch >= self.snapshot.epoch:
@@ -359,5 +363,6 @@ class Worker:
 
     async def write_runtime(self) -> None:
         """Write sessions and statements where morph.sessions and morph.statements read them."""
-        if self.admin is not None:
-            await write_runtime(self.admin, self)
+        async with self._admin_lock:
+            if self.admin is not None:
+                await write_runtime(self.admin, self)
