@@ -8,6 +8,7 @@ where it must see the transaction's own rows.
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT_S = 30.0
 DOCUMENT = "_doc"
+_STORE_TABLE = re.compile(rf"\b{STORE_SCHEMA}\.(t\d+)\b")
 
 
 def store_name(table: Table) -> str:
@@ -223,5 +225,13 @@ def _fields(report: asyncpg.PostgresError | asyncpg.PostgresLogMessage) -> dict[
 
 
 def _forward(session: Session, plan: Plan, report: asyncpg.PostgresLogMessage) -> None:
-    error = restate(session, BackendError(_fields(report)), plan)
-    session.send_to_client(encode_notice(error.fields))
+    fields = restate(session, BackendError(_fields(report)), plan).fields
+    names = {
+        ref.resolved.table.store: f"{ref.resolved.schema}.{ref.resolved.table.name}"
+        for statement in plan.statements
+        for ref in statement.relations
+    }
+    for code in ("M", "D"):
+        if code in fields:
+            fields[code] = _STORE_TABLE.sub(lambda m: names.get(m[1], m[0]), fields[code])
+    session.send_to_client(encode_notice(fields))

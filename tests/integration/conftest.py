@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.server_process import ServerProcess, running
+from tests.integration.shop import shop_server
 from tests.integration.wire import WireClient
 
 
@@ -55,3 +56,10 @@ def wire(connect_raw: Callable[[], WireClient]) -> WireClient:
     client = connect_raw()
     client.log_in()
     return client
+
+
+@pytest.fixture(scope="session")
+def shop(open_directory: Path) -> Iterator[ServerProcess]:
+    """A server with the shop sample and the table books: tests leave both as they found them."""
+    with shop_server(open_directory) as process:
+        yield process
