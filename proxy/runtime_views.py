@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -32,7 +32,7 @@ def _session_row(worker: Worker, session: Session) -> tuple[object, ...]:
         namespaces.default_schema,
         version.number if version else snapshot.current,
         backend.pid if backend else None,
-        datetime.now(UTC) - age,
+        worker.now() - age,
         session.statements_run,
         session.last_query[:1000],
     )

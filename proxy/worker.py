@@ -8,6 +8,7 @@ import secrets
 import ssl
 from collections import OrderedDict
 from collections.abc import Coroutine, Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
 import asyncpg
@@ -200,6 +201,10 @@ class Worker:
     def clock(self) -> float:
         """Monotonic seconds."""
         return self._clock.monotonic()
+
+    def now(self) -> datetime:
+        """The time of day, UTC."""
+        return self._clock.now()
 
     def spawn(self, work: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
         """Start a task that the worker owns."""
