@@ -1,4 +1,4 @@
-"""Runs a pure function on a large C stack, for recursion in C code that does not check its depth."""
+"""Runs a pure function on a large C stack, for C code that recurses without a depth check."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ STACK_BYTES = 512 << 20
 
 
 def run_on_deep_stack(work: Callable[[], T]) -> T:
-    """The result of `work`, run on a thread of its own with a 512 MiB stack (reserved, not used)."""
+    """The result of `work`, run on a thread with a 512 MiB stack (reserved, not used)."""
     outcome: list[T] = []
     fault: list[Exception] = []
 
