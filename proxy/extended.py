@@ -180,6 +180,9 @@ def execute(session: Session, body: bytes) -> None:
     if single is not None and single.system_views & _RUNTIME_VIEWS:
         session.start_script(session.worker.scripts.execute(session, portal, body))
         return
+    if single is not None and single.action is Action.EXPLAIN:
+        session.worker.scripts.operations.explainer.execute(session, plan, single, body)
+        return
     session.send(message(ClientType.EXECUTE, body), Entry(EXECUTE, plan))
 
 

@@ -8,12 +8,12 @@ import secrets
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from catalog.sqltext import quote_literal
 from catalog.store import authenticate
 from core.errors import FeatureNotSupported
 from engine.plans import Plan
 from proxy.copy_in import CopyIn
 from proxy.ddl import Ddl
+from proxy.explain import Explain
 from proxy.maintain import Maintain
 from proxy.prepared import Portal
 from rewrite.analysis import Action, StatementPlan
@@ -24,18 +24,25 @@ if TYPE_CHECKING:
     from proxy.worker import Worker
 
 
+def _array(texts: list[str]) -> str:
+    quoted = (t.replace("\\", "\\\\").replace('"', '\\"') for t in texts)
+    return "{" + ",".join(f'"{t}"' for t in quoted) + "}"
+
+
 class Operations:
     """The operations of one worker."""
 
     def __init__(self, worker: Worker, scripts: Scripts) -> None:
         self.worker = worker
         self.scripts = scripts
+        self.explainer = Explain(self)
         ddl = Ddl(self)
         self._by_action: dict[Action, Callable[..., Awaitable[None]]] = {
             Action.DDL: ddl.run,
             Action.CALL: ddl.call,
             Action.COPY_IN: CopyIn(self).run,
             Action.MAINTAIN: Maintain(self).run,
+            Action.EXPLAIN: self.explainer.run,
         }
 
     async def run(
@@ -59,11 +66,11 @@ class Operations:
         assert backend is not None
         nonce = secrets.token_hex(16)
         code = authenticate(self.worker.secret, backend.pid, nonce, statements)
-        array = ", ".join(quote_literal(s) for s in statements)
+        # As parameters: other sessions of the role can see the texts of this one's statements.
         await self.scripts.fetch(
-            session, f"SELECT morph_catalog.apply(ARRAY[{array}]::text[], '{nonce}', '{code}')"
+            session, "SELECT morph_catalog.apply($1, $2, $3)", [_array(statements), nonce, code]
         )
 
     async def explain(self, session: Session, plan: Plan, statement: StatementPlan) -> None:
         """EXPLAIN of a statement over store tables."""
-        raise FeatureNotSupported("EXPLAIN is not supported")
+        await self.explainer.run(session, plan, statement)
