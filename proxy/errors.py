@@ -33,7 +33,8 @@ def _plan_version(plan: Plan | None, snapshot: CatalogSnapshot) -> Version | Non
 
 
 def _store_table(version: Version, name: str) -> Table | None:
-    return next((t for t in version.tables if t.store == name), None)
+    # A child table has no store of its own, an error about no table no name: "" is neither's.
+    return next((t for t in version.tables if t.store == name), None) if name else None
 
 
 def _column_names(table: Table) -> dict[str, str]:
