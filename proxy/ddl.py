@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from catalog.model import CatalogSnapshot
-from core.errors import FeatureNotSupported, InvalidParameterValue, UndefinedFunction
+from core.errors import (
+    FeatureNotSupported,
+    InvalidParameterValue,
+    UndefinedFunction,
+    UndefinedTable,
+)
 from engine.plans import Plan
 from evolution.ddl import LOCK_CATALOG, run_ddl
 from evolution.lifecycle import promote, roll_back
+from evolution.placement import dematerialize, materialize
 from evolution.request import DdlRequest, Outcome
 from evolution.transaction import Row
 from proxy.prepared import Portal
@@ -25,6 +32,7 @@ if TYPE_CHECKING:
     from proxy.session import Session
 
 _CALLS = {"promote": promote, "rollback": roll_back}
+_MOVES = {"materialize": materialize, "dematerialize": dematerialize}
 
 
 class SessionTransaction:
@@ -40,8 +48,12 @@ class SessionTransaction:
 
     async def fetch(self, sql: str) -> list[Row]:
         """See Transaction."""
-        sink = await self._operations.scripts.fetch(self._session, sql)
-        return [tuple(None if v is None else v.decode() for v in row) for row in sink.rows()]
+        # Not as it is: the client's search_path and pg_temp could give its names other meanings.
+        sink = await self._operations.scripts.fetch(
+            self._session, "SELECT morph_catalog.query($1)", [sql]
+        )
+        lines = [json.loads(row[0] or b"[]", object_pairs_hook=list) for row in sink.rows()]
+        return [tuple(None if v is None else str(v) for _, v in line) for line in lines]
 
 
 class Ddl:
@@ -95,17 +107,36 @@ class Ddl:
         portal: Portal | None = None,
         execute: bytes = b"",
     ) -> None:
-        """CALL morph.promote(n), morph.rollback(n)."""
+        """CALL morph.promote(n), rollback(n), materialize(table, column), dematerialize(…)."""
         name = statement.node.funccall.funcname[-1].sval
+        if name in _MOVES:
+            await self._move(session, statement.node, name)
+            return
         operation = _CALLS.get(name)
         if operation is None:
             raise UndefinedFunction(
                 f"procedure morph.{name} does not exist",
-                hint=f"There are {', '.join(sorted(_CALLS))}.",
+                hint=f"There are {', '.join(sorted([*_CALLS, *_MOVES]))}.",
             )
         number = _version_argument(statement.node, name)
         tx, snapshot = await self._begin(session)
         fresh = await operation(tx, snapshot, number)
+        self._finish(session, Outcome(fresh, "CALL"))
+
+    async def _move(self, session: Session, node: Node, name: str) -> None:
+        arguments: Any = node.funccall.args or ()
+        texts = [getattr(getattr(a, "val", None), "sval", None) for a in arguments]
+        if len(texts) != 2 or None in texts:
+            raise InvalidParameterValue(
+                f"morph.{name} takes the name of a table and the name of a column, as texts"
+            )
+        tx, snapshot = await self._begin(session)
+        found = session.plans.namespaces.resolve(None, str(texts[0]))
+        if found is None:
+            raise UndefinedTable(f'relation "{texts[0]}" does not exist')
+        actor = session.client.startup.user
+        move = _MOVES[name]
+        fresh = await move(tx, snapshot, found.table, str(texts[1]), actor)
         self._finish(session, Outcome(fresh, "CALL"))
 
     def _finish(self, session: Session, outcome: Outcome) -> None:
