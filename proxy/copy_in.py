@@ -29,7 +29,12 @@ from core.errors import (
 )
 from engine.plans import Plan
 from proxy.copy_documents import insert_documents
-from proxy.internal_errors import InvalidColumnReference, ReadOnlyTransaction, restate
+from proxy.internal_errors import (
+    InvalidColumnReference,
+    ReadOnlyTransaction,
+    reported,
+    restate,
+)
 from proxy.prepared import Portal
 from proxy.protocol.framing import message
 from proxy.protocol.message_types import ClientType
@@ -304,7 +309,7 @@ class CopyIn:
             await self._scripts.fetch(session, rendered.text)
         except BackendError as error:
             if feed.fault is not None:
-                raise feed.fault from error
+                raise reported(feed.fault) from error
             raise BackendError(_client_report(error.fields, request, rendered, name)) from error
         finally:
             session.copy_waiting = session.copy_sink = None

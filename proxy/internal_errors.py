@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from core.errors import InvalidTransactionState, MorphError
 from proxy.protocol.framing import HEADER_BYTES
-from proxy.protocol.reports import decode_report, encode_error
+from proxy.protocol.reports import decode_report, encode_error, error_response
 from proxy.relay import BackendError
 
 if TYPE_CHECKING:
@@ -36,3 +36,8 @@ def restate(session: Session, error: BackendError, plan: Plan | None) -> Backend
     fields = {code: value for code, value in error.fields.items() if code not in _INTERNAL}
     raw = session.translate_error(encode_error(fields), plan)
     return BackendError(decode_report(raw[HEADER_BYTES:]))
+
+
+def reported(error: MorphError) -> BackendError:
+    """Our own error once the backend's transaction has failed already: to be sent as it is."""
+    return BackendError(decode_report(error_response(error)[HEADER_BYTES:]))
