@@ -130,7 +130,7 @@ CREATE UNLOGGED TABLE IF NOT EXISTS morph_catalog.nonces (nonce text PRIMARY KEY
 -- DDL of the control plane inside a client's own transaction. Only Morphgres knows the secret, so a
 -- client cannot call it: the code authenticates the statements and the backend, once.
 CREATE OR REPLACE FUNCTION morph_catalog.apply(statements text[], nonce text, code text)
-  RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
+  RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   statement text;
 BEGIN
@@ -151,7 +151,7 @@ END $$;
 CREATE OR REPLACE FUNCTION morph_catalog.snapshot()
   RETURNS TABLE (epoch text, current_version text, head_version text, next_id text,
     version text, parent text, created_at text, spec text)
-  LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $$
+  LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   SELECT s.epoch::text, s.current_version::text, s.head_version::text, s.next_id::text,
     v.version::text, v.parent::text, v.created_at::text, v.spec::text
   FROM morph_catalog.state s LEFT JOIN morph_catalog.versions v ON true ORDER BY v.version
@@ -163,9 +163,9 @@ RESET ROLE;
 -- expression calls generators (see catalog/shapes.py). It touches nothing but such a flag, of a
 -- table in a shape schema that morph_owner owns.
 CREATE OR REPLACE FUNCTION morph_catalog.mark_virtual(shape regclass)
-  RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog AS $$
-  UPDATE pg_attribute a SET attgenerated = 'v'
-  FROM pg_class c
+  RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+  UPDATE pg_catalog.pg_attribute a SET attgenerated = 'v'
+  FROM pg_catalog.pg_class c
   WHERE a.attrelid = shape AND a.attgenerated = 's' AND c.oid = shape
     AND c.relowner = 'morph_owner'::regrole AND c.relkind = 'r'
 $$;
@@ -182,7 +182,7 @@ CREATE OR REPLACE FUNCTION morph_catalog.put(doc jsonb, key text, value jsonb)
 $$;
 
 CREATE OR REPLACE FUNCTION morph_catalog.put_path(doc jsonb, path text[], value jsonb)
-  RETURNS jsonb LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog AS $$
+  RETURNS jsonb LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   child jsonb;
 BEGIN
@@ -222,5 +222,139 @@ CREATE OR REPLACE FUNCTION morph_catalog.extended_json(value bytea)
   RETURNS jsonb LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
   SELECT pg_catalog.jsonb_build_object('$binary', pg_catalog.jsonb_build_object(
     'base64', pg_catalog.encode(value, 'base64'), 'subType', '00')) $$;
+
+-- The arrays that a document can hold: one dimension that starts at 1.
+CREATE OR REPLACE FUNCTION morph_catalog.array_json(value anyarray)
+  RETURNS jsonb LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog AS $$
+BEGIN
+  IF array_ndims(value) > 1 OR array_lower(value, 1) <> 1 THEN
+    RAISE EXCEPTION USING ERRCODE = '0A000',
+      MESSAGE = 'a document holds only arrays of one dimension that starts at 1',
+      HINT = 'Keep other arrays in a jsonb column.';
+  END IF;
+  RETURN to_jsonb(value);
+END $$;
+
+-- Assignment to elements, in PostgreSQL's own way: SET meta['a'][0] = …, tags[2] = …
+CREATE OR REPLACE FUNCTION morph_catalog.is_index(subscript integer) RETURNS boolean
+  LANGUAGE sql IMMUTABLE PARALLEL SAFE AS 'SELECT true';
+CREATE OR REPLACE FUNCTION morph_catalog.is_index(subscript text) RETURNS boolean
+  LANGUAGE sql IMMUTABLE PARALLEL SAFE AS 'SELECT false';
+
+CREATE OR REPLACE FUNCTION morph_catalog.assign_key(
+  base jsonb, value jsonb, is_index boolean, path text[])
+  RETURNS jsonb LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog AS $$
+BEGIN
+  value := coalesce(value, 'null'::jsonb);
+  base := coalesce(base, CASE WHEN is_index THEN '[]'::jsonb ELSE '{}'::jsonb END);
+  CASE cardinality(path)
+    WHEN 1 THEN base[path[1]] := value;
+    WHEN 2 THEN base[path[1]][path[2]] := value;
+    WHEN 3 THEN base[path[1]][path[2]][path[3]] := value;
+    WHEN 4 THEN base[path[1]][path[2]][path[3]][path[4]] := value;
+    WHEN 5 THEN base[path[1]][path[2]][path[3]][path[4]][path[5]] := value;
+    WHEN 6 THEN base[path[1]][path[2]][path[3]][path[4]][path[5]][path[6]] := value;
+    ELSE RAISE EXCEPTION USING ERRCODE = '54000', MESSAGE = 'more than 6 subscripts in a document';
+  END CASE;
+  RETURN base;
+END $$;
+
+CREATE OR REPLACE FUNCTION morph_catalog.assign_element(
+  base anyarray, value anyelement, at integer)
+  RETURNS anyarray LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog AS $$
+BEGIN
+  base[at] := value;
+  RETURN base;
+END $$;
+
+CREATE OR REPLACE FUNCTION morph_catalog.assign_slice(
+  base anyarray, value anyarray, low integer, high integer)
+  RETURNS anyarray LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog AS $$
+BEGIN
+  base[low:high] := value;
+  RETURN base;
+END $$;
+
+-- Whether a JSON value is one that the readers (catalog/readers.py) give back as that type.
+CREATE OR REPLACE FUNCTION morph_catalog.value_fits(value jsonb, type text)
+  RETURNS boolean LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog AS $$
+DECLARE
+  found text := jsonb_typeof(value);
+BEGIN
+  IF value IS NULL OR found = 'null' OR type = 'jsonb' THEN
+    RETURN true;
+  ELSIF type LIKE '%[]' THEN
+    RETURN found = 'array' AND coalesce((SELECT bool_and(morph_catalog.value_fits(e, left(type, -2)))
+      FROM jsonb_array_elements(CASE WHEN found = 'array' THEN value END) e), true);
+  ELSIF type = 'boolean' THEN
+    RETURN found = 'boolean';
+  ELSIF type IN ('smallint', 'integer', 'bigint') THEN
+    RETURN found = 'number' AND pg_input_is_valid(trim_scale((value #>> '{}')::numeric)::text, type)
+      AND pg_input_is_valid(value #>> '{}', type);
+  ELSIF type IN ('real', 'double precision') OR type LIKE 'numeric%' THEN
+    RETURN (found = 'number' AND pg_input_is_valid(value #>> '{}', type))
+      OR (found = 'string' AND value #>> '{}' IN ('NaN', 'Infinity', '-Infinity'));
+  ELSIF type IN ('timestamp with time zone', 'uuid') THEN
+    RETURN found = 'object' AND coalesce(pg_input_is_valid(
+      value ->> CASE type WHEN 'uuid' THEN '$uuid' ELSE '$date' END, type), false);
+  ELSIF type = 'bytea' THEN
+    RETURN found = 'object' AND value #>> '{$binary,base64}' IS NOT NULL;
+  END IF;
+  RETURN found = 'string' AND pg_input_is_valid(value #>> '{}', type);
+END $$;
+
+CREATE OR REPLACE FUNCTION morph_catalog.check_fields(doc jsonb, columns jsonb)
+  RETURNS void LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog AS $$
+DECLARE
+  rule jsonb;
+  value jsonb;
+  key text;
+BEGIN
+  FOR rule IN SELECT jsonb_array_elements(columns) LOOP
+    value := doc;
+    FOR key IN SELECT jsonb_array_elements_text(rule -> 'path') LOOP
+      EXIT WHEN value IS NULL OR jsonb_typeof(value) = 'null';
+      IF jsonb_typeof(value) <> 'object' THEN
+        RAISE EXCEPTION USING ERRCODE = '22P02',
+          MESSAGE = format('value for column "%s" of type %s does not fit: %s stands around it',
+            rule ->> 'name', rule ->> 'type', jsonb_typeof(value)),
+          DETAIL = format('The path is %s.', rule ->> 'path'),
+          HINT = 'Load the document instead (morphgres load): loading makes room for other types.';
+      END IF;
+      value := value -> key;
+    END LOOP;
+    IF NOT morph_catalog.value_fits(value, rule ->> 'type') THEN
+      RAISE EXCEPTION USING ERRCODE = '22P02',
+        MESSAGE = format('value for column "%s" does not fit type %s: %s',
+          rule ->> 'name', rule ->> 'type', left(value::text, 100)),
+        DETAIL = format('The path is %s.', rule ->> 'path'),
+        HINT = 'Load the document instead (morphgres load): loading makes room for other types.';
+    END IF;
+  END LOOP;
+END $$;
+
+-- The document itself, or 22P02 when a column or child table could not read it (DESIGN 7.8).
+CREATE OR REPLACE FUNCTION morph_catalog.fits(doc jsonb, rules jsonb)
+  RETURNS jsonb LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog AS $$
+DECLARE
+  child jsonb;
+  element jsonb;
+  path text[];
+BEGIN
+  IF doc IS NULL OR jsonb_typeof(doc) <> 'object' THEN
+    RAISE EXCEPTION USING ERRCODE = '22P02',
+      MESSAGE = format('a document is a JSON object, not %s', coalesce(jsonb_typeof(doc), 'NULL'));
+  END IF;
+  PERFORM morph_catalog.check_fields(doc, rules -> 'columns');
+  FOR child IN SELECT jsonb_array_elements(rules -> 'children') LOOP
+    path := ARRAY(SELECT jsonb_array_elements_text(child -> 'path'));
+    IF jsonb_typeof(doc #> path) = 'array' THEN
+      FOR element IN SELECT jsonb_array_elements(doc #> path) LOOP
+        PERFORM morph_catalog.check_fields(element, child -> 'columns');
+      END LOOP;
+    END IF;
+  END LOOP;
+  RETURN doc;
+END $$;
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA morph_catalog TO morph_client;
 RESET ROLE;

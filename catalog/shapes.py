@@ -125,14 +125,14 @@ def shape_statements(
             f"CREATE SCHEMA {quote_ident(schema)}",
             f"GRANT USAGE ON SCHEMA {quote_ident(schema)} TO {CLIENT_ROLE}",
         ]
-    statements.append(f"SET LOCAL search_path = {quote_ident(schema)}, public, pg_catalog")
+    statements.append(f"SET LOCAL search_path = {quote_ident(schema)}, public, pg_temp")
     for table in tables:
         if table.kind == "view":
             statements += _shape_view(schema, table)
         else:
             statements += _shape_table(schema, version, table, shape_seed)
     statements += shape_foreign_keys(schema, tables)
-    statements.append("SET LOCAL search_path = pg_catalog")
+    statements.append("SET LOCAL search_path = pg_catalog, pg_temp")
     return statements
 
 
@@ -235,7 +235,7 @@ def view_statements(
         if table.kind != "view":
             statements += _base_views(version, table, read_seed)
     statements.append(
-        f"SET LOCAL search_path = {quote_ident(shape_schema(version.number))}, public, pg_catalog"
+        f"SET LOCAL search_path = {quote_ident(shape_schema(version.number))}, public, pg_temp"
     )
     for table in tables:
         if table.kind == "view":
@@ -245,7 +245,7 @@ def view_statements(
                 name = _qualified(schema, table.name)
                 statements.append(f"CREATE VIEW {name} ({columns}) AS {query}")
                 statements += _grants(name)
-    statements.append("SET LOCAL search_path = pg_catalog")
+    statements.append("SET LOCAL search_path = pg_catalog, pg_temp")
     return statements
 
 

@@ -32,7 +32,8 @@ SNAPSHOT_QUERY = (
 async def bootstrap(connection: asyncpg.Connection, library_sql: str) -> None:
     """Make or update the fixed objects; `library_sql` defines the functions of schema morph."""
     async with connection.transaction():
-        await connection.execute((files("catalog") / "bootstrap.sql").read_text("utf-8"))
+        for script in ("bootstrap.sql", "walls.sql"):
+            await connection.execute((files("catalog") / script).read_text("utf-8"))
         await connection.execute("SET LOCAL ROLE morph_owner")
         await connection.execute("TRUNCATE morph_catalog.nonces")
         await connection.execute("TRUNCATE morph_catalog.sessions, morph_catalog.statements")

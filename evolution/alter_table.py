@@ -147,7 +147,7 @@ async def _on_scratch(
     tx = request.tx
     plain = _plain(table)
     part = Version(request.head.number, 0, (plain,))
-    path = f"SET LOCAL search_path = {shape_schema(request.head.number)}, public, pg_catalog"
+    path = f"SET LOCAL search_path = {shape_schema(request.head.number)}, public, pg_temp"
     await tx.apply(
         [
             f"CREATE SCHEMA {SCRATCH}",

@@ -65,7 +65,8 @@ async def create_table(request: DdlRequest) -> Outcome:
     chain = request.tokens.name_chain(node.relation.location)
     target = f"{quote_ident(SCRATCH)}.{quote_ident(node.relation.relname)}"
     text = request.splice([replace_text(chain[0].start, chain[-1].end, target)]).text
-    path = f"SET LOCAL search_path = {quote_ident(request.namespaces.default_schema)}, public"
+    schema = quote_ident(request.namespaces.default_schema)
+    path = f"SET LOCAL search_path = {schema}, public, pg_temp"
     await request.tx.apply([f"CREATE SCHEMA {SCRATCH}", path, text])
     found = await read_scratch(request.tx)
     await request.tx.apply([f"DROP SCHEMA {SCRATCH} CASCADE"])

@@ -29,7 +29,7 @@ class AdminTransaction:
     async def apply(self, statements: Sequence[str]) -> None:
         """See Transaction."""
         await self._connection.execute("SET LOCAL ROLE morph_owner")
-        await self._connection.execute("SET LOCAL search_path = pg_catalog")
+        await self._connection.execute("SET LOCAL search_path = pg_catalog, pg_temp")
         for statement in statements:
             await self._connection.execute(statement)
         await self._connection.execute("RESET ROLE")

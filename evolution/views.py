@@ -72,7 +72,7 @@ async def _columns(request: DdlRequest) -> list[tuple[str, str]]:
     target = f"{quote_ident(SCRATCH)}.{quote_ident(request.node.view.relname)}"
     text = request.splice([replace_text(chain[0].start, chain[-1].end, target)]).text
     schema = quote_ident(request.namespaces.default_schema)
-    path = f"SET LOCAL search_path = {schema}, public, pg_catalog"
+    path = f"SET LOCAL search_path = {schema}, public, pg_temp"
     await request.tx.apply([f"CREATE SCHEMA {SCRATCH}", path, text])
     found = await read_scratch(request.tx)
     await request.tx.apply([f"DROP SCHEMA {SCRATCH} CASCADE"])

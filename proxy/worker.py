@@ -98,6 +98,7 @@ class Worker:
         self._oids: dict[str, dict[str, int]] = {}
         self._oid_maps: dict[tuple[int, bool], dict[int, int]] = {}
         self._next_session = 1
+        self._reloading = False
         self._clock = SystemClock()
         private = settings.private_pg
         self.pool = BackendPool(
@@ -155,8 +156,15 @@ class Worker:
                 await asyncio.sleep(0.1)
 
     def _epoch_announced(self, *args: object) -> None:
-        if int(str(args[3])) > self.snapshot.epoch:
-            self.spawn(self.reload(), name="catalog-reload")
+        epoch = str(args[3])  # any client can notify the channel
+        known = not epoch.isdecimal() or int(epoch[:20]) <= self.snapshot.epoch
+        if not known and not self._reloading:
+            self._reloading = True
+            self.spawn(self._reload_announced(), name="catalog-reload")
+
+    async def _reload_announced(self) -> None:
+        self._reloading = False  # what is announced from now on needs another look
+        await self.reload()
 
     async def reload(self) -> None:
         """Take over the committed catalog: the model and its oids as of one moment."""

@@ -12,6 +12,7 @@ from proxy.auth.policy import HostRule, Method, Peer, choose_method, parse_rule,
 from proxy.auth.scram import Verifier, build_verifier
 
 DEFAULT_ROLE = "morph"
+RESERVED_ROLES = ("morph_", "pg_")
 SALT_BYTES = 16
 NONCE_BYTES = 18
 
@@ -27,6 +28,11 @@ class UserDirectory:
         self.roles = [DEFAULT_ROLE]
         self.mock_secret = secrets.token_bytes(32)
         for user in settings.users:
+            if user.name.startswith(RESERVED_ROLES):
+                raise ConfigError(
+                    f'the name of user "{user.name}" is reserved',
+                    hint='Names that begin with "morph_" or "pg_" belong to Morphgres.',
+                )
             if user.name not in self.roles:
                 self.roles.append(user.name)
             if user.verifier is not None:
