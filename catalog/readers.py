@@ -85,6 +85,8 @@ def _guarded(value: str, text: str, sql_type: str) -> str:
             f"CASE WHEN {condition} THEN CASE WHEN {number} BETWEEN {low} AND {high} "
             f"AND pg_catalog.trunc({number}) = {number} THEN ({number})::{sql_type} END END"
         )
+    # NaN and the infinities stand as strings in a document, as to_jsonb() writes them.
+    condition += f" OR {text} IN ('NaN', 'Infinity', '-Infinity')"
     return f"CASE WHEN {condition} THEN ({text})::{sql_type} END"
 
 
@@ -118,10 +120,18 @@ def field_of(column: Column) -> str:
     return source.field or column.name if isinstance(source, Stored) else column.name
 
 
+def _field(table: Table, column: Column) -> str:
+    """A physical column as it stands in the document: the form that `extract` reads."""
+    value = read_column(table, column)
+    if column.type in ("timestamp with time zone", "bytea", "uuid"):
+        return f"morph_catalog.extended_json({value})"
+    return value
+
+
 def whole_document(table: Table) -> str:
     """The document as clients see it: the stored rest plus the fields kept in physical columns."""
     physical = [c for c in table.columns if isinstance(c.source, Stored)]
     if not physical:
         return f"{ROW}._doc"
-    pairs = ", ".join(f"{quote_literal(field_of(c))}, {read_column(table, c)}" for c in physical)
+    pairs = ", ".join(f"{quote_literal(field_of(c))}, {_field(table, c)}" for c in physical)
     return f"{ROW}._doc || pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object({pairs}))"

@@ -127,8 +127,7 @@ class Scripts:
             try:
                 return session.plan(text) if not widths else session.plan_with(text, widths)
             except NeedsWidth as question:
-                query = text[question.start : question.end]
-                widths[question.start] = await self._width(session, query)
+                widths[question.start] = await self._width(session, question.query)
 
     async def _width(self, session: Session, query: str) -> int:
         plan = session.plan(query)

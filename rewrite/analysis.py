@@ -9,7 +9,7 @@ A text that does not parse is relayed unchanged: PostgreSQL words its own syntax
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
@@ -163,6 +163,10 @@ def analyse(
             plans.append(plan)
             if plan.action is not Action.DDL:
                 edits += _edits(context)
+            made = _made_relation(item.stmt) if plan.makes_temporary else None
+            if made is not None:
+                hidden = namespaces.temporary | {made.relname}
+                namespaces = replace(namespaces, temporary=hidden)
     except RecursionError as error:
         raise StatementTooComplex(
             "stack depth limit exceeded", hint="The statement is nested too deeply."
@@ -181,7 +185,7 @@ def _edits(context: Context) -> Iterable[Edit]:
     node = context.statement
     if isinstance(node, ast.CopyStmt) and node.relation is not None:
         return copy_edits(context)
-    if isinstance(node, (ast.DoStmt, ast.CreateFunctionStmt)):
+    if isinstance(node, (ast.DoStmt, ast.CreateFunctionStmt)) and not context.relations:
         return body_edits(context)
     return [edit for rule in RULES for edit in rule(context)]
 
@@ -224,18 +228,23 @@ def _is_temporary(relation: Node) -> bool:
     return bool(relation.relpersistence == "t" or relation.schemaname == "pg_temp")
 
 
-def _makes_temporary(node: Node) -> bool:
+def _made_relation(node: Node) -> Node | None:
     if isinstance(node, ast.CreateStmt):
-        return _is_temporary(node.relation)
+        return node.relation
     if isinstance(node, ast.ViewStmt):
-        return _is_temporary(node.view)
+        return node.view
     if isinstance(node, ast.CreateTableAsStmt):
-        return _is_temporary(node.into.rel)
+        return node.into.rel
     if isinstance(node, ast.CreateSeqStmt):
-        return _is_temporary(node.sequence)
+        return node.sequence
     if isinstance(node, ast.SelectStmt) and node.intoClause is not None:
-        return _is_temporary(node.intoClause.rel)
-    return False
+        return node.intoClause.rel
+    return None
+
+
+def _makes_temporary(node: Node) -> bool:
+    made = _made_relation(node)
+    return made is not None and _is_temporary(made)
 
 
 def _action(context: Context, *, pushdown: bool) -> Action:

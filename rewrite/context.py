@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from catalog.model import Column, Stored, Table
+from catalog.model import Column, DocPath, Stored, Table
 from rewrite.namespaces import Namespaces
 from rewrite.scope import RelationRef, find_relations
 from rewrite.tree import Node, Tokens, ast, names_of, walk
@@ -39,6 +39,19 @@ def direct(column: Column) -> bool:
     return isinstance(column.source, Stored) and not column.source.converts(column.type)
 
 
+def defaulted(table: Table) -> list[Column]:
+    """Columns whose default a version view cannot have: an INSERT that leaves them out says it.
+
+    A view has defaults only for its plain columns; the store's own may be another version's.
+    """
+    return [
+        c
+        for c in table.columns
+        if (isinstance(c.source, DocPath) and c.default is not None)
+        or (isinstance(c.source, Stored) and not direct(c) and not c.identity)
+    ]
+
+
 def _res_targets(clauses: object) -> list[str]:
     return [item.name for item in clauses or ()]  # type: ignore[attr-defined]
 
@@ -54,6 +67,7 @@ def written_columns(node: Node, table: Table) -> list[str]:
     names: list[str] = []
     if isinstance(node, ast.InsertStmt):
         names += _insert_columns(node, table) if node.selectStmt is not None else []
+        names += [c.name for c in defaulted(table)]
         if node.onConflictClause is not None:
             names += _res_targets(node.onConflictClause.targetList)
     elif isinstance(node, ast.UpdateStmt):
@@ -64,6 +78,8 @@ def written_columns(node: Node, table: Table) -> list[str]:
                 names += _res_targets(clause.targetList)
             elif clause.commandType.name == "CMD_INSERT" and clause.values:
                 names += [c.name for c in table.columns]
+            if clause.commandType.name == "CMD_INSERT":
+                names += [c.name for c in defaulted(table)]
     return names
 
 
@@ -91,14 +107,15 @@ def _mentions_document(statement: Node) -> bool:
 
 
 class NeedsWidth(Exception):
-    """A rule must know how many columns the query at text[start:end] has: describe it, try again
-    with `widths[start]` set.
+    """A rule must know how many columns the query at text[start:end] has: describe `query` (the
+    same with what it sees of WITH clauses), try again with `widths[start]` set.
     """
 
-    def __init__(self, start: int, end: int) -> None:
-        super().__init__(start, end)
+    def __init__(self, start: int, end: int, query: str) -> None:
+        super().__init__(start, end, query)
         self.start = start
         self.end = end
+        self.query = query
 
 
 def make_context(

@@ -19,6 +19,7 @@ _CLOSE = {"ASCII_41", "ASCII_93"}
 COMMA = "ASCII_44"
 DOT = "ASCII_46"
 OPEN_PAREN = "ASCII_40"
+OPEN_BRACKET = "ASCII_91"
 CLOSE_PAREN = "ASCII_41"
 SEMICOLON = "ASCII_59"
 _COMMENTS = {"SQL_COMMENT", "C_COMMENT"}
@@ -106,6 +107,33 @@ class Tokens:
                 if depth == 0:
                     return at
         return len(self.items) - 1
+
+    def after_brackets(self, index: int) -> int:
+        """The index after this token, or after the brackets that it opens."""
+        return (self.matching_close(index) if self.name(index) in _OPEN else index) + 1
+
+    def target_end(self, index: int) -> int:
+        """Offset where the target of an assignment ends: a name with fields and subscripts."""
+        at = index + 1
+        while self.name(at) in (DOT, OPEN_BRACKET):
+            at = at + 2 if self.name(at) == DOT else self.matching_close(at) + 1
+        return self.items[at - 1].end
+
+    def group_by(self, offset: int) -> int:
+        """Index of the first token of the GROUP BY list that belongs to the SELECT in whose FROM
+        clause `offset` lies: the first one that is not deeper in brackets.
+        """
+        depth = lowest = 0
+        for index in range(self.index_at(offset), len(self.items)):
+            name = self.items[index].name
+            if name in _OPEN:
+                depth += 1
+            elif name in _CLOSE:
+                depth -= 1
+                lowest = min(lowest, depth)
+            elif depth == lowest and name == "GROUP_P" and self.name(index + 1) == "BY":
+                return index + 2
+        return len(self.items)
 
     def find_top(self, index: int, names: frozenset[str], end: int) -> int:
         """Index of the first token outside brackets, before offset `end`, with such a name; else

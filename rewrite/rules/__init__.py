@@ -9,20 +9,24 @@ from collections.abc import Callable, Iterable
 
 from rewrite.context import Context
 from rewrite.edits import Edit
+from rewrite.rules.child_tables import refuse_child_writes
 from rewrite.rules.conflict_constraint import name_conflict_columns
 from rewrite.rules.document_writes import write_documents
 from rewrite.rules.dotted_paths import quote_dotted_paths
 from rewrite.rules.expand_stars import expand_stars
 from rewrite.rules.group_by_key import complete_group_by
 from rewrite.rules.qualification import qualify_columns, qualify_relations
+from rewrite.rules.whole_rows import rebuild_whole_rows
 
 Rule = Callable[[Context], Iterable[Edit]]
 
 RULES: tuple[Rule, ...] = (
+    refuse_child_writes,
     qualify_relations,
     qualify_columns,
     quote_dotted_paths,
     expand_stars,
+    rebuild_whole_rows,
     complete_group_by,
     name_conflict_columns,
     write_documents,

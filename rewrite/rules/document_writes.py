@@ -2,25 +2,38 @@
 
 The statement was described against the shapes before, so the assignment is known to be legal and
 an explicit cast to the column's type is the assignment cast (document types carry no length).
-Expressions stay where the client wrote them, as spans.
+Expressions stay where the client wrote them, as spans. Sub-selects of multiple assignments become
+FROM items of one sub-select that computes the document, because it can be assigned only once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from catalog.model import Column, DocPath, Stored, Table
+from catalog.model import Column, DocPath, Seed, Stored, Table
 from catalog.readers import RAW_DOC, extract, field_of
 from catalog.sqltext import quote_ident, text_array
 from core.errors import FeatureNotSupported
 from rewrite.context import DOC_COLUMN, Context, direct, needs_document_write
 from rewrite.edits import Edit, Span
-from rewrite.puts import Assignment, Parts, column_of, put_chain, stored_assignment
+from rewrite.fits import fitting
+from rewrite.puts import (
+    Assignment,
+    Parts,
+    as_stored,
+    column_of,
+    doc_path,
+    has_subscripts,
+    put_chain,
+    raw_name,
+    subscripted,
+)
 from rewrite.rules.insert_documents import rewrite_insert
 from rewrite.scope import RelationRef
-from rewrite.tree import CLOSE_PAREN, OPEN_PAREN, Node, Tokens, ast, walk
+from rewrite.tree import CLOSE_PAREN, OPEN_PAREN, Node, Tokens, ast
 
 _SET_STOP = frozenset({"FROM", "WHERE", "RETURNING", "WHEN"})
+_EQUALS = "ASCII_61"
 
 
 class _SetList:
@@ -29,12 +42,17 @@ class _SetList:
     def __init__(self, context: Context, ref: RelationRef) -> None:
         self._tokens: Tokens = context.tokens
         self._table = ref.resolved.table
-        self._base: Parts = (f"{quote_ident(ref.alias)}.{RAW_DOC}",)
+        self._version = ref.resolved.version
+        self._alias = quote_ident(ref.alias)
         self._kept: list[Parts] = []
         self._puts: list[Assignment] = []
         self._whole: Parts | None = None
+        self._pairs: list[tuple[str, Parts]] = []
+        self._from: list[tuple[int, Parts]] = []
+        self._assigned: set[str] = set()
 
     def edit(self, targets: Sequence[Node]) -> Edit:
+        self._assigned = {c.name for t in targets if (c := column_of(self._table, t)) is not None}
         first = self._tokens.index_at(targets[0].location)
         if self._tokens.name(first - 1) == OPEN_PAREN:
             first -= 1
@@ -49,56 +67,110 @@ class _SetList:
             else:
                 self._single(target, start, end)
                 at += 1
-        parts = list(self._kept)
-        base = self._whole or self._base
-        if self._puts or self._whole:
-            parts.append((f"{RAW_DOC} = ", *put_chain(base, self._puts)))
         joined: list[str | Span] = []
-        for index, part in enumerate(parts):
+        for index, part in enumerate(self._clauses()):
             joined += ([", "] if index else []) + list(part)
         return Edit(items[0][0], items[-1][1], tuple(joined))
 
+    def _clauses(self) -> list[Parts]:
+        clauses = list(self._kept)
+        pairs = list(self._pairs)
+        if self._puts or self._whole:
+            pairs.append((RAW_DOC, self._document()))
+        if not self._from:
+            clauses += [(f"{name} = ", *value) for name, value in pairs]
+        elif pairs:
+            values: list[str | Span] = []
+            for _, value in pairs:
+                values += ([", "] if values else []) + list(value)
+            names = ", ".join(name for name, _ in pairs)
+            origin: list[str | Span] = ['(SELECT 1) AS "_m"("_one")']
+            for number, (width, query) in enumerate(self._from):
+                columns = ", ".join(f'"_m{number}_{n}"' for n in range(width))
+                origin += [" LEFT JOIN ", *query, f' AS "_m{number}"({columns}) ON true']
+            clauses.append((f"({names}) = (SELECT ", *values, " FROM ", *origin, ")"))
+        if not clauses:
+            clauses.append(self._nothing())
+        return clauses
+
+    def _nothing(self) -> Parts:
+        """An assignment without effect: SET lists of DEFAULTs for generated columns only."""
+        if self._table.has_doc:
+            return (f"{RAW_DOC} = {self._alias}.{RAW_DOC}",)
+        name = next(quote_ident(c.name) for c in self._table.columns if direct(c))
+        return (f"{name} = {self._alias}.{name}",)
+
+    def _document(self) -> Parts:
+        base = self._whole or (f"{self._alias}.{RAW_DOC}",)
+        document = put_chain(base, self._puts)
+        paths = [doc_path(p.column) for p in self._puts if p.column.type == "jsonb"]
+        return fitting(self._version, self._table, paths, document)
+
+    # ------------------------------------------------------------------ one column
+
     def _single(self, target: Node, start: int, end: int) -> None:
         index = self._tokens.index_at(start)
-        while self._tokens.name(index) != "ASCII_61":
-            index += 1
+        while self._tokens.name(index) != _EQUALS:
+            index = self._tokens.after_brackets(index)
         value: Parts | None = (Span(self._tokens.items[index + 1].start, end),)
         if isinstance(target.val, ast.SetToDefault):
             value = None
         if target.name == DOC_COLUMN and not target.indirection:
-            self._document(target.val, value)
+            self._whole_document(value)
             return
-        self._assign(column_of(self._table, target), value, (Span(start, end),))
+        self._assign(target, value, (Span(start, end),))
 
-    def _assign(self, column: Column | None, value: Parts | None, original: Parts) -> None:
+    def _assign(self, target: Node, value: Parts | None, original: Parts) -> None:
+        column = column_of(self._table, target)
         if column is None or direct(column):
             self._kept.append(original)
-        elif isinstance(column.source, Stored):
-            self._kept.append(stored_assignment(column, value))
         elif isinstance(column.source, DocPath):
-            self._puts.append(Assignment(column, value))
-        else:
+            if has_subscripts(target):
+                self._subscripted(target, column, value or ("NULL",))
+            else:
+                self._puts.append(Assignment(column, value))
+        elif isinstance(column.source, Stored):
+            if has_subscripts(target):
+                raise FeatureNotSupported(
+                    f'cannot assign to an element of the column "{column.name}"',
+                    detail="Its type in this version differs from its type in the store.",
+                    hint="Assign the whole column.",
+                )
+            self._pairs.append((raw_name(column), as_stored(column, value)))
+        elif not (isinstance(column.source, Seed) and value is None):
             self._kept.append(original)  # PostgreSQL says why it cannot be written
 
-    def _document(self, node: Node, value: Parts | None) -> None:
-        if value is None:
-            value = ("'{}'::jsonb",)
-        if any(isinstance(n, (ast.FuncCall, ast.SubLink)) for n in walk(node)):
-            raise FeatureNotSupported(
-                'the new value of "_doc" must not call functions or sub-selects',
-                hint="Compute it in a FROM item and assign its column.",
-            )
-        document: Parts = ("CAST((", *value, ") AS jsonb)")
-        physical = [c for c in self._table.columns if direct(c)]
-        for column in physical:
-            marker = "\x00"
-            text = extract(marker, (field_of(column),), column.type, clean=True)
-            parts: list[str | Span] = [f"{quote_ident(column.name)} = "]
-            for piece_index, piece in enumerate(text.split(marker)):
-                parts += (list(document) if piece_index else []) + [piece]
-            self._kept.append(tuple(parts))
+    def _subscripted(self, target: Node, column: Column, value: Parts) -> None:
+        """`tags[1] = e`; several elements of one column are assigned one after the other."""
+        base: Parts = (f"{self._alias}.{quote_ident(column.name)}",)
+        for number, item in enumerate(self._puts):
+            if item.column is column and item.value is not None:
+                base = item.value
+                del self._puts[number]
+                break
+        whole = subscripted(self._tokens, target, column, base, value)
+        self._puts.append(Assignment(column, whole, typed=True))
+
+    def _whole_document(self, value: Parts | None) -> None:
+        """`_doc = e`: physical columns take their fields out of it, the rest stays document."""
+        number = len(self._from)
+        document = f'"_m{number}"."_m{number}_0"'
+        physical = [c for c in self._table.columns if isinstance(c.source, Stored)]
         keys = text_array(tuple(field_of(c) for c in physical))
-        self._whole = ("(", *document, f" OPERATOR(pg_catalog.-) {keys})")
+        fresh = fitting(
+            self._version, self._table, [()], ("CAST((", *(value or ("'{}'",)), ") AS jsonb)")
+        )
+        # OFFSET 0 keeps PostgreSQL from computing the value once a column.
+        self._from.append((1, ("(SELECT ", *fresh, " OFFSET 0)")))
+        for column in physical:
+            if column.name in self._assigned:
+                continue
+            taken: Parts = (extract(document, (field_of(column),), column.type, clean=True),)
+            stored = taken if direct(column) else as_stored(column, taken)
+            self._pairs.append((raw_name(column), stored))
+        self._whole = (f"({document} OPERATOR(pg_catalog.-) {keys})",)
+
+    # ------------------------------------------------------------------ several columns
 
     def _multiple(self, targets: Sequence[Node], start: int, end: int) -> None:
         index = self._tokens.index_at(start)
@@ -109,34 +181,31 @@ class _SetList:
             if self._tokens.name(value_at) == "ROW":
                 value_at += 1
             values, _ = self._tokens.list_items(value_at + 1, frozenset({CLOSE_PAREN}))
-            for target, (low, high) in zip(targets, values, strict=True):
-                default = isinstance(target.val, ast.SetToDefault)
+            for target, node, (low, high) in zip(targets, source.args, values, strict=True):
+                default = isinstance(node, ast.SetToDefault)
                 value: Parts | None = None if default else (Span(low, high),)
-                plain: Parts = (f"{quote_ident(target.name)} = ", Span(low, high))
-                self._assign(column_of(self._table, target), value, plain)
+                plain: Parts = (f"{self._name(target)} = ", Span(low, high))
+                self._assign(target, value, plain)
             return
-        columns = [column_of(self._table, t) for t in targets]
-        if all(c is None or direct(c) for c in columns):
-            self._kept.append((Span(start, end),))
-            return
-        self._from_select(targets, columns, Span(self._tokens.items[value_at].start, end))
+        query = Span(self._tokens.items[value_at].start, end)
+        self._from_select(targets, (query,))
 
-    def _from_select(
-        self, targets: Sequence[Node], columns: Sequence[Column | None], query: Span
-    ) -> None:
-        names, values, puts = [], [], []
-        for number, (target, column) in enumerate(zip(targets, columns, strict=True)):
-            value = f'"_m{number}"'
-            if column is not None and isinstance(column.source, DocPath):
-                puts.append(Assignment(column, (value,)))
+    def _name(self, target: Node) -> str:
+        """The target as the client wrote it, subscripts included."""
+        index = self._tokens.index_at(target.location)
+        end = self._tokens.target_end(index)
+        return self._tokens.text[target.location : end]
+
+    def _from_select(self, targets: Sequence[Node], query: Parts) -> None:
+        number = len(self._from)
+        self._from.append((len(targets), query))
+        for position, target in enumerate(targets):
+            value: Parts = (f'"_m{number}"."_m{number}_{position}"',)
+            column = column_of(self._table, target)
+            if column is None or direct(column):
+                self._pairs.append((self._name(target), value))
             else:
-                names.append(quote_ident(target.name))
-                values.append(value)
-        base = self._whole or self._base
-        document = put_chain(base, puts)
-        aliases = ", ".join(f'"_m{n}"' for n in range(len(targets)))
-        head = f"({', '.join([*names, RAW_DOC])}) = (SELECT {', '.join([*values, ''])}"
-        self._kept.append((head, *document, " FROM ", query, f' AS "_m"({aliases}))'))
+                self._assign(target, value, (f"{self._name(target)} = ", *value))
 
 
 def _set_lists(owner: Node) -> Iterable[Sequence[Node]]:
@@ -154,10 +223,8 @@ def _set_lists(owner: Node) -> Iterable[Sequence[Node]]:
 
 def _touches_documents(targets: Sequence[Node], table: Table) -> bool:
     for target in targets:
-        column = table.column(target.name)
-        if target.name == DOC_COLUMN or target.indirection:
-            return True
-        if column is not None and not direct(column):
+        column = column_of(table, target)
+        if target.name == DOC_COLUMN or (column is not None and not direct(column)):
             return True
     return False
 

@@ -12,10 +12,21 @@ from rewrite.scope import RelationRef
 from rewrite.tree import Node, ast, walk
 
 
-def _columns(ref: RelationRef, qualifier: str) -> str:
+def columns_text(ref: RelationRef, qualifier: str) -> str:
+    """The version's columns of a whole view, qualified."""
     return ", ".join(
         f"{quote_ident(qualifier)}.{quote_ident(c.name)}" for c in ref.resolved.table.columns
     )
+
+
+def row_names(ref: RelationRef) -> list[str]:
+    """The names by which a statement refers to the relation's rows: alias, old and new."""
+    names = [ref.alias]
+    if ref.role == "target":
+        clause = getattr(ref.owner, "returningClause", None)
+        options = [o.value for o in (clause.options or ())] if clause is not None else []
+        names += ["old", "new", *options]
+    return names
 
 
 def _from_items(owner: Node) -> list[Node]:
@@ -81,10 +92,8 @@ def _expansion(star: Node, owner: Node, by_node: dict[int, RelationRef]) -> str 
         name = star.fields[-2].sval
         for leaf in leaves:
             ref = by_node.get(id(leaf))
-            if ref is not None and ref.alias == name:
-                return _columns(ref, name)
-            if ref is not None and name in ("old", "new") and ref.role == "target":
-                return _columns(ref, name)
+            if ref is not None and name in row_names(ref):
+                return columns_text(ref, name)
         return None
     parts = []
     for leaf in leaves:
@@ -95,7 +104,7 @@ def _expansion(star: Node, owner: Node, by_node: dict[int, RelationRef]) -> str 
                 '"*" over an unnamed FROM item together with "_doc" is not supported',
                 hint="Give the item an alias or name the columns.",
             )
-        parts.append(_columns(ref, name) if ref else f"{quote_ident(name)}.*")
+        parts.append(columns_text(ref, name) if ref else f"{quote_ident(name)}.*")
     return ", ".join(parts)
 
 

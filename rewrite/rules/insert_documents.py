@@ -8,15 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from catalog.model import Column, DocPath, Stored, Table
+from catalog.model import Column, DocPath, Seed, Stored, Table
 from catalog.readers import RAW_DOC, extract, field_of
-from catalog.sqltext import quote_ident, text_array
-from core.errors import UndefinedColumn
-from rewrite.context import DOC_COLUMN, Context, NeedsWidth, direct
+from catalog.sqltext import quote_ident, quote_literal, text_array
+from core.errors import FeatureNotSupported
+from rewrite.context import DOC_COLUMN, Context, NeedsWidth, defaulted, direct
 from rewrite.edits import Edit, Span, insert_text
-from rewrite.puts import Assignment, Parts, column_of, put_chain
+from rewrite.fits import fitting
+from rewrite.puts import (
+    Assignment,
+    Parts,
+    as_stored,
+    column_of,
+    doc_path,
+    has_subscripts,
+    put_chain,
+    raw_name,
+    subscripted,
+)
 from rewrite.scope import RelationRef
-from rewrite.tree import COMMA, OPEN_PAREN, Node, Tokens, ast
+from rewrite.tree import COMMA, OPEN_PAREN, Node, Tokens, ast, walk
 
 _EMPTY_DOC: Parts = ("'{}'::jsonb",)
 _NO_STOP: frozenset[str] = frozenset()
@@ -27,9 +38,10 @@ class _Row:
     """Which inserted columns stay, and how the document is made from the others."""
 
     def __init__(
-        self, table: Table, columns: Sequence[Column | None], names: Sequence[str]
+        self, ref: RelationRef, columns: Sequence[Column | None], names: Sequence[str]
     ) -> None:
-        self._table = table
+        self._version = ref.resolved.version
+        self._table = ref.resolved.table
         self._columns = columns
         self._names = names
 
@@ -39,22 +51,39 @@ class _Row:
         return DOC_COLUMN in self._names
 
     @property
-    def extracted(self) -> list[Column]:
+    def _extracted(self) -> list[Column]:
         """Physical columns that are taken out of an inserted `_doc`."""
         if not self.has_document:
             return []
-        return [c for c in self._table.columns if direct(c) and c.name not in self._names]
+        return [
+            c
+            for c in self._table.columns
+            if isinstance(c.source, Stored) and c.name not in self._names
+        ]
+
+    @property
+    def _defaulted(self) -> list[Column]:
+        """Columns that are not listed and whose default the view does not know."""
+        return [c for c in defaulted(self._table) if c.name not in self._names]
+
+    def _target_name(self, column: Column | None, name: str) -> str | None:
+        if column is None:
+            return None if name == DOC_COLUMN else quote_ident(name)
+        if isinstance(column.source, Stored):
+            return raw_name(column)
+        return None if isinstance(column.source, DocPath | Seed) else quote_ident(name)
 
     def target_names(self) -> list[str]:
         """The column list of the rewritten INSERT."""
         names = []
         for column, name in zip(self._columns, self._names, strict=True):
-            if column is not None and isinstance(column.source, Stored):
-                names.append(quote_ident(name if direct(column) else column.source.column))
-            elif name != DOC_COLUMN and not (column and isinstance(column.source, DocPath)):
-                names.append(quote_ident(name))
-        names += [quote_ident(c.name) for c in self.extracted]
-        return [*names, RAW_DOC]
+            kept = self._target_name(column, name)
+            if kept is not None:
+                names.append(kept)
+        names += [raw_name(c) for c in self._extracted]
+        if not self.has_document:
+            names += [raw_name(c) for c in self._defaulted if isinstance(c.source, Stored)]
+        return [*names, RAW_DOC] if self._table.has_doc else names
 
     def values(self, values: Sequence[Parts | None]) -> Parts:
         """The rewritten row, comma separated; None is DEFAULT."""
@@ -63,20 +92,48 @@ class _Row:
         document = _EMPTY_DOC
         for column, name, value in zip(self._columns, self._names, values, strict=True):
             if name == DOC_COLUMN and column is None:
-                document = ("CAST((", *(value or _EMPTY_DOC), ") AS jsonb)")
+                document = value or _EMPTY_DOC
             elif column is not None and isinstance(column.source, DocPath):
                 if value is not None or column.default is not None:
                     puts.append(Assignment(column, value))
             elif column is not None and isinstance(column.source, Stored) and not direct(column):
-                kept.append(_cast(column, value))
-            else:
+                kept.append(as_stored(column, value))
+            elif self._target_name(column, name) is not None:
                 kept.append(value or ("DEFAULT",))
         if self.has_document:
-            kept += [_split(extract("\x00", (field_of(c),), c.type, clean=True), document)
-                     for c in self.extracted]  # fmt: skip
-            keys = text_array(tuple(field_of(c) for c in self._table.columns if direct(c)))
-            document = ("(", *document, f" OPERATOR(pg_catalog.-) {keys})")
-        return _join([*kept, put_chain(document, puts)])
+            kept += [self._taken(c, document) for c in self._extracted]
+            keys = [c for c in self._table.columns if isinstance(c.source, Stored)]
+            names = text_array(tuple(field_of(c) for c in keys))
+            document = ("(", *document, f" OPERATOR(pg_catalog.-) {names})")
+        else:
+            for column in self._defaulted:
+                if isinstance(column.source, Stored):
+                    kept.append(as_stored(column, None))
+                else:
+                    puts.append(Assignment(column, None))
+        if not self._table.has_doc:
+            return _join(kept)
+        return _join([*kept, self._fitting(puts, put_chain(document, puts))])
+
+    def _fitting(self, puts: Sequence[Assignment], document: Parts) -> Parts:
+        paths = [doc_path(p.column) for p in puts if p.column.type == "jsonb"]
+        return fitting(self._version, self._table, paths, document)
+
+    def checked_document(self, document: Parts) -> Parts:
+        """An inserted `_doc`, checked in the places of all columns."""
+        value: Parts = ("CAST((", *document, ") AS jsonb)")
+        return fitting(self._version, self._table, [()], value)
+
+    def _taken(self, column: Column, document: Parts) -> Parts:
+        text = extract("\x00", (field_of(column),), column.type, clean=True)
+        value = _split(text, document)
+        if column.default is not None:
+            key = quote_literal(field_of(column))
+            value = (
+                *("CASE WHEN ", *document, f" OPERATOR(pg_catalog.?) {key} THEN "),
+                *(*value, f" ELSE {column.default} END"),
+            )
+        return value if direct(column) else as_stored(column, value)
 
 
 def _split(text: str, document: Parts) -> Parts:
@@ -84,13 +141,6 @@ def _split(text: str, document: Parts) -> Parts:
     for number, piece in enumerate(text.split("\x00")):
         parts += (list(document) if number else []) + [piece]
     return tuple(parts)
-
-
-def _cast(column: Column, value: Parts | None) -> Parts:
-    if value is None:
-        return ("DEFAULT",)
-    assert isinstance(column.source, Stored)
-    return ("CAST(CAST((", *value, f") AS {column.type}) AS {column.source.type})")
 
 
 def _join(items: Sequence[Parts]) -> Parts:
@@ -110,17 +160,44 @@ class _Insert:
 
     def edits(self) -> Iterable[Edit]:
         at, names_range = self._after_target()
-        if self._node.selectStmt is None:
-            return
         query = self._node.selectStmt
+        if query is None:
+            yield from self._default_values()
+            return
         names, columns = self._columns(self._node.cols, self._width(query, at))
-        row = _Row(self._table, columns, names)
-        plain_values = query.valuesLists and not query.sortClause and not query.limitCount
-        yield self._name_edit(row, names_range, at)
-        if plain_values and not row.has_document:
+        plain = query.valuesLists and not (
+            query.sortClause or query.limitCount or query.limitOffset or query.withClause
+        )
+        rows = query.valuesLists if plain else ()
+        if len(names) != len(columns) or any(len(r) != len(names) for r in rows):
+            return  # not as many values as columns: the describe says so
+        row = _Row(self._ref, columns, names)
+        subscripts = any(has_subscripts(c) for c in self._node.cols or ())
+        yield self._name_edit(row, names_range)
+        if plain and not row.has_document:
             yield from self._value_rows(row, query.valuesLists, at)
+        elif subscripts:
+            raise FeatureNotSupported(
+                "elements of document columns can only be inserted by plain VALUES",
+                hint="Insert the whole column.",
+            )
         else:
             yield from self._wrap(row, names, at)
+
+    def _default_values(self) -> Iterable[Edit]:
+        """DEFAULT VALUES, where the view does not know all defaults."""
+        if not defaulted(self._table):
+            return
+        row = _Row(self._ref, (), ())
+        tokens = self._tokens
+        index = tokens.index_at(tokens.name_chain(self._ref.node.location)[-1].end)
+        while tokens.name(index) != "DEFAULT":
+            index += 1
+        yield Edit(
+            tokens.items[index].start,
+            tokens.items[index + 1].end,
+            (f"({', '.join(row.target_names())}) VALUES (", *row.values(()), ")"),
+        )
 
     def _after_target(self) -> tuple[int, tuple[int, int] | None]:
         """Offset where the query starts, and the range of the column list with its brackets."""
@@ -164,8 +241,12 @@ class _Insert:
             return len(targets)
         width = self._context.widths.get(at)
         if width is None:
-            raise NeedsWidth(at, self._query_end(at))
+            end = self._query_end(at)
+            raise NeedsWidth(at, end, visible_with(self._context, self._node) + self._text(at, end))
         return width
+
+    def _text(self, start: int, end: int) -> str:
+        return self._context.text[start:end]
 
     def _columns(
         self, cols: Sequence[Node] | None, width: int
@@ -175,11 +256,10 @@ class _Insert:
             names = [c.name if c else t.name for c, t in zip(columns, cols, strict=True)]
             return names, columns
         shown = list(self._table.columns[:width])
-        if width > len(shown):
-            raise UndefinedColumn("INSERT has more expressions than target columns")
-        return [c.name for c in shown], list(shown)
+        names = [c.name for c in shown]
+        return names + ["?"] * (width - len(shown)), list(shown)
 
-    def _name_edit(self, row: _Row, names_range: tuple[int, int] | None, at: int) -> Edit:
+    def _name_edit(self, row: _Row, names_range: tuple[int, int] | None) -> Edit:
         text = f"({', '.join(row.target_names())})"
         if names_range is not None:
             return Edit(*names_range, (text,))
@@ -192,45 +272,61 @@ class _Insert:
 
     def _value_rows(self, row: _Row, rows: Sequence[Sequence[Node]], at: int) -> Iterable[Edit]:
         tokens = self._tokens
-        index = tokens.index_at(at) + 1
+        index = tokens.index_at(at)
+        while tokens.name(index) == OPEN_PAREN:
+            index += 1
+        index += 1
         for nodes in rows:
-            yield _row_edit(tokens, row, nodes, index)
+            yield self._row_edit(row, nodes, index)
             index = tokens.matching_close(index) + 1
             if tokens.name(index) == COMMA:
                 index += 1
+
+    def _row_edit(self, row: _Row, nodes: Sequence[Node], index: int) -> Edit:
+        return _row_edit(self._tokens, self._table, row, nodes, index, self._node.cols)
 
     def _wrap(self, row: _Row, names: Sequence[str], at: int) -> Iterable[Edit]:
         values: list[Parts | None] = [(f"{_SOURCE}.{quote_ident(n)}",) for n in names]
         aliases = ", ".join(quote_ident(n) for n in names)
         end = self._query_end(at)
-        yield Edit(
-            at,
-            end,
-            (
-                "SELECT ",
-                *row.values(values),
-                " FROM (",
-                Span(at, end),
-                f") AS {_SOURCE}({aliases})",
-            ),
-        )
+        source: Parts = ("(", Span(at, end), f") AS {_SOURCE}({aliases})")
+        if row.has_document:
+            # OFFSET 0 keeps PostgreSQL from checking the document once a column.
+            at_doc = names.index(DOC_COLUMN)
+            checked = row.checked_document(values[at_doc] or _EMPTY_DOC)
+            source = (
+                *(f"(SELECT {_SOURCE}.*, ", *checked, ' AS "_d" FROM ', *source),
+                f" OFFSET 0) AS {_SOURCE}",
+            )
+            values[at_doc] = (f'{_SOURCE}."_d"',)
+        yield Edit(at, end, ("SELECT ", *row.values(values), " FROM ", *source))
 
 
-def _row_edit(tokens: Tokens, row: _Row, nodes: Sequence[Node], open_index: int) -> Edit:
+def _row_edit(
+    tokens: Tokens,
+    table: Table,
+    row: _Row,
+    nodes: Sequence[Node],
+    open_index: int,
+    targets: Sequence[Node] | None,
+) -> Edit:
     ranges, _ = tokens.list_items(open_index + 1, _NO_STOP)
     values: list[Parts | None] = [
         None if isinstance(node, ast.SetToDefault) else (Span(low, high),)
         for node, (low, high) in zip(nodes, ranges, strict=True)
     ]
+    for number, target in enumerate(targets or ()):
+        column = column_of(table, target)
+        if column is not None and has_subscripts(target) and isinstance(column.source, DocPath):
+            base = (f"CAST(NULL AS {column.type})",)
+            values[number] = subscripted(tokens, target, column, base, values[number] or ("NULL",))
     return Edit(ranges[0][0], ranges[-1][1], row.values(values))
 
 
 def _merge_inserts(context: Context, ref: RelationRef) -> Iterable[Edit]:
     tokens = context.tokens
     index = tokens.index_at(ref.node.location)
-    inserts = [
-        w for w in ref.owner.mergeWhenClauses if w.commandType.name == "CMD_INSERT" and w.values
-    ]
+    inserts = [w for w in ref.owner.mergeWhenClauses if w.commandType.name == "CMD_INSERT"]
     for when in inserts:
         index = tokens.find_top(index, frozenset({"INSERT"}), context.end) + 1
         yield from _merge_insert(context, ref, when, index)
@@ -238,13 +334,27 @@ def _merge_inserts(context: Context, ref: RelationRef) -> Iterable[Edit]:
 
 def _merge_insert(context: Context, ref: RelationRef, when: Node, index: int) -> Iterable[Edit]:
     tokens, table = context.tokens, ref.resolved.table
+    if not when.values:
+        if defaulted(table):
+            row = _Row(ref, (), ())
+            text = f"({', '.join(row.target_names())}) VALUES ("
+            low, high = tokens.items[index].start, tokens.items[index + 1].end
+            yield Edit(low, high, (text, *row.values(()), ")"))
+        return
+    columns: list[Column | None]
     if when.targetList:
         columns = [column_of(table, t) for t in when.targetList]
         names = [c.name if c else t.name for c, t in zip(columns, when.targetList, strict=True)]
     else:
         shown = table.columns[: len(when.values)]
         names, columns = [c.name for c in shown], list(shown)
-    row = _Row(table, columns, names)
+    if len(columns) != len(when.values):
+        return  # not as many values as columns: the describe says so
+    row = _Row(ref, columns, names)
+    if row.has_document:
+        raise FeatureNotSupported(
+            'MERGE cannot insert "_doc"', hint="Use INSERT … ON CONFLICT, or name the columns."
+        )
     text = f"({', '.join(row.target_names())})"
     if when.targetList:
         close = tokens.matching_close(index)
@@ -255,7 +365,40 @@ def _merge_insert(context: Context, ref: RelationRef, when: Node, index: int) ->
     while tokens.name(index) not in ("VALUES", ""):
         index += 1
     assert tokens.name(index + 1) == OPEN_PAREN
-    yield _row_edit(tokens, row, when.values, index + 1)
+    yield _row_edit(tokens, table, row, when.values, index + 1, when.targetList)
+
+
+def visible_with(context: Context, owner: Node) -> str:
+    """The WITH clause that a query inside of `owner` sees, as text to put in front of it."""
+    tokens = context.tokens
+    items: list[str] = []
+    recursive = False
+    for node in walk(context.statement):
+        clause = getattr(node, "withClause", None)
+        if clause is None:
+            continue
+        inside = [c for c in clause.ctes if any(n is owner for n in walk(c.ctequery))]
+        if node is not owner and not inside:
+            continue
+        ends = [*(c.location for c in clause.ctes[1:]), None]
+        recursive = recursive or bool(clause.recursive)
+        for cte, next_start in zip(clause.ctes, ends, strict=True):
+            if cte in inside:
+                break
+            items.append(_cte_text(tokens, cte, next_start))
+    head = "WITH RECURSIVE " if recursive else "WITH "
+    return head + ", ".join(items) + " " if items else ""
+
+
+def _cte_text(tokens: Tokens, cte: Node, next_start: int | None) -> str:
+    index = tokens.index_at(cte.location)
+    if next_start is not None:
+        end = tokens.index_at(next_start) - 1
+    else:
+        end = index
+        while tokens.name(end) not in ("INSERT", "SELECT", "UPDATE", "DELETE_P", "MERGE", ""):
+            end = tokens.after_brackets(end)
+    return tokens.text[tokens.items[index].start : tokens.items[end - 1].end]
 
 
 def rewrite_insert(context: Context, ref: RelationRef) -> Iterable[Edit]:

@@ -8,7 +8,7 @@ from catalog.sqltext import quote_ident, view_schema, whole_schema
 from rewrite.context import Context
 from rewrite.edits import Edit, insert_text, replace_text
 from rewrite.scope import RelationRef
-from rewrite.tree import ast, names_of, walk
+from rewrite.tree import ast, walk
 
 
 def target_schema(context: Context, ref: RelationRef) -> str:
@@ -32,24 +32,19 @@ def qualify_relations(context: Context) -> Iterable[Edit]:
 
 def qualify_columns(context: Context) -> Iterable[Edit]:
     """`public.orders.id` names the relation by schema: it must name the view's schema."""
-    schemas = {
-        (ref.node.schemaname, ref.node.relname): target_schema(context, ref)
-        for ref in context.relations
-        if ref.node.schemaname is not None and ref.node.alias is None
-    }
-    by_path = {
-        (ref.resolved.schema, ref.node.relname): target_schema(context, ref)
-        for ref in context.relations
-        if ref.node.alias is None
-    }
+    schemas: dict[tuple[str | None, str], str] = {}
+    for ref in context.relations:
+        if ref.node.alias is None:
+            schema = target_schema(context, ref)
+            schemas[ref.resolved.schema, ref.node.relname] = schema
+            schemas[ref.node.schemaname, ref.node.relname] = schema
     for node in walk(context.statement):
         if not isinstance(node, ast.ColumnRef) or len(node.fields) < 3:
             continue
-        first, second = node.fields[0], node.fields[1]
-        if not (isinstance(first, ast.String) and isinstance(second, ast.String)):
-            continue
-        key = (first.sval, second.sval)
-        schema = schemas.get(key) or by_path.get(key)
-        if (schema is not None and names_of(node) is not None) or schema is not None:
-            token = context.tokens.name_chain(node.location)[0]
-            yield replace_text(token.start, token.end, quote_ident(schema))
+        names = [f.sval if isinstance(f, ast.String) else "" for f in node.fields]
+        # morph.public.orders.id: the catalog goes, the database is the same.
+        at = 1 if len(names) == 4 else 0
+        schema_name = schemas.get((names[at], names[at + 1]))
+        if schema_name is not None:
+            chain = context.tokens.name_chain(node.location)
+            yield replace_text(chain[0].start, chain[at].end, quote_ident(schema_name))
