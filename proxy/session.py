@@ -29,7 +29,7 @@ from proxy.protocol.message_types import ClientType
 from proxy.protocol.parse import Parse
 from proxy.protocol.reports import error_response, notice_response
 from proxy.protocol.server import parameter_status
-from proxy.relay import PARSE, QUERY, SYNC, Entry, Relay
+from proxy.relay import PARSE, QUERY, SYNC, BackendError, Entry, Relay
 
 if TYPE_CHECKING:
     from catalog.model import CatalogSnapshot
@@ -43,6 +43,11 @@ FAILED = ord("E")
 SYNC_MESSAGE = message(ClientType.SYNC)
 FLUSH_MESSAGE = message(ClientType.FLUSH)
 _LIMIT_EXCEEDED = "canceling statement due to private_pg.statement_timeout_max"
+TEMPORARY_QUERY = (
+    "SELECT c.relname FROM pg_catalog.pg_class c WHERE c.relnamespace "
+    "OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()"
+)
+_KEEP_TEMPORARIES = frozenset({"Select", "Insert", "Update", "Delete", "Merge"})
 _POISON_SQL = b"morphgres\0"  # never valid SQL: makes the backend fail its transaction
 
 
@@ -65,6 +70,7 @@ class Session:
         self.pending_version = 0
         self.search_path = ""
         self.temporary_names: frozenset[str] = frozenset()
+        self._temporaries_stale = False
         self.statements_run = 0
         self.last_query = ""
         self.warned_versions: set[int] = set()
@@ -135,6 +141,10 @@ class Session:
                 return
             self._inbox.appendleft((kind, body))
             self.start_script(self._attach())
+            return
+        if self._temporaries_stale and kind in (ClientType.QUERY, ClientType.PARSE):
+            self._inbox.appendleft((kind, body))
+            self.start_script(self._read_temporaries())
             return
         if self._started == 0.0:
             self._started = self.worker.clock()
@@ -297,6 +307,25 @@ class Session:
         assert self._plans is not None
         return self._plans
 
+    async def _read_temporaries(self) -> None:
+        """Which names mean the session's own temporary relations now."""
+        self._temporaries_stale = False
+        if self.status == FAILED:
+            return  # whatever comes, PostgreSQL refuses it
+        alone = self.relay.idle
+        try:
+            sink = await self.worker.scripts.fetch(self, TEMPORARY_QUERY)
+            codec = self.client.codec
+            names = ((r[0] or b"").decode(codec, "replace") for r in sink.rows())
+            self.temporary_names = frozenset(names)
+        except BackendError:
+            self._temporaries_stale = True  # a failed batch; look again at the next
+        if alone:
+            self.send(SYNC_MESSAGE, Entry(SYNC, swallow=True))
+        if self.relay.backend is not None:
+            self.relay.backend.statements.discard("")
+        self.forget_plans()
+
     def forget_plans(self) -> None:
         """Namespaces changed."""
         self._plans = None
@@ -310,12 +339,13 @@ class Session:
             if statement.keeps_state:
                 self.pinned = True
             if statement.makes_temporary:
-                self.pinned = self.maybe_temporary = True
-                self._plans = None
+                self.pinned = self.maybe_temporary = self._temporaries_stale = True
+            elif self.maybe_temporary and statement.kind not in _KEEP_TEMPORARIES:
+                self._temporaries_stale = True
             if statement.kind in _STATEMENT_EFFECTS:
                 _STATEMENT_EFFECTS[statement.kind](self, statement.node)
             if statement.functions and not statement.functions <= self.worker.stateless_functions:
-                self.pinned = True
+                self.pinned = self.maybe_temporary = self._temporaries_stale = True
 
     def notices_for(self, plan: Plan) -> bytes:
         """WARNINGs that go before the plan's answer."""
@@ -495,7 +525,8 @@ def _setting_text(args: object, default: str) -> str:
 def _discard(session: Session, node: object) -> None:
     session.statements.clear()
     if getattr(getattr(node, "target", None), "name", "") == "DISCARD_ALL":
-        session.pinned = session.maybe_temporary = False
+        session.pinned = session.maybe_temporary = session._temporaries_stale = False
+        session.temporary_names = frozenset()
         session.pushdown, session.ddl_mode = True, session.worker.ddl_mode
         session.forget_plans()
 
