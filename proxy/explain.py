@@ -46,11 +46,16 @@ class Explain:
         execute: bytes = b"",
     ) -> None:
         """EXPLAIN in the simple protocol, or by a script of the extended one."""
+        explanation = self.explanation(session, plan, statement)
+        if not session.pushdown:
+            analyze = read_options(statement.node).analyze
+            merging = self._operations.merging
+            if await merging.explain(session, plan, statement, explanation, analyze, portal):
+                return
         if portal is not None:
             self.execute(session, plan, statement, execute)
             session.flush_backend()
             return
-        explanation = self.explanation(session, plan, statement)
         entry = simple.run_statement(session, plan, statement)
         take_up(entry, session, statement, explanation)
         await self._operations.scripts.wait_for(session, entry)

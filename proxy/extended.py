@@ -13,7 +13,7 @@ from proxy.prepared import Portal, Prepared
 from proxy.protocol.bind import bind_names
 from proxy.protocol.body import encode_string
 from proxy.protocol.describe_close import target_name
-from proxy.protocol.execute import execute_name
+from proxy.protocol.execute import execute_name, rename_execute
 from proxy.protocol.framing import message
 from proxy.protocol.message_types import ClientType
 from proxy.protocol.parse import Parse
@@ -65,8 +65,6 @@ def send_parse(session: Session, prepared: Prepared, *, swallow: bool) -> None:
             describe_original(session, plan, single)
         if single.action in _SCRIPTED:
             text = ""
-        elif single.action is Action.MERGE:
-            text = plan.text  # described against the shapes; Execute replaces the portal
     backend = session.relay.backend
     assert backend is not None
     codec = session.client.codec
@@ -161,12 +159,15 @@ def describe(session: Session, body: bytes) -> None:
 
 def execute(session: Session, body: bytes) -> None:
     """E: relayed, or a script for what a relay cannot do."""
-    name, _ = execute_name(body)
+    name, limit = execute_name(body)
     portal = session.portals.get(name)
     if portal is None:
         session.send(message(ClientType.EXECUTE, body), Entry(EXECUTE))
         return
     plan = portal.prepared.plan
+    if portal.inner:
+        session.send(rename_execute(portal.inner, limit), Entry(EXECUTE, plan))
+        return
     session.note(plan)
     if not plan.relay_only:
         notices = session.notices_for(plan)
@@ -181,6 +182,9 @@ def execute(session: Session, body: bytes) -> None:
         session.start_script(session.worker.scripts.execute(session, portal, body))
         return
     if single is not None and single.action is Action.EXPLAIN:
+        if not session.pushdown:
+            session.start_script(session.worker.scripts.execute(session, portal, body))
+            return
         session.worker.scripts.operations.explainer.execute(session, plan, single, body)
         return
     session.send(message(ClientType.EXECUTE, body), Entry(EXECUTE, plan))
@@ -195,5 +199,8 @@ def close(session: Session, body: bytes) -> None:
         if backend is not None:
             backend.statements.discard(name)
     else:
-        session.portals.pop(name, None)
+        portal = session.portals.pop(name, None)
+        if portal is not None and portal.inner:
+            inner = message(ClientType.CLOSE, b"P" + encode_string(portal.inner))
+            session.send(inner, Entry(CLOSE, swallow=True))
     session.send(message(ClientType.CLOSE, body), Entry(CLOSE))

@@ -15,6 +15,7 @@ from proxy.copy_in import CopyIn
 from proxy.ddl import Ddl
 from proxy.explain import Explain
 from proxy.maintain import Maintain
+from proxy.merging import Merging
 from proxy.prepared import Portal
 from rewrite.analysis import Action, StatementPlan
 
@@ -36,6 +37,7 @@ class Operations:
         self.worker = worker
         self.scripts = scripts
         self.explainer = Explain(self)
+        self.merging = Merging(self)
         ddl = Ddl(self)
         self._by_action: dict[Action, Callable[..., Awaitable[None]]] = {
             Action.DDL: ddl.run,
@@ -43,6 +45,7 @@ class Operations:
             Action.COPY_IN: CopyIn(self).run,
             Action.MAINTAIN: Maintain(self).run,
             Action.EXPLAIN: self.explainer.run,
+            Action.MERGE: self.merging.run,
         }
 
     async def run(

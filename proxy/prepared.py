@@ -31,8 +31,11 @@ class Prepared:
 
 @dataclass(slots=True)
 class Portal:
-    """A portal: the statement, and the raw Bind when executing needs more than a relay."""
+    """A portal: the statement, and the raw Bind when executing needs more than a relay. `inner` is
+    the portal of the merge tier that goes on where a limited Execute ended.
+    """
 
     name: str
     prepared: Prepared
     bind: bytes = b""
+    inner: str = ""

@@ -110,6 +110,7 @@ class Entry:
     """One message that the backend will answer."""
 
     __slots__ = (
+        "hide_copy",
         "kind",
         "last",
         "plan",
@@ -136,6 +137,7 @@ class Entry:
         self.sink = sink
         self.reply = reply
         self.quiet_no_data = False  # as the simple protocol: no NoData
+        self.hide_copy = False  # a COPY FROM whose data are not the client's
         self.last = False  # the sink is complete when this entry is answered
         self.replace_error: bytes | None = None
         self.undo: Callable[[], None] | None = None  # when it fails or is skipped
@@ -367,7 +369,8 @@ class Relay:
         # PostgreSQL ignores a Sync that it reads during COPY IN, so it will not be answered.
         while len(expect) > 1 and expect[-1].kind in (SYNC, LOCAL):
             expect.pop()
-        self._out.append(raw)
+        if not expect[0].hide_copy:
+            self._out.append(raw)
         self._owner.copy_in_begun()
 
     def _copy_out(self, raw: bytes) -> None:

@@ -51,11 +51,24 @@ class Scripts:
         self, session: Session, sql: str, parameters: Sequence[str | None] = ()
     ) -> Sink:
         """Run one internal statement with text parameters; raises BackendError."""
+        sink = Sink()
+        self.queue(session, sql, parameters, sink)
+        return await self.complete(session, sink)
+
+    def queue(
+        self,
+        session: Session,
+        sql: str,
+        parameters: Sequence[str | None],
+        sink: Sink,
+        *,
+        hide_copy: bool = False,
+    ) -> None:
+        """Send one internal statement; the sink takes its answer (and tells of COPY or not)."""
         values = [None if p is None else p.encode() for p in parameters]
         body = struct.pack(">HH", 0, len(values)) + b"".join(
             struct.pack(">i", -1) if v is None else struct.pack(">i", len(v)) + v for v in values
         )
-        sink = Sink()
         data = b"\0" + sql.encode(session.client.codec) + b"\0\0\0"
         self.forget_unnamed(session)
         session.send(message(ClientType.PARSE, data), Entry(PARSE, None, True, sink))
@@ -64,8 +77,8 @@ class Scripts:
         session.send(_DESCRIBE_PORTAL, Entry(DESCRIBE, None, True, sink))
         execute = Entry(EXECUTE, None, True, sink)
         execute.last = True
+        execute.hide_copy = hide_copy
         session.send(_EXECUTE_ALL, execute)
-        return await self.complete(session, sink)
 
     def forget_unnamed(self, session: Session) -> None:
         """The client's unnamed statement is about to be replaced: prepare it again if needed."""

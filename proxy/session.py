@@ -65,6 +65,7 @@ class Session:
         self.pinned = False
         self.maybe_temporary = False
         self.pushdown = True
+        self.push_scans = False  # in the merge tier: predicates go into the scans
         self.ddl_mode: str = worker.ddl_mode
         self.own_snapshot: CatalogSnapshot | None = None
         self.pending_version = 0
@@ -90,6 +91,8 @@ class Session:
         self.copy_sink: Callable[[int, bytes], None] | None = None
         self.copy_waiting: Callable[[int, bytes], None] | None = None
         self.on_cancel: Callable[[], object] | None = None
+        self._writable = asyncio.Event()
+        self._writable.set()
 
     # ------------------------------------------------------------------ client → session
 
@@ -231,7 +234,15 @@ class Session:
 
     def backend_writable(self, writable: bool) -> None:
         """BackendOwner: stop reading from the client while the backend takes no more."""
+        if writable:
+            self._writable.set()
+        else:
+            self._writable.clear()
         self.client.reading(writable)
+
+    async def writable(self) -> None:
+        """Wait until the backend takes more."""
+        await self._writable.wait()
 
     # ------------------------------------------------------------------ scripts
 
@@ -504,7 +515,9 @@ def _set_variable(session: Session, node: object) -> None:
     args = getattr(node, "args", None) or ()
     session.pinned = True
     if name == "morph.pushdown":
-        session.pushdown = _setting_text(args, "on") not in ("off", "false", "0", "no")
+        value = _setting_text(args, "on")
+        session.pushdown = value not in ("off", "false", "0", "no", "scan")
+        session.push_scans = value == "scan"
         session.forget_plans()
     elif name == "morph.ddl_mode":
         session.ddl_mode = _setting_text(args, session.worker.ddl_mode)

@@ -1,0 +1,202 @@
+"""The merge tier's plan of a SELECT: its scans, and the statement over what they fetched (pure).
+
+Each reference to a store table is spliced to a staged relation that holds the scan's rows: arrays
+in parameters for few rows, a temporary table for many. The rest of the text is what tier 1 runs,
+other rewrite rules included. What cannot be staged exactly stays in tier 1, and `refusal` says why:
+locks and writes, system columns, the whole document, sampling, types outside the type table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from backends.base import ScanAsk, judge_nothing
+from catalog.sqltext import quote_ident
+from core.errors import UndefinedObject
+from core.types import type_by_name
+from engine.predicates import PlacedTable
+from engine.scan_copy import ScanColumns
+from engine.scans import Scan, list_scans
+from rewrite.analysis import Analysis, StatementPlan
+from rewrite.context import DOC_COLUMN, Context, make_context
+from rewrite.edits import Edit, render, replace_text
+from rewrite.namespaces import Namespaces
+from rewrite.rules.dotted_paths import quote_dotted_paths
+from rewrite.rules.group_by_key import complete_group_by
+from rewrite.tree import Node, Tokens, ast, names_of, walk
+
+DUMMY_COLUMN = "_morph_n"
+PARAMETERS_MAX = 32_767
+
+
+@dataclass(frozen=True, slots=True)
+class MergePlan:
+    """A statement to be merged. `refusal` is a phrase when it stays in tier 1."""
+
+    scans: tuple[Scan, ...]
+    refusal: str
+    uses_parameters: bool
+    context: Context
+
+    def text(self, relation: Callable[[int], str]) -> str:
+        """The statement's text with `relation(number of the scan)` for each reference."""
+        context = self.context
+        edits = [*_splices(self, relation), *quote_dotted_paths(context)]
+        edits += [*complete_group_by(context), *_unqualified(context)]
+        padded = " " * context.start + context.text[context.start : context.end]
+        return render(padded, tuple(dict.fromkeys(edits))).text[context.start :]
+
+
+def plan_merge(
+    analysis: Analysis,
+    statement: StatementPlan,
+    namespaces: Namespaces,
+    parameters: Mapping[int, str],
+) -> MergePlan:
+    """The plan; `parameters` are the types of $n as far as they are known."""
+
+    def resolve(schema: str, name: str) -> PlacedTable | None:
+        found = namespaces.resolve(schema or None, name)
+        return PlacedTable(found.table, found.version.number) if found else None
+
+    context = make_context(
+        analysis.text,
+        statement.start,
+        statement.end,
+        Tokens(analysis.text),
+        statement.node,
+        namespaces,
+        analysis.widths,
+    )
+    scans = _with_dotted(list_scans(statement.node, resolve, parameters), context)
+    nodes = list(walk(statement.node))
+    uses = any(isinstance(node, ast.ParamRef) for node in nodes)
+    return MergePlan(scans, _refusal(statement, scans, nodes), uses, context)
+
+
+def _with_dotted(scans: Sequence[Scan], context: Context) -> tuple[Scan, ...]:
+    """The scans with the columns that the statement names by a path without quotes."""
+    dotted = {edit.parts[0] for edit in quote_dotted_paths(context)}
+    if not dotted:
+        return tuple(scans)
+    return tuple(
+        replace(
+            scan,
+            columns=tuple(
+                column.id
+                for column in scan.placed.table.columns
+                if column.id in scan.columns or quote_ident(column.name) in dotted
+            ),
+        )
+        for scan in scans
+    )
+
+
+def _refusal(statement: StatementPlan, scans: Sequence[Scan], nodes: Sequence[Node]) -> str:
+    if any(ref.role == "target" for ref in statement.relations):
+        return "it writes"
+    if any(isinstance(node, ast.LockingClause) for node in nodes):
+        return "it locks rows"
+    if any(isinstance(node, ast.RangeTableSample) for node in nodes):
+        return "it samples rows"
+    found = sorted(ref.node.location for ref in statement.relations)
+    if found != [scan.location for scan in scans]:
+        return "it refers to a table outside FROM"
+    for scan in scans:
+        if scan.system_columns:
+            return f"it reads the system column {scan.system_columns[0]}"
+        for column in scan.placed.table.columns:
+            if column.id in scan.columns and not _known(column.type):
+                return f"type {column.type} is not in the type table"
+    for node in nodes:
+        if isinstance(node, ast.ColumnRef) and (names_of(node) or [""])[-1] == DOC_COLUMN:
+            return "it reads whole documents"
+    return ""
+
+
+def _known(sql: str) -> bool:
+    try:
+        type_by_name(sql)
+    except UndefinedObject:
+        return False
+    return True
+
+
+def _splices(plan: MergePlan, relation: Callable[[int], str]) -> Iterable[Edit]:
+    nodes = {
+        node.location: node
+        for node in walk(plan.context.statement)
+        if isinstance(node, ast.RangeVar)
+    }
+    for number, scan in enumerate(plan.scans):
+        chain = plan.context.tokens.name_chain(scan.location)
+        text = relation(number)
+        if nodes[scan.location].alias is None:
+            text += f" AS {quote_ident(scan.alias)}"
+        yield replace_text(chain[0].start, chain[-1].end, text)
+
+
+def _unqualified(context: Context) -> Iterable[Edit]:
+    """`public.orders.id` becomes `orders.id`: what is staged has no schema."""
+    known = {
+        (schema, ref.node.relname)
+        for ref in context.relations
+        if ref.node.alias is None
+        for schema in (ref.node.schemaname, ref.resolved.schema)
+    }
+    for node in walk(context.statement):
+        if not isinstance(node, ast.ColumnRef) or len(node.fields) < 3:
+            continue
+        first, second = node.fields[0], node.fields[1]
+        if not (isinstance(first, ast.String) and isinstance(second, ast.String)):
+            continue
+        if (first.sval, second.sval) in known:
+            chain = context.tokens.name_chain(node.location)
+            yield replace_text(chain[0].start, chain[1].start, "")
+
+
+def ask_of(scan: Scan, values: Mapping[int, str | None], *, push: bool) -> ScanAsk:
+    """The scan's ask; without `push` all rows of the columns are fetched."""
+    if push:
+        return scan.ask(values)
+    return replace(scan.ask({}), judge=judge_nothing, predicate=None, limit=None, order=())
+
+
+def columns_of(scan: Scan, native: str) -> ScanColumns:
+    """The scan as a part of the one COPY."""
+    chosen = [c for c in scan.placed.table.columns if c.id in scan.columns]
+    by_id = {c.id: c for c in chosen}
+    ordered = [by_id[each] for each in scan.columns]
+    return ScanColumns(native, tuple(c.name for c in ordered), tuple(c.type for c in ordered))
+
+
+def staged_columns(scan: ScanColumns) -> tuple[tuple[str, str], ...]:
+    """(name, type) of the staged relation; a scan without columns still has rows."""
+    pairs = tuple(zip(scan.names, scan.types, strict=True))
+    return pairs or ((DUMMY_COLUMN, "integer"),)
+
+
+def create_text(name: str, scan: ScanColumns) -> str:
+    """The temporary table for a large scan."""
+    columns = ", ".join(f"{quote_ident(n)} {sql}" for n, sql in staged_columns(scan))
+    return f"CREATE TEMPORARY TABLE {quote_ident(name)} ({columns}) ON COMMIT DROP"
+
+
+def unnest_text(scan: ScanColumns, first: int) -> str:
+    """The staged relation of a small scan: parameters from `first` on hold its columns as arrays.
+
+    Arrays of arrays are no type, so a column of arrays comes as their texts.
+    """
+    columns = staged_columns(scan)
+    arrays = ", ".join(
+        f"pg_catalog.unnest(${first + n}::{'pg_catalog.text' if sql.endswith('[]') else sql}[])"
+        for n, (_, sql) in enumerate(columns)
+    )
+    names = ", ".join(quote_ident(name) for name, _ in columns)
+    values = ", ".join(
+        f"{quote_ident(name)}::{sql} AS {quote_ident(name)}" if sql.endswith("[]")
+        else quote_ident(name)
+        for name, sql in columns
+    )  # fmt: skip
+    return f'(SELECT {values} FROM ROWS FROM ({arrays}) AS "_m"({names}))'

@@ -1,0 +1,378 @@
+"""The merge tier: rows come out of the store as Arrow batches and the statement runs over them.
+
+All scans of a statement are one COPY TO in the session's own backend: one snapshot (engine/
+scan_copy.py), the transaction's own changes included. The connection is then free for the way back:
+few rows as binary arrays in parameters, many by COPY BINARY into temporary tables. In between they
+wait encoded, at most `merge.memory_max` of them in memory and `merge.spill_max` on disk.
+
+It serves `SET morph.pushdown = off` (nothing goes into the scans) and `= scan` (what the exactness
+table proves goes into them); cursors, COPY (query) and writes stay in tier 1. Row descriptions are
+always tier 1's, so a client cannot tell the tiers apart.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from itertools import count
+from typing import TYPE_CHECKING
+
+from backends.embedded.backend import EmbeddedBackend
+from catalog.sqltext import quote_ident
+from core.errors import MorphError
+from core.types import find_type
+from engine.explain import Explanation, scan_use
+from engine.merge import MergePlan, ask_of, columns_of, create_text, plan_merge, unnest_text
+from engine.plans import Plan
+from engine.scan_copy import ScanColumns, ScanReader, copy_text
+from proxy import simple
+from proxy.explain import take_up
+from proxy.internal_errors import reported
+from proxy.piles import Limits, Pile
+from proxy.prepared import Portal
+from proxy.protocol.bind import Bind
+from proxy.protocol.body import encode_string, write_int16s, write_values
+from proxy.protocol.execute import execute_name
+from proxy.protocol.framing import message
+from proxy.protocol.message_types import ClientType
+from proxy.relay import BIND, DESCRIBE, EXECUTE, PARSE, BackendError, Entry, Sink
+from proxy.session_store import SessionStore
+from rewrite.analysis import StatementPlan
+from rewrite.namespaces import Namespaces
+from rewrite.tree import ast
+
+if TYPE_CHECKING:
+    from proxy.operations import Operations
+    from proxy.session import Session
+
+PLANS_MAX = 256
+INNER = "_morph_merge_"
+_NO_TYPES = b"\0\0"
+_DESCRIBE_STATEMENT = message(ClientType.DESCRIBE, b"S\0")
+_DESCRIBE_PORTAL = message(ClientType.DESCRIBE, b"P\0")
+# What the decoders of COPY's text expect (core/types.py, "text carrier").
+_FORMS = {
+    "DateStyle": "ISO, MDY",
+    "IntervalStyle": "postgres",
+    "bytea_output": "hex",
+    "extra_float_digits": "1",
+}
+
+
+@dataclass(slots=True)
+class Staged:
+    """The staged scans: `tables` has the temporary table of each large one."""
+
+    columns: list[ScanColumns]
+    piles: list[Pile]
+    tables: dict[int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """What a portal brings: raw parameter types, values, formats, and those of the result."""
+
+    types: bytes = _NO_TYPES
+    values: tuple[bytes | None, ...] = ()
+    formats: tuple[int, ...] = ()
+    results: tuple[int, ...] = ()
+
+
+def read_bound(portal: Portal | None) -> Bound:
+    """The parameters of a portal, one format each."""
+    if portal is None:
+        return Bound()
+    bind = Bind.decode(portal.bind)
+    formats = bind.parameter_formats or (0,)
+    if len(formats) == 1:
+        formats *= len(bind.parameters)
+    return Bound(portal.prepared.types, bind.parameters, formats, bind.result_formats)
+
+
+class Merging:
+    """The merge operation of one worker."""
+
+    def __init__(self, operations: Operations) -> None:
+        self._operations = operations
+        self._scripts = operations.scripts
+        self._settings = operations.worker.settings.merge
+        instance = operations.worker.settings.instances[0]
+        self._instance = (instance.name, instance.kind)
+        self._backend = EmbeddedBackend(instance.name)
+        self._plans: OrderedDict[tuple[int, str], tuple[Namespaces, MergePlan]] = OrderedDict()
+        self._numbers = count(1)
+
+    async def run(
+        self,
+        session: Session,
+        plan: Plan,
+        statement: StatementPlan,
+        *,
+        portal: Portal | None = None,
+        execute: bytes = b"",
+    ) -> None:
+        """One SELECT."""
+        merge = self._merge_plan(session, plan, statement)
+        if merge.refusal:
+            await self._relay(session, plan, statement, portal, execute)
+            return
+        if portal is None:
+            await self._describe(session, plan, statement)
+        bound = read_bound(portal)
+        merge, values = await self._with_parameters(session, plan, statement, merge, bound)
+        staged = await self._stage(session, merge, values)
+        await self._answer(session, merge, staged, bound, portal, execute)
+
+    # ------------------------------------------------------------------ plan
+
+    def _merge_plan(self, session: Session, plan: Plan, statement: StatementPlan) -> MergePlan:
+        namespaces = session.plans.namespaces
+        key = (statement.start, plan.text)
+        known = self._plans.get(key)
+        if known is not None and known[0] is namespaces:
+            return known[1]
+        assert plan.analysis is not None
+        merge = plan_merge(plan.analysis, statement, namespaces, {})
+        self._plans[key] = (namespaces, merge)
+        if len(self._plans) > PLANS_MAX:
+            self._plans.popitem(last=False)
+        return merge
+
+    async def _with_parameters(
+        self,
+        session: Session,
+        plan: Plan,
+        statement: StatementPlan,
+        merge: MergePlan,
+        bound: Bound,
+    ) -> tuple[MergePlan, Mapping[int, str | None]]:
+        """The plan that knows the types of $n, and their values as text."""
+        if not (session.push_scans and merge.uses_parameters and bound.values):
+            return merge, {}
+        assert plan.analysis is not None
+        text = plan.analysis.part(statement).text
+        sink = Sink()
+        self._parse(session, text, bound.types, sink)
+        describe = Entry(DESCRIBE, None, True, sink)
+        describe.last = True
+        session.send(_DESCRIBE_STATEMENT, describe)
+        await self._scripts.complete(session, sink)
+        oids = sink.parameter_oids
+        found = {n: find_type(oid) for n, oid in enumerate(oids, 1)}
+        types = {n: each.name for n, each in found.items() if each is not None}
+        listed = ", ".join(f"${n}::pg_catalog.text" for n in range(1, len(oids) + 1))
+        sink = Sink()
+        raw = len(oids).to_bytes(2) + b"".join(oid.to_bytes(4) for oid in oids)
+        self._parse(session, f"SELECT {listed}", raw, sink)
+        self._bind(session, replace(bound, results=()), "", sink)
+        entry = Entry(EXECUTE, None, True, sink)
+        entry.last = True
+        self._execute(session, "", 0, entry)
+        row = (await self._scripts.complete(session, sink)).rows()[0]
+        codec = session.client.codec
+        values = {n: None if v is None else v.decode(codec) for n, v in enumerate(row, 1)}
+        merge = plan_merge(plan.analysis, statement, session.plans.namespaces, types)
+        return merge, values
+
+    # ------------------------------------------------------------------ tier 1
+
+    async def _relay(
+        self,
+        session: Session,
+        plan: Plan,
+        statement: StatementPlan,
+        portal: Portal | None,
+        execute: bytes,
+    ) -> None:
+        if portal is None:
+            entry = simple.run_statement(session, plan, statement)
+            await self._scripts.wait_for(session, entry)
+        else:
+            session.send(message(ClientType.EXECUTE, execute), Entry(EXECUTE, plan))
+            session.flush_backend()
+
+    async def _describe(self, session: Session, plan: Plan, statement: StatementPlan) -> None:
+        """RowDescription of tier 1, and its errors."""
+        assert plan.analysis is not None
+        text = encode_string(plan.analysis.part(statement).text, session.client.codec)
+        self._scripts.forget_unnamed(session)
+        session.send(
+            message(ClientType.PARSE, b"\0" + text + _NO_TYPES), Entry(PARSE, plan, swallow=True)
+        )
+        session.send(message(ClientType.BIND, bytes(8)), Entry(BIND, plan, swallow=True))
+        entry = Entry(DESCRIBE, plan)
+        entry.quiet_no_data = True
+        session.send(_DESCRIBE_PORTAL, entry)
+        await self._scripts.wait_for(session, entry)
+
+    # ------------------------------------------------------------------ scans
+
+    async def _stage(
+        self, session: Session, merge: MergePlan, values: Mapping[int, str | None]
+    ) -> Staged:
+        store = SessionStore(self._scripts, session, self._settings.batch_bytes)
+        changed, read_only = await self._forms(store)
+        columns = []
+        for scan in merge.scans:
+            ask = ask_of(scan, values, push=session.push_scans)
+            plan = self._backend.plan_scan(scan.placed.table, ask)
+            columns.append(columns_of(scan, str(plan.native)))
+        limits = Limits.of(self._settings, read_only=read_only)
+        piles = [Pile(each, limits) for each in columns]
+        reader = ScanReader(columns, self._settings.batch_bytes)
+        try:
+            async with aclosing(store.copy_out(copy_text(columns))) as chunks:
+                async for chunk in chunks:
+                    for number, batch in reader.feed(chunk):
+                        piles[number].add(batch)
+        except BackendError:
+            raise
+        except MorphError as error:
+            if store.broken:
+                raise reported(error) from error
+            raise
+        for number, batch in reader.finish():
+            piles[number].add(batch)
+        if changed:
+            await self._set(store, changed)
+        staged = Staged(columns, piles, {})
+        for number, pile in enumerate(piles):
+            if pile.large:
+                staged.tables[number] = await self._fill(store, pile, columns[number])
+        return staged
+
+    async def _forms(self, store: SessionStore) -> tuple[dict[str, str], bool]:
+        """Makes the session print what the decoders expect: (what to restore, read-only?)."""
+        names = ["transaction_read_only", *_FORMS]
+        listed = ", ".join(f"pg_catalog.current_setting('{name}')" for name in names)
+        [(read_only, *now)] = await store.fetch(f"SELECT {listed}")
+        before = dict(zip(_FORMS, map(str, now), strict=True))
+        changed = {name: value for name, value in before.items() if value != _FORMS[name]}
+        if changed:
+            await self._set(store, {name: _FORMS[name] for name in changed})
+        return changed, read_only == "on"
+
+    async def _set(self, store: SessionStore, values: Mapping[str, str]) -> None:
+        calls = ", ".join(
+            f"pg_catalog.set_config('{name}', '{value}', true)" for name, value in values.items()
+        )
+        await store.fetch(f"SELECT {calls}")
+
+    async def _fill(self, store: SessionStore, pile: Pile, columns: ScanColumns) -> str:
+        name = f"_morph_m{next(self._numbers)}"
+        quoted = f"pg_temp.{quote_ident(name)}"
+        await store.fetch(create_text(name, columns))
+        await store.copy_in(f"COPY {quoted} FROM STDIN (FORMAT binary)", pile.pieces())
+        await store.fetch(f"ANALYZE {quoted}")
+        return quoted
+
+    # ------------------------------------------------------------------ answer
+
+    def _residual(self, merge: MergePlan, staged: Staged, bound: Bound) -> tuple[str, Bound]:
+        """The text over what was staged, and the parameters with the arrays behind."""
+        values: list[bytes | None] = list(bound.values)
+        relations: dict[int, str] = {}
+        for number, pile in enumerate(staged.piles):
+            if number in staged.tables:
+                relations[number] = staged.tables[number]
+                continue
+            relations[number] = unnest_text(staged.columns[number], len(values) + 1)
+            values += pile.arrays()
+        formats = bound.formats + (1,) * (len(values) - len(bound.values))
+        text = merge.text(relations.__getitem__)
+        return text, replace(bound, values=tuple(values), formats=formats)
+
+    async def _answer(
+        self,
+        session: Session,
+        merge: MergePlan,
+        staged: Staged,
+        bound: Bound,
+        portal: Portal | None,
+        execute: bytes,
+    ) -> None:
+        text, bound = self._residual(merge, staged, bound)
+        limit = execute_name(execute)[1] if portal is not None else 0
+        inner = f"{INNER}{next(self._numbers)}" if portal is not None and limit else ""
+        self._parse(session, text, bound.types, None)
+        self._bind(session, bound, inner, None)
+        entry = Entry(EXECUTE)
+        self._execute(session, inner, limit, entry)
+        if portal is not None and inner:
+            portal.inner = inner  # its tables are dropped at commit
+            session.flush_backend()
+            return
+        await self._scripts.wait_for(session, entry)
+        if staged.tables:
+            await self._scripts.fetch(session, f"DROP TABLE {', '.join(staged.tables.values())}")
+
+    def _parse(self, session: Session, text: str, types: bytes, sink: Sink | None) -> None:
+        self._scripts.forget_unnamed(session)
+        body = b"\0" + encode_string(text, session.client.codec) + types
+        session.send(message(ClientType.PARSE, body), Entry(PARSE, None, True, sink))
+
+    def _bind(self, session: Session, bound: Bound, portal: str, sink: Sink | None) -> None:
+        body = b"".join(
+            (
+                encode_string(portal),
+                b"\0",
+                write_int16s(bound.formats),
+                write_values(bound.values),
+                write_int16s(bound.results),
+            )
+        )
+        session.send(message(ClientType.BIND, body), Entry(BIND, None, True, sink))
+
+    def _execute(self, session: Session, portal: str, limit: int, entry: Entry) -> None:
+        body = encode_string(portal) + limit.to_bytes(4)
+        session.send(message(ClientType.EXECUTE, body), entry)
+
+    # ------------------------------------------------------------------ EXPLAIN
+
+    async def explain(
+        self,
+        session: Session,
+        plan: Plan,
+        statement: StatementPlan,
+        explanation: Explanation,
+        analyze: bool,
+        portal: Portal | None,
+    ) -> bool:
+        """EXPLAIN of a SELECT in this tier; False when tier 1 answers it."""
+        merge = self._merge_plan(session, plan, statement)
+        if merge.refusal or not isinstance(statement.node.query, ast.SelectStmt):
+            return False
+        if portal is None:
+            await self._describe(session, plan, statement)
+        bound = read_bound(portal)
+        merge, values = await self._with_parameters(session, plan, statement, merge, bound)
+        if analyze:
+            staged = await self._stage(session, merge, values)
+        else:
+            columns = [columns_of(scan, "") for scan in merge.scans]
+            limits = Limits.of(self._settings, read_only=True)
+            staged = Staged(columns, [Pile(each, limits) for each in columns], {})
+        text, bound = self._residual(merge, staged, bound)
+        uses = []
+        for scan in merge.scans:
+            scanned = self._backend.plan_scan(
+                scan.placed.table, ask_of(scan, values, push=session.push_scans)
+            )
+            uses.append(scan_use(scan, scanned, str(scanned.native)))
+        self._parse(session, text, bound.types, None)
+        self._bind(session, bound, "", None)
+        entry = Entry(EXECUTE)
+        native = merge.text(lambda n: f"scan{n + 1}")
+        take_up(
+            entry,
+            session,
+            statement,
+            replace(explanation, tier=2, scans=tuple(uses), native=native),
+        )
+        self._execute(session, "", 0, entry)
+        await self._scripts.wait_for(session, entry)
+        if staged.tables:
+            await self._scripts.fetch(session, f"DROP TABLE {', '.join(staged.tables.values())}")
+        return True

@@ -1,0 +1,148 @@
+"""A session as the embedded store's handle: COPY out and in on the session's own backend.
+
+Both are part of the client's transaction. Bytes stream with backpressure: reading from the backend
+pauses while the consumer is behind, and writing waits while the backend is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Iterable
+from typing import TYPE_CHECKING
+
+from proxy.protocol.framing import HEADER_BYTES, message
+from proxy.protocol.message_types import ClientType, ServerType
+from proxy.relay import BackendError, Sink
+
+if TYPE_CHECKING:
+    from proxy.scripts import Scripts
+    from proxy.session import Session
+
+_FLUSH = message(ClientType.FLUSH)
+_COPY_DONE = message(ClientType.COPY_DONE)
+
+
+class _CopyOut(Sink):
+    """Takes COPY data as it comes; `chunks` wait for the consumer."""
+
+    def __init__(self, session: Session, bytes_max: int) -> None:
+        super().__init__()
+        self.chunks: deque[bytes] = deque()
+        self.waiting = 0
+        self.dropping = False
+        self._left = 0
+        self._bytes_max = bytes_max
+        self._session = session
+        self._wake: asyncio.Event = asyncio.Event()
+
+    def add(self, kind: int, raw: bytes) -> None:
+        if kind != ServerType.COPY_DATA:
+            super().add(kind, raw)
+            return
+        chunk = self._payload(raw)
+        if self.dropping:
+            return
+        self.chunks.append(chunk)
+        self.waiting += len(chunk)
+        if self.waiting > self._bytes_max:
+            self.reading(False)
+        self._wake.set()
+
+    def _payload(self, raw: bytes) -> bytes:
+        """The data without message headers; messages may be cut anywhere but in a header."""
+        position = min(self._left, len(raw))
+        self._left -= position
+        parts = [raw[:position]]
+        while position < len(raw):
+            end = position + 1 + int.from_bytes(raw[position + 1 : position + HEADER_BYTES])
+            parts.append(raw[position + HEADER_BYTES : end])
+            self._left = max(end - len(raw), 0)
+            position = end
+        return b"".join(parts)
+
+    def reading(self, on: bool) -> None:
+        """Let the backend's answers come, or wait in the kernel."""
+        backend = self._session.relay.backend
+        transport = backend.transport if backend is not None else None
+        if transport is None or transport.is_closing():
+            return
+        if on:
+            transport.resume_reading()
+        else:
+            transport.pause_reading()
+
+    def finish(self) -> None:
+        super().finish()
+        self._wake.set()
+
+    def fail(self, report: dict[str, str]) -> None:
+        super().fail(report)
+        self._wake.set()
+
+    async def next(self) -> bytes | None:
+        """The next bytes, None at the end; raises BackendError."""
+        while not self.chunks and not self.done.done():
+            self._wake.clear()
+            await self._wake.wait()
+        if not self.chunks:
+            self.done.result()
+            return None
+        chunk = b"".join(self.chunks)
+        self.chunks.clear()
+        self.waiting = 0
+        self.reading(True)
+        return chunk
+
+
+class SessionStore:
+    """See backends.embedded.backend.SessionHandle."""
+
+    def __init__(self, scripts: Scripts, session: Session, bytes_max: int) -> None:
+        self._scripts = scripts
+        self._session = session
+        self._bytes_max = bytes_max
+        self.broken = False  # a cancelled COPY made the transaction fail
+
+    async def fetch(self, sql: str) -> list[tuple[str | None, ...]]:
+        """The rows of a query as text."""
+        sink = await self._scripts.fetch(self._session, sql)
+        codec = self._session.client.codec
+        return [tuple(None if v is None else v.decode(codec) for v in row) for row in sink.rows()]
+
+    async def copy_out(self, sql: str) -> AsyncGenerator[bytes, None]:
+        """The bytes of a COPY TO STDOUT; closing the iterator cancels it."""
+        sink = _CopyOut(self._session, self._bytes_max)
+        self._scripts.queue(self._session, sql, (), sink)
+        self._session.send(_FLUSH)
+        self._session.flush_backend()
+        try:
+            while (chunk := await sink.next()) is not None:
+                yield chunk
+        finally:
+            if not sink.done.done():
+                await self._abandon(sink)
+
+    async def _abandon(self, sink: _CopyOut) -> None:
+        sink.dropping = True
+        sink.chunks.clear()
+        sink.reading(True)
+        await self._session.cancel()
+        try:
+            await sink.done
+        except BackendError:
+            self.broken = True
+
+    async def copy_in(self, sql: str, pieces: Iterable[bytes]) -> None:
+        """COPY FROM STDIN with these bytes; raises BackendError."""
+        session = self._session
+        sink = Sink()
+        self._scripts.queue(session, sql, (), sink, hide_copy=True)
+        for piece in pieces:
+            session.send(message(ClientType.COPY_DATA, piece))
+            session.flush_backend()
+            await session.writable()
+            if sink.done.done():
+                break
+        session.send(_COPY_DONE)
+        await self._scripts.complete(session, sink)
