@@ -8,12 +8,14 @@ data-modifying statement is never a CTE.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from rewrite.namespaces import Namespaces, Resolved
 from rewrite.tree import Node, ast, children
 
 Role = Literal["read", "target"]
+
+DATABASE: Final = "morph"  # a name through another database is PostgreSQL's to refuse
 
 _TARGETS = (ast.InsertStmt, ast.UpdateStmt, ast.DeleteStmt, ast.MergeStmt)
 
