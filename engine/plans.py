@@ -17,10 +17,11 @@ from core.errors import MorphError
 from rewrite.analysis import Action, Analysis, StatementPlan, analyse
 from rewrite.edits import Span
 from rewrite.namespaces import Namespaces
+from rewrite.tree import ast, walk
 
 # Numbers and plain strings; a text with anything that could hide or bend one is not templated.
-_LITERAL = re.compile(r"('(?:[^']|'')*'|(?<![\w.$])\d+(?:\.\d+)?(?![\w.]))")
-_UNSAFE = re.compile(r"[\"\\$]|;(?!\s*\Z)|--|/\*|[eEbBxXnNuU&]'|''")
+_LITERAL = re.compile(r"('(?:[^']|'')*'|(?<![\w.$])[0-9]+(?:\.[0-9]+)?(?![\w.]))")
+_UNSAFE = re.compile(r"[\"\\$\x01]|;(?!\s*\Z)|--|/\*|[eEbBxXnNuU&]'|''")
 _T = TypeVar("_T")
 _TEMPLATE_KINDS = frozenset({"Select", "Insert", "Update", "Delete"})
 
@@ -91,7 +92,7 @@ class PlanCache:
             return plan
         short = len(text) <= self._text_max
         parts = _LITERAL.split(text) if short and _UNSAFE.search(text) is None else []
-        key = "\x00".join(parts[::2])
+        key = _template_key(parts) if len(parts) > 1 else ""
         template = self._templates.get(key) if len(parts) > 1 else None
         if template is not None:
             self.hits += 1
@@ -111,10 +112,29 @@ class PlanCache:
             return
         if statement.kind not in _TEMPLATE_KINDS or not statement.relations:
             return
+        if statement.system_views or _groups_by_position(statement):
+            return
         segments = _edited_segments(plan.analysis, parts)
         if segments is not None:
             template = _Template(segments, plan.statements)
             _remember(self._templates, key, template, self._entries_max)
+
+
+def _template_key(parts: list[str]) -> str:
+    """The text with a mark for each literal; numbers and strings are told apart."""
+    marks = ["\x01" if literal[0] == "'" else "\x00" for literal in parts[1::2]]
+    return "".join(part + mark for part, mark in zip(parts[::2], [*marks, ""], strict=True))
+
+
+def _groups_by_position(statement: StatementPlan) -> bool:
+    """GROUP BY 1 means another column than GROUP BY 2: the one literal that changes a rewrite."""
+    items = [
+        item
+        for node in walk(statement.node)
+        if isinstance(node, ast.SelectStmt)
+        for item in node.groupClause or ()
+    ]
+    return any(isinstance(node, ast.A_Const) for item in items for node in walk(item))
 
 
 def _remember(cache: OrderedDict[str, _T], key: str, value: _T, entries_max: int) -> None:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from catalog.model import CatalogSnapshot, Table, Version
 from rewrite.context import Context
+from rewrite.rules.expand_stars import row_names
 from rewrite.scope import RelationRef
-from rewrite.tree import ast, names_of, walk
+from rewrite.tree import Node, ast, children, names_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,24 +28,101 @@ def _descends(snapshot: CatalogSnapshot, newer: int, older: int) -> bool:
     return number == older
 
 
-def _used_names(context: Context, ref: RelationRef) -> set[str]:
-    names: set[str] = set()
-    for node in walk(context.statement):
-        if isinstance(node, ast.ColumnRef):
-            parts = names_of(node)
-            if parts and (len(parts) == 1 or parts[-2] in (ref.alias, ref.node.relname)):
-                names.add(parts[-1])
-        elif isinstance(node, ast.ResTarget) and node.name and ref.role == "target":
-            names.add(node.name)
-    return names
+class _Uses:
+    """Which columns of a relation a statement names, by PostgreSQL's scoping.
+
+    Where a name could also be another relation's (a function's, a CTE's), it is not counted: a
+    warning is given only for what certainly is the deprecated column.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._refs: dict[int, list[RelationRef]] = {}
+        for ref in context.relations:
+            self._refs.setdefault(id(ref.owner), []).append(ref)
+        self.names: dict[int, set[str]] = {id(r.node): set() for r in context.relations}
+        self._visit(context.statement, ())
+        for ref in context.relations:
+            if ref.role == "target":
+                self.names[id(ref.node)] |= _assigned(ref.owner)
+
+    def _visit(self, node: Node, owners: tuple[Node, ...]) -> None:
+        if isinstance(node, _OWNERS):
+            owners = (node, *owners)
+        elif isinstance(node, ast.ColumnRef):
+            names = names_of(node)
+            if names:
+                self._column(names, owners)
+        elif isinstance(node, ast.JoinExpr) and node.usingClause and owners:
+            for name in node.usingClause:
+                for ref in self._refs.get(id(owners[0]), ()):
+                    self._use(ref, name.sval)
+        for child in children(node):
+            self._visit(child, owners)
+
+    def _column(self, names: list[str], owners: tuple[Node, ...]) -> None:
+        for owner in owners:
+            refs = self._refs.get(id(owner), [])
+            if len(names) > 1:
+                found = [r for r in refs if names[-2] in (*row_names(r), "excluded")]
+            else:
+                found = [r for r in refs if names[0] in _shown(r)]
+            for ref in found:
+                self._use(ref, names[-1])
+            others = len(_from_leaves(owner)) > len(refs)
+            if found or (others and len(names) == 1):
+                return
+
+    def _use(self, ref: RelationRef, name: str) -> None:
+        real = _shown(ref).get(name)
+        if real is not None:
+            self.names[id(ref.node)].add(real)
+
+
+_OWNERS = (ast.SelectStmt, ast.InsertStmt, ast.UpdateStmt, ast.DeleteStmt, ast.MergeStmt)
+
+
+def _shown(ref: RelationRef) -> dict[str, str]:
+    """The names under which the statement sees the columns, and the columns' own."""
+    own = [c.name for c in ref.resolved.table.columns]
+    alias = ref.node.alias
+    given = [c.sval for c in (alias.colnames or ())] if alias is not None else []
+    return dict(zip(given + own[len(given) :], own, strict=False))
+
+
+def _from_leaves(owner: Node) -> list[Node]:
+    items = [
+        *(getattr(owner, "fromClause", None) or ()),
+        *(getattr(owner, "usingClause", None) or ()),
+        *(i for a in ("relation", "sourceRelation") if (i := getattr(owner, a, None)) is not None),
+    ]
+    leaves = []
+    while items:
+        item = items.pop()
+        if isinstance(item, ast.JoinExpr):
+            items += [item.larg, item.rarg]
+        else:
+            leaves.append(item)
+    return leaves
+
+
+def _assigned(owner: Node) -> set[str]:
+    """The columns that a data-modifying statement names as its targets."""
+    lists = [getattr(owner, "cols", None)]
+    if isinstance(owner, ast.UpdateStmt):
+        lists.append(owner.targetList)
+    elif isinstance(owner, ast.InsertStmt) and owner.onConflictClause is not None:
+        lists.append(owner.onConflictClause.targetList)
+    elif isinstance(owner, ast.MergeStmt):
+        lists += [when.targetList for when in owner.mergeWhenClauses]
+    return {target.name for targets in lists for target in targets or ()}
 
 
 def _column_notices(
-    context: Context, ref: RelationRef, current: Version, successor: Table
+    used: set[str], ref: RelationRef, current: Version, successor: Table
 ) -> list[Notice]:
     notices = []
     old = ref.resolved.table
-    used = _used_names(context, ref)
     for column in old.columns:
         if column.name not in used:
             continue
@@ -64,6 +142,7 @@ def deprecation_notices(context: Context) -> tuple[Notice, ...]:
     snapshot = context.namespaces.snapshot
     current = snapshot.versions.get(snapshot.current)
     notices: list[Notice] = []
+    uses: _Uses | None = None
     for ref in context.relations:
         version = ref.resolved.version
         if current is None or version.number == current.number:
@@ -81,5 +160,7 @@ def deprecation_notices(context: Context) -> tuple[Notice, ...]:
                 )
             )
         else:
-            notices += _column_notices(context, ref, current, successor)
+            uses = uses or _Uses(context)
+            used = uses.names[id(ref.node)]
+            notices += _column_notices(used, ref, current, successor)
     return tuple(dict.fromkeys(notices))
