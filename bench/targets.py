@@ -1,0 +1,60 @@
+"""The targets of the spine (PERFORMANCE, "Targets of the spine"), by case and figure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """`must` is a requirement, `aim` a wish; `sign` says on which side of them is good."""
+
+    sign: Literal["≤", "≥"]
+    must: float | None
+    aim: float | None = None
+
+    def allows(self, value: float, limit: float | None) -> bool:
+        """True when the value is on the good side of a limit, or there is none."""
+        if limit is None:
+            return True
+        return value <= limit if self.sign == "≤" else value >= limit
+
+
+RELAY = "relay"
+POINT = "point"
+LITERALS = "literals"
+SCAN = "scan"
+PUSHDOWN = "pushdown"
+MERGE = "merge"
+WRITE = "write"
+VIRTUAL = "virtual"
+START = "start"
+WORKERS = "workers"
+
+QUERIES = ("group by", "top-N", "IN", "LIKE prefix", "nested field", "count")
+
+TARGETS: dict[tuple[str, str], Target] = {
+    (RELAY, "SELECT 1, proxy CPU"): Target("≤", 25),
+    (RELAY, "catalog query, proxy CPU"): Target("≤", 25),
+    (RELAY, "proxy CPU ÷ PgBouncer's"): Target("≤", None, 1),
+    (POINT, "proxy CPU"): Target("≤", 150, 60),
+    (POINT, "QPS ÷ native jsonb"): Target("≥", 0.35, 0.6),
+    (POINT, "QPS ÷ native columns"): Target("≥", 0.35, 0.6),
+    (LITERALS, "proxy CPU ÷ prepared"): Target("≤", 1.5, 1.2),
+    (SCAN, "rows/s ÷ native columns"): Target("≥", 0.3, 0.6),
+    (SCAN, "first row after the store's"): Target("≤", 50, 20),
+    (SCAN, "memory growth, slow client"): Target("≤", 64, 32),
+    # wall ÷ (1.3 × native + 2 ms): 1 is the limit. The aim, 1.1 ×, is a figure of its own.
+    **{(PUSHDOWN, f"{q}, wall ÷ (1.3 native + 2 ms)"): Target("≤", 1) for q in QUERIES},
+    **{(PUSHDOWN, f"{q}, wall ÷ native"): Target("≤", None, 1.1) for q in QUERIES},
+    (MERGE, "100 rows, overhead over tier 1"): Target("≤", 2, 0.5),
+    (MERGE, "join 200,000 × 20,000 ÷ native columns"): Target("≤", 3, 1.7),
+    (WRITE, "INSERT one row, time ÷ native jsonb"): Target("≤", 1.5, 1.2),
+    (WRITE, "COPY in, rows/s ÷ native jsonb"): Target("≥", 0.3, 0.6),
+    (VIRTUAL, "hash_int ÷ stored"): Target("≤", 1.3, 1.1),
+    (VIRTUAL, "arithmetic ÷ stored"): Target("≤", 1.3, 1.1),
+    (START, "start with existing data"): Target("≤", 1.5, 0.7),
+    (START, "idle memory, PSS"): Target("≤", 250, 150),
+    (WORKERS, "QPS of 2 ÷ 1"): Target("≥", 1.6),
+}
