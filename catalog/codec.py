@@ -68,14 +68,16 @@ def _table_to_json(table: Table) -> dict[str, Any]:
     return data
 
 
+def _constraint_from_json(data: dict[str, Any]) -> Constraint:
+    return Constraint(**{name: _tuples(value) for name, value in data.items()})
+
+
 def _table_from_json(data: dict[str, Any]) -> Table:
     return Table(
         **{
             **data,
             "columns": tuple(_column_from_json(c) for c in data["columns"]),
-            "constraints": tuple(
-                Constraint(**{**c, "columns": tuple(c["columns"])}) for c in data["constraints"]
-            ),
+            "constraints": tuple(_constraint_from_json(c) for c in data["constraints"]),
             "indexes": tuple(Index(**i) for i in data["indexes"]),
             "parent_path": tuple(data["parent_path"]),
         }

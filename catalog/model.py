@@ -101,13 +101,18 @@ class Index:
 
 @dataclass(frozen=True, slots=True)
 class Constraint:
-    """A table constraint in PostgreSQL's text, over the names of its version."""
+    """A table constraint in PostgreSQL's text, over the names of its version.
+
+    A foreign key also says by id what it references: names differ between versions.
+    """
 
     name: str
     kind: Literal["p", "u", "c", "f"]
     columns: tuple[int, ...]
     definition: str
     store_name: str = ""
+    references: int = 0
+    foreign_columns: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,7 @@ def _shape_table(
             f"CREATE {unique}INDEX {quote_ident(index.name)} ON {name} "
             f"USING {index.method} {index.definition}{index.predicate}"
         )
-    yield from _comments(name, table)
+    yield from comments(name, table)
     if any(isinstance(c.source, Seed) for c in table.columns):
         # A virtual generated column may not call user-defined functions (PostgreSQL 18), and
         # the generators are some; the shape never runs, so it may say what the client said.
@@ -74,9 +74,11 @@ def scratch_statements(schema: str, version: Version, table: Table) -> Iterable[
     return _shape_table(schema, version, table, lambda *_: "")
 
 
-def _comments(name: str, table: Table) -> Iterable[str]:
+def comments(name: str, table: Table) -> Iterable[str]:
+    """The comments of a relation and its columns."""
     if table.comment is not None:
-        yield f"COMMENT ON TABLE {name} IS {quote_literal(table.comment)}"
+        kind = "VIEW" if table.kind == "view" else "TABLE"
+        yield f"COMMENT ON {kind} {name} IS {quote_literal(table.comment)}"
     for column in table.columns:
         if column.comment is not None:
             yield (
@@ -100,8 +102,7 @@ def _shape_view(schema: str, table: Table) -> Iterable[str]:
     name = _qualified(schema, table.name)
     columns = ", ".join(quote_ident(c.name) for c in table.columns)
     yield f"CREATE VIEW {name} ({columns}) AS {table.definition}"
-    if table.comment is not None:
-        yield f"COMMENT ON VIEW {name} IS {quote_literal(table.comment)}"
+    yield from comments(name, table)
     yield f"GRANT REFERENCES ON {name} TO {CLIENT_ROLE}"
 
 

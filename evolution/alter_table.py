@@ -1,5 +1,5 @@
 """ALTER TABLE and RENAME: PostgreSQL runs the client's own statement on an empty scratch copy, and
-what became of the copy is read back as a new version (EVOLUTION 2; decision 0002).
+what became of the copy is read back as a new version (EVOLUTION 2; decision 0003).
 
 So every form of ALTER TABLE that PostgreSQL accepts is judged by PostgreSQL, with its errors, and
 only its outcome has to be understood here.
@@ -10,272 +10,242 @@ from __future__ import annotations
 from dataclasses import replace
 
 from catalog import shapes
-from catalog.model import Column, Constraint, Seed, Stored, Table, Version
-from catalog.sqltext import quote_ident, shape_schema
+from catalog.model import DocPath, Stored, Table, Version
+from catalog.sqltext import quote_ident
 from catalog.store import version_statement
-from core.errors import DuplicateTable, FeatureNotSupported
-from evolution.columns import Reading, read_columns, store_table
-from evolution.constraints import read_constraint
-from evolution.dependents import require_no_dependents
-from evolution.introspect import SCRATCH, ScratchTable, read_scratch
+from core.errors import DuplicateTable, FeatureNotSupported, WrongObjectType
+from evolution.changed import Command, Comparison, share_with_others
+from evolution.columns import Reading
+from evolution.constraints import fit_foreign_keys
+from evolution.generated import GeneratedColumns
+from evolution.introspect import SCRATCH
 from evolution.publish import Operation, add_version, rebuild_view_statements
-from evolution.request import DdlRequest, Outcome
-from evolution.seeds.shape import shape_expression
-from evolution.seeds.validate import check_expression, dependencies
+from evolution.request import DdlRequest, Note, Outcome
+from evolution.scratch import ScratchCopy
 from rewrite.edits import Edit, replace_text
-from rewrite.tree import CLOSE_PAREN, OPEN_PAREN, Node
+from rewrite.tree import Node, ast
 
 _ALLOWED = frozenset(
     {
         "AT_AddColumn", "AT_DropColumn", "AT_ColumnDefault", "AT_SetNotNull", "AT_DropNotNull",
-        "AT_AlterColumnType", "AT_AddConstraint", "AT_DropConstraint", "AT_AddIdentity",
-        "AT_SetIdentity", "AT_DropIdentity",
+        "AT_AlterColumnType", "AT_AddConstraint", "AT_DropConstraint",
     }
 )  # fmt: skip
-_SHADOW_HINT = "Virtual columns are computed on reading; leave STORED out."
+_WHY = {
+    "AT_AddIdentity": "The identity of a column belongs to the store.",
+    "AT_SetIdentity": "The identity of a column belongs to the store.",
+    "AT_DropIdentity": "The identity of a column belongs to the store.",
+    "AT_SetExpression": "Drop the virtual column and add it again with the new expression.",
+    "AT_DropExpression": "Drop the virtual column and add an ordinary one.",
+    "AT_ValidateConstraint": "Add the constraint without NOT VALID.",
+    "AT_ChangeOwner": "Roles and their rights are in the configuration of Morphgres.",
+    "AT_SetTableSpace": "Morphgres keeps the store's files itself.",
+    "AT_SetRelOptions": "Storage parameters have no meaning for a version of a table.",
+    "AT_SetStatistics": "Statistics targets have no meaning for a version of a table.",
+    "AT_SetStorage": "Storage parameters have no meaning for a version of a table.",
+    "AT_AddInherit": "Store tables have no children by inheritance.",
+    "AT_AttachPartition": "Store tables have no partitions.",
+    "AT_EnableRowSecurity": "Store tables have no row security.",
+}
+_OTHER = "A store table changes by ADD, DROP, RENAME and ALTER COLUMN and by constraints."
+_USING_HINT = "Changes that need data work are not in this build; only USING column::type is."
 
 
-def _plain(table: Table) -> Table:
-    """The table with virtual columns as ordinary ones, so that new ones may read them."""
-    columns = tuple(
-        replace(c, source=Stored(f"c{c.id}", c.type)) if isinstance(c.source, Seed) else c
-        for c in table.columns
-    )
-    constraints = tuple(c for c in table.constraints if c.kind != "f")
-    return replace(table, columns=columns, constraints=constraints, indexes=())
-
-
-def _relation_edit(request: DdlRequest, relation: Node, name: str) -> Edit:
+def relation_edit(request: DdlRequest, relation: Node, name: str) -> Edit:
+    """Put the scratch table where the statement names the client's."""
     chain = request.tokens.name_chain(relation.location)
     text = f"{quote_ident(SCRATCH)}.{quote_ident(name)}"
     return replace_text(chain[0].start, chain[-1].end, text)
 
 
-class _Generated:
-    """New virtual columns of an ALTER: their expressions, and the edits that let a shape hold
-    them.
-    """
-
-    def __init__(self, request: DdlRequest, version: Version, table: Table) -> None:
-        self._request = request
-        self._version = version
-        self._table = table
-        self.expressions: dict[str, str] = {}
-        self.edits: list[Edit] = []
-
-    def collect(self, commands: tuple[Node, ...]) -> None:
-        """Look through ADD COLUMN commands."""
-        for command in commands:
-            if command.subtype.name != "AT_AddColumn":
-                continue
-            for constraint in getattr(command.def_, "constraints", None) or ():
-                if constraint.contype.name == "CONSTR_GENERATED":
-                    self._add(command.def_.colname, constraint)
-
-    def _add(self, name: str, constraint: Node) -> None:
-        tokens = self._request.tokens
-        index = tokens.index_at(constraint.location)
-        while tokens.name(index) != OPEN_PAREN:
-            index += 1
-        close = tokens.matching_close(index)
-        assert tokens.name(close) == CLOSE_PAREN
-        start, end = tokens.items[index].end, tokens.items[close].start
-        written = self._request.text[start:end]
-        expression = written.strip()
-        at = start + len(written) - len(written.lstrip())
-        check_expression(expression, self._version, self._table, name, at=at)
-        shaped = shape_expression(expression, self._version, self._table)
-        self.expressions[name] = expression
-        after = tokens.name(close + 1)
-        if after == "STORED":
-            raise FeatureNotSupported(
-                f'generated column "{name}" cannot be STORED from the start', hint=_SHADOW_HINT
-            )
-        if shaped.strip("() \n") != expression.strip("() \n"):
-            self.edits.append(replace_text(start, end, shaped))
-        stop = tokens.items[close + 1].end if after == "VIRTUAL" else tokens.items[close].end
-        self.edits.append(replace_text(tokens.items[close].end, stop, " STORED"))
-
-
 async def alter_table(request: DdlRequest) -> Outcome:
     """ALTER TABLE on a store table: one new version."""
     node = request.node
-    table = request.on_head(request.resolve(node.relation.schemaname, node.relation.relname))
-    for command in node.cmds:
-        if command.subtype.name not in _ALLOWED:
-            kind = command.subtype.name.removeprefix("AT_")
-            raise FeatureNotSupported(f"ALTER TABLE {kind} is not supported on a store table")
-    if table.kind != "table" and any(c.subtype.name != "AT_AddColumn" for c in node.cmds):
-        raise FeatureNotSupported(f'"{table.name}" can only get virtual columns')
-    generated = _Generated(request, request.head, table)
+    found = request.find(node.relation, missing_ok=bool(node.missing_ok))
+    if found is None:
+        return request.skipped("ALTER TABLE", f'relation "{node.relation.relname}" does not exist')
+    table = request.on_head(found)
+    _check_commands(table, node.cmds)
+    generated = GeneratedColumns(request, request.head, table)
     generated.collect(node.cmds)
-    edits = [_relation_edit(request, node.relation, table.name), *generated.edits]
-    before, after = await _on_scratch(request, table, edits)
-    version, reading = _new_version(request, table, before, after, generated.expressions)
-    return await _publish(request, version, reading, table)
-
-
-async def rename_column(request: DdlRequest) -> Outcome:
-    """ALTER TABLE … RENAME COLUMN or RENAME CONSTRAINT."""
-    node = request.node
-    table = request.on_head(request.resolve(node.relation.schemaname, node.relation.relname))
-    edits = [_relation_edit(request, node.relation, table.name)]
-    before, after = await _on_scratch(request, table, edits)
-    version, reading = _new_version(request, table, before, after, {})
-    return await _publish(request, version, reading, table)
-
-
-async def rename_table(request: DdlRequest) -> Outcome:
-    """ALTER TABLE … RENAME TO."""
-    node = request.node
-    table = request.on_head(request.resolve(node.relation.schemaname, node.relation.relname))
-    if request.head.table(node.newname) is not None:
-        raise DuplicateTable(f'relation "{node.newname}" already exists')
-    require_no_dependents(request, table, "rename")
-    renamed = replace(table, name=node.newname)
-    version = replace(
-        request.head.with_table(renamed), number=request.number, parent=request.parent
+    command = Command(
+        generated.expressions,
+        frozenset(c.name for c in node.cmds if c.subtype.name == "AT_DropConstraint"),
+        any(c.behavior.name == "DROP_CASCADE" for c in node.cmds),
     )
-    reading = Reading(list(table.columns), next_id=request.snapshot.next_id)
-    reading.kinds.append("rename table")
-    return await _publish(request, version, reading, renamed)
+    edits = [relation_edit(request, node.relation, table.name), *generated.edits]
+    return await run_on_copy(request, {table.id}, request.splice(edits).text, command)
 
 
-async def _on_scratch(
-    request: DdlRequest, table: Table, edits: list[Edit]
-) -> tuple[ScratchTable, ScratchTable]:
-    tx = request.tx
-    plain = _plain(table)
-    part = Version(request.head.number, 0, (plain,))
-    path = f"SET LOCAL search_path = {shape_schema(request.head.number)}, public, pg_temp"
-    await tx.apply(
-        [
-            f"CREATE SCHEMA {SCRATCH}",
-            *shapes.scratch_statements(SCRATCH, part, plain),
-        ]
-    )
-    before = await read_scratch(tx)
-    await tx.apply([path, request.splice(edits).text])
-    after = await read_scratch(tx)
-    await tx.apply([f"DROP SCHEMA {SCRATCH} CASCADE"])
-    assert before is not None
-    if after is None:
-        raise FeatureNotSupported("the statement moved the table away")
-    return before, after
-
-
-def _new_version(
-    request: DdlRequest,
-    table: Table,
-    before: ScratchTable,
-    after: ScratchTable,
-    seeds: dict[str, str],
-) -> tuple[Version, Reading]:
-    reading = read_columns(table, before, after, seeds, request.snapshot.next_id)
-    changed = replace(table, columns=tuple(reading.columns), comment=after.comment)
-    changed = _with_dependencies(request.head, changed)
-    by_number = {
-        found.number: column for found, column in zip(after.columns, changed.columns, strict=True)
-    }
-    changed = replace(
-        changed, constraints=_constraints(request, table, changed, by_number, after, reading)
-    )
-    version = replace(
-        request.head.with_table(changed), number=request.number, parent=request.parent
-    )
-    return version, reading
-
-
-def _with_dependencies(head: Version, table: Table) -> Table:
-    version = head.with_table(table)
-    columns: list[Column] = []
-    for column in table.columns:
-        if isinstance(column.source, Seed):
-            read = dependencies(column.source.expression, version, table)
-            column = replace(column, source=replace(column.source, depends=read.columns))
-        columns.append(column)
-    return replace(table, columns=tuple(columns))
-
-
-def _constraints(
-    request: DdlRequest,
-    old: Table,
-    table: Table,
-    by_number: dict[int, Column],
-    after: ScratchTable,
-    reading: Reading,
-) -> tuple[Constraint, ...]:
-    known = {c.name: c for c in old.constraints}
-    kept: list[Constraint] = [c for c in old.constraints if c.kind == "f"]
-    for found in after.constraints:
-        same = known.get(found.name)
-        if same is not None:
-            kept.append(replace(same, definition=found.definition))
-            continue
-        constraint, clause = read_constraint(request.head, table, by_number, found, reading.next_id)
-        reading.next_id += 1
-        reading.kinds.append("add constraint")
-        reading.store.append(f"ALTER TABLE {store_table(table)} {clause}")
-        kept.append(constraint)
-    names = {c.name for c in kept}
-    for constraint in old.constraints:
-        if constraint.name not in names and constraint.store_name:
-            reading.kinds.append("drop constraint")
-            reading.store.append(
-                f"ALTER TABLE {store_table(table)} DROP CONSTRAINT "
-                f"{quote_ident(constraint.store_name)}"
+def _check_commands(table: Table, commands: tuple[Node, ...]) -> None:
+    for command in commands:
+        kind = command.subtype.name
+        if kind not in _ALLOWED:
+            raise FeatureNotSupported(
+                f"ALTER TABLE {_words(kind)} is not supported on a store table",
+                hint=_WHY.get(kind, _OTHER),
             )
-    return tuple(kept)
+        if kind == "AT_AlterColumnType":
+            _check_using(command)
+    if table.kind == "view":
+        raise WrongObjectType(
+            f'"{table.name}" is a view', hint="CREATE OR REPLACE VIEW changes a view."
+        )
+    if table.kind == "child" and any(
+        c.subtype.name not in ("AT_AddColumn", "AT_DropColumn") for c in commands
+    ):
+        raise FeatureNotSupported(
+            f'"{table.name}" shows an array of documents: it can get virtual columns only',
+            hint="RENAME and DROP COLUMN work too.",
+        )
 
 
-def _widen_others(request: DdlRequest, reading: Reading) -> dict[int, Version]:
-    """Older versions over a store column that took a wider type of the same representation."""
-    changed = {}
-    for number, version in request.snapshot.versions.items():
-        tables = []
-        for table in version.tables:
-            columns = tuple(
-                replace(c, source=replace(c.source, type=reading.widened[c.id], plain=True))
-                if c.id in reading.widened and isinstance(c.source, Stored)
-                else c
-                for c in table.columns
-            )
-            tables.append(replace(table, columns=columns))
-        if tuple(tables) != version.tables:
-            changed[number] = replace(version, tables=tuple(tables))
-    return changed
+def _words(kind: str) -> str:
+    text = kind.removeprefix("AT_")
+    return "".join(f" {c}" if c.isupper() and n else c for n, c in enumerate(text)).upper()
+
+
+def _check_using(command: Node) -> None:
+    """USING is refused, but for the plain cast that some tools always write."""
+    using = command.def_.raw_default
+    while isinstance(using, ast.TypeCast):
+        using = using.arg
+    if using is None:
+        return
+    names = [f.sval for f in using.fields] if isinstance(using, ast.ColumnRef) else []
+    if names[-1:] != [command.name]:
+        raise FeatureNotSupported(
+            f'changing column "{command.name}" with USING needs data work', hint=_USING_HINT
+        )
+
+
+async def rename(request: DdlRequest) -> Outcome:
+    """ALTER TABLE … RENAME COLUMN, RENAME CONSTRAINT or RENAME TO; the same of views."""
+    node = request.node
+    kind = node.relationType if node.renameType.name == "OBJECT_COLUMN" else node.renameType
+    tag = "ALTER VIEW" if kind.name == "OBJECT_VIEW" else "ALTER TABLE"
+    found = request.find(node.relation, missing_ok=bool(node.missing_ok))
+    if found is None:
+        return request.skipped(tag, f'relation "{node.relation.relname}" does not exist')
+    table = request.on_head(found)
+    if node.renameType.name in ("OBJECT_TABLE", "OBJECT_VIEW"):
+        taken = request.head.table(node.newname)
+        if taken is not None:
+            raise DuplicateTable(f'relation "{node.newname}" already exists')
+    text = request.splice([relation_edit(request, node.relation, table.name)]).text
+    return await run_on_copy(request, {table.id}, text, Command({}), tag)
+
+
+async def run_on_copy(
+    request: DdlRequest, ids: set[int], text: str, command: Command, tag: str = "ALTER TABLE"
+) -> Outcome:
+    """Run a statement on the scratch copy and publish what came of it."""
+    copy = ScratchCopy(request, ids)
+    await copy.open()
+    await copy.run([text])
+    comparison = Comparison(request, copy, command)
+    version = fit_foreign_keys(comparison.version())
+    return await _publish(request, version, comparison, ids, tag)
 
 
 async def _publish(
-    request: DdlRequest, version: Version, reading: Reading, table: Table
+    request: DdlRequest, version: Version, comparison: Comparison, ids: set[int], tag: str
 ) -> Outcome:
-    if not reading.kinds:
-        return Outcome(request.snapshot, "ALTER TABLE")
+    reading = comparison.reading
+    kinds = [*reading.kinds, *(["drop"] if comparison.dropped else [])]
+    if not kinds:
+        return Outcome(request.snapshot, tag, tuple(reading.notices))
     snapshot = request.snapshot
-    store = list(reading.store)
-    if reading.widened:
-        others = _widen_others(request, reading)
-        snapshot = replace(snapshot, versions={**snapshot.versions, **others})
-        drops = [s for v in others.values() for s in shapes.drop_view_statements(v)]
-        rebuilt = [
-            s
-            for v in others.values()
-            for s in rebuild_view_statements(snapshot, v)
-            if not s.startswith("DROP SCHEMA")
-        ]
-        models = [version_statement(v) for v in others.values()]
-        store = [*drops, *store, *rebuilt, *models]
-    ddl = request.statement
-    operations = [
-        Operation(kind, table.name, ddl, actor=request.actor)
-        for kind in dict.fromkeys(reading.kinds)
-    ]
+    versions = dict(snapshot.versions)
+    before, after = _widen_others(request, versions, reading)
+    shared = share_with_others(request, versions, comparison)
+    changed = {n: v for n, v in versions.items() if v is not snapshot.versions[n]}
+    snapshot = replace(snapshot, versions=versions)
     fresh = await add_version(
         request.tx,
         snapshot,
         version,
-        operations,
+        _operations(request, version, comparison, ids, tag),
         next_id=reading.next_id,
-        store_statements=store,
+        store_statements=[
+            *before,
+            *reading.store,
+            *after,
+            *shared,
+            *(version_statement(v) for n, v in changed.items() if n != version.number),
+        ],
     )
-    return Outcome(fresh, "ALTER TABLE")
+    return Outcome(fresh, tag, (*reading.notices, *_notices(request, comparison, ids)))
+
+
+def _operations(
+    request: DdlRequest, version: Version, comparison: Comparison, ids: set[int], tag: str
+) -> list[Operation]:
+    dropped = [
+        Operation(f"drop {'view' if t.kind == 'view' else 'table'}", t.name, request.statement,
+                  actor=request.actor)
+        for t in comparison.dropped
+    ]  # fmt: skip
+    if tag.startswith("DROP"):
+        return dropped
+    owner = next(t for t in request.head.tables if t.id in ids)
+    return [
+        Operation(kind, owner.name, request.statement, actor=request.actor)
+        for kind in dict.fromkeys(comparison.reading.kinds)
+    ] + dropped
+
+
+def _notices(request: DdlRequest, comparison: Comparison, ids: set[int]) -> list[Note]:
+    notices = []
+    others = sorted(set(request.snapshot.versions) - {request.pending})
+    if len(others) > 0:
+        for _, constraint in comparison.added:
+            notices.append(
+                Note(
+                    f'constraint "{constraint.name}" holds for writes through every version',
+                    hint="Constraints belong to the rows, not to a version.",
+                )
+            )
+        for _, constraint in comparison.removed:
+            notices.append(Note(f'constraint "{constraint.name}" is dropped in every version'))
+        for not_null in comparison.reading.nullable.values():
+            verb = "holds" if not_null else "is dropped"
+            notices.append(Note(f"NOT NULL {verb} for writes through every version"))
+    gone = [t for t in comparison.dropped if t.id not in ids and t.kind == "view"]
+    if len(gone) == 1:
+        notices.append(Note(f"drop cascades to view {gone[0].name}"))
+    elif gone:
+        detail = "\n".join(f"drop cascades to view {t.name}" for t in gone)
+        notices.append(Note(f"drop cascades to {len(gone)} other objects", detail=detail))
+    return notices
+
+
+def _widen_others(
+    request: DdlRequest, versions: dict[int, Version], reading: Reading
+) -> tuple[list[str], list[str]]:
+    """Versions over a column that took a wider type: their views go before the store changes, and
+    are made again after.
+    """
+    changed = {}
+    for number, version in versions.items():
+        tables = tuple(_widened(table, reading) for table in version.tables)
+        if tables != version.tables and number != request.pending:
+            changed[number] = replace(version, tables=tables)
+    versions.update(changed)
+    snapshot = replace(request.snapshot, versions=versions)
+    before = [s for v in changed.values() for s in shapes.drop_view_statements(v)]
+    after = [s for v in changed.values() for s in rebuild_view_statements(snapshot, v)]
+    return before, [s for s in after if not s.startswith("DROP SCHEMA")]
+
+
+def _widened(table: Table, reading: Reading) -> Table:
+    columns = []
+    for column in table.columns:
+        source = column.source
+        if column.id in reading.widened and isinstance(source, Stored):
+            source = replace(source, type=reading.widened[column.id], plain=True)
+        elif column.id in reading.guarded and isinstance(source, DocPath):
+            source = replace(source, clean=False)
+        columns.append(column if source is column.source else replace(column, source=source))
+    fresh = tuple(columns)
+    return table if fresh == table.columns else replace(table, columns=fresh)

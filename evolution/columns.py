@@ -10,26 +10,51 @@ from dataclasses import dataclass, field, replace
 
 from catalog.model import Column, DocPath, Seed, Stored, Table
 from catalog.sqltext import STORE_SCHEMA, quote_ident
-from core.errors import FeatureNotSupported
+from core.errors import FeatureNotSupported, MorphError
 from evolution.introspect import ScratchColumn, ScratchTable
+from evolution.request import Note
 from evolution.seeds.expressions import column_uses, parse_expression, splice
 from rewrite.edits import replace_text
 
 _INTEGERS = ("smallint", "integer", "bigint")
+_DOCUMENT_WIDENINGS = frozenset(
+    {
+        ("smallint", "integer"),
+        ("smallint", "bigint"),
+        ("smallint", "numeric"),
+        ("integer", "bigint"),
+        ("integer", "numeric"),
+        ("bigint", "numeric"),
+    }
+)
 _SHADOW_HINT = (
     "Changes that need data work are tried in a shadow table; this build does not have them yet."
+)
+_DEFAULT_HINT = (
+    "Give it a DEFAULT, which rows written through older versions get, or use "
+    "SET morph.ddl_mode = direct."
 )
 
 
 @dataclass(slots=True)
 class Reading:
-    """The new columns and what the store has to do for them."""
+    """What a statement changed, and what the store has to do for it."""
 
-    columns: list[Column] = field(default_factory=list)
+    next_id: int
+    direct: bool = False
+    several: bool = False  # there are older versions to think of
     store: list[str] = field(default_factory=list)
     widened: dict[int, str] = field(default_factory=dict)  # column id → new type in the store
-    next_id: int = 0
+    guarded: set[int] = field(default_factory=set)  # document columns with a wider type now
     kinds: list[str] = field(default_factory=list)
+    notices: list[MorphError] = field(default_factory=list)
+    touched: set[int] = field(default_factory=set)  # renamed or dropped columns
+    nullable: dict[int, bool] = field(default_factory=dict)  # column id → NOT NULL given or taken
+
+    def new_id(self) -> int:
+        """The next id of a column or constraint; ids are never used again."""
+        self.next_id += 1
+        return self.next_id - 1
 
 
 def store_table(table: Table) -> str:
@@ -41,54 +66,71 @@ def read_columns(
     table: Table,
     before: ScratchTable,
     after: ScratchTable,
-    seeds: dict[str, str],
-    next_id: int,
-) -> Reading:
-    """Compare; `seeds` are the client's expressions of new virtual columns by column name."""
-    reading = Reading(next_id=next_id)
-    old_by_number = dict(zip((c.number for c in before.columns), table.columns, strict=True))
+    expressions: dict[str, str],
+    reading: Reading,
+) -> list[Column]:
+    """The columns now; `expressions` are the client's of new virtual columns by column name."""
+    old_by_number = {
+        found.number: (column, found)
+        for found, column in zip(before.columns, table.columns, strict=True)
+    }
     rewritten = before.filenode != after.filenode
-    for column in after.columns:
-        old = old_by_number.pop(column.number, None)
+    columns: list[Column] = []
+    for found in after.columns:
+        old, was = old_by_number.pop(found.number, (None, found))
         if old is None:
-            reading.columns.append(_new_column(table, column, seeds, reading))
+            columns.append(_new_column(table, found, expressions, reading))
         else:
-            reading.columns.append(_kept_column(table, old, column, reading, rewritten))
-    if old_by_number:
-        reading.kinds.append("drop column")
-        _check_dropped(reading.columns, list(old_by_number.values()))
-    _rename_in_seeds(table, reading)
-    return reading
+            columns.append(_kept_column(table, old, was, found, reading, rewritten))
+    for column, _ in old_by_number.values():
+        _drop_column(table, column, reading)
+    return _rename_in_seeds(table, columns, reading)
 
 
-def _check_dropped(columns: list[Column], dropped: list[Column]) -> None:
-    gone = {c.id: c.name for c in dropped}
-    for column in columns:
-        if isinstance(column.source, Seed):
-            for needed in column.source.depends:
-                if needed in gone:
-                    raise FeatureNotSupported(
-                        f'cannot drop column "{gone[needed]}" because virtual column '
-                        f'"{column.name}" depends on it',
-                        hint=f'Drop "{column.name}" first.',
-                    )
+def _drop_column(table: Table, column: Column, reading: Reading) -> None:
+    """The store keeps the column; rows written without it get its default, else NULL."""
+    reading.kinds.append("drop column")
+    reading.touched.add(column.id)
+    if not isinstance(column.source, Stored) or column.identity:
+        return
+    target = f"ALTER TABLE {store_table(table)} ALTER COLUMN {quote_ident(column.source.column)}"
+    if column.default is not None and not column.source.converts(column.type):
+        reading.store.append(f"{target} SET DEFAULT {column.default}")
+    elif column.not_null and column.default is None:
+        key = table.primary_key
+        if key is not None and column.id in key.columns:
+            raise FeatureNotSupported(
+                f'cannot drop column "{column.name}" of table "{table.name}": '
+                "it is part of the primary key",
+                hint="Rows need their key in every version.",
+            )
+        reading.store.append(f"{target} DROP NOT NULL")
+        reading.notices.append(
+            Note(
+                f'rows written without column "{column.name}" have NULL in it in older versions',
+                hint="Set a default before you drop it, if they should have one.",
+            )
+        )
 
 
-def _rename_in_seeds(table: Table, reading: Reading) -> None:
+def _rename_in_seeds(table: Table, columns: list[Column], reading: Reading) -> list[Column]:
     renamed = {
         old.name: new.name
         for old in table.columns
-        for new in reading.columns
+        for new in columns
         if old.id == new.id and old.name != new.name
     }
     if not renamed:
-        return
+        return columns
     reading.kinds.append("rename column")
-    for position, column in enumerate(reading.columns):
+    reading.touched |= {c.id for c in table.columns if c.name in renamed}
+    result = []
+    for column in columns:
         if isinstance(column.source, Seed):
             expression = rename_columns(column.source.expression, renamed)
-            source = replace(column.source, expression=expression)
-            reading.columns[position] = replace(column, source=source)
+            column = replace(column, source=replace(column.source, expression=expression))
+        result.append(column)
+    return result
 
 
 def rename_columns(expression: str, renamed: dict[str, str]) -> str:
@@ -104,25 +146,38 @@ def rename_columns(expression: str, renamed: dict[str, str]) -> str:
 
 
 def _new_column(
-    table: Table, column: ScratchColumn, seeds: dict[str, str], reading: Reading
+    table: Table, column: ScratchColumn, expressions: dict[str, str], reading: Reading
 ) -> Column:
-    column_id = reading.next_id
-    reading.next_id += 1
+    column_id = reading.new_id()
     if column.generated:
         reading.kinds.append("add virtual column")
-        return Column(
-            column_id, column.name, column.type, Seed(seeds[column.name]), comment=column.comment
-        )
+        expression = expressions[column.name]
+        return Column(column_id, column.name, column.type, Seed(expression), comment=column.comment)
     if table.kind != "table":
-        raise FeatureNotSupported(f'cannot add a stored column to "{table.name}"')
+        raise FeatureNotSupported(
+            f'cannot add a stored column to "{table.name}"',
+            hint="GENERATED ALWAYS AS (…) VIRTUAL adds a virtual one.",
+        )
+    needs_value = column.not_null and column.default is None and not column.identity
+    if needs_value and reading.several and not reading.direct:
+        raise FeatureNotSupported(
+            f'column "{column.name}" is NOT NULL without a default: '
+            "older versions could not insert any more",
+            hint=_DEFAULT_HINT,
+        )
     reading.kinds.append("add column")
     name = f"c{column_id}"
     reading.store.append(f"ALTER TABLE {store_table(table)} ADD COLUMN {definition(name, column)}")
+    return stored_column(column_id, column)
+
+
+def stored_column(column_id: int, column: ScratchColumn) -> Column:
+    """The model's column for a physical column c<id>."""
     return Column(
         column_id,
         column.name,
         column.type,
-        Stored(name, column.type),
+        Stored(f"c{column_id}", column.type),
         not_null=column.not_null,
         default=column.default,
         comment=column.comment,
@@ -142,26 +197,52 @@ def definition(name: str, column: ScratchColumn) -> str:
 
 
 def _kept_column(
-    table: Table, old: Column, column: ScratchColumn, reading: Reading, rewritten: bool
+    table: Table,
+    old: Column,
+    was: ScratchColumn,
+    column: ScratchColumn,
+    reading: Reading,
+    rewritten: bool,
 ) -> Column:
-    source = old.source
-    if column.type != old.type:
+    if isinstance(old.source, Seed):
+        return _kept_seed(old, was, column, reading)
+    changed = replace(old, name=column.name, comment=column.comment)
+    if column.type != was.type:
         reading.kinds.append("change type")
         source = _change_type(table, old, column.type, reading, rewritten)
-    default = column.default if not isinstance(old.source, Seed) else None
-    if default != old.default and not isinstance(old.source, Seed):
-        reading.kinds.append("set default" if default is not None else "drop default")
-    if column.not_null != old.not_null:
+        changed = replace(changed, type=column.type, source=source)
+    if column.identity != was.identity:
+        raise FeatureNotSupported(
+            f'the identity of column "{old.name}" belongs to the store and cannot be changed',
+            hint="SET DEFAULT gives a version a default of its own.",
+        )
+    if column.default != was.default:
+        reading.kinds.append("set default" if column.default is not None else "drop default")
+        if not isinstance(old.source, Stored) and column.default is not None:
+            raise FeatureNotSupported(
+                f'column "{old.name}" cannot have a default: it lies in the document',
+                hint=_SHADOW_HINT,
+            )
+        changed = replace(changed, default=column.default)
+    if column.not_null != was.not_null:
         _change_null(table, old, column.not_null, reading)
-    return replace(
-        old,
-        name=column.name,
-        type=column.type,
-        source=source,
-        default=default,
-        not_null=column.not_null,
-        comment=column.comment,
-    )
+        changed = replace(changed, not_null=column.not_null)
+    return changed
+
+
+def _kept_seed(old: Column, was: ScratchColumn, column: ScratchColumn, reading: Reading) -> Column:
+    if (column.default, column.not_null, column.identity) != (
+        was.default,
+        was.not_null,
+        was.identity,
+    ):
+        raise FeatureNotSupported(
+            f'virtual column "{old.name}" takes no default and no NOT NULL',
+            hint="Drop it and add it again with another expression.",
+        )
+    if column.type != was.type:
+        reading.kinds.append("change type")
+    return replace(old, name=column.name, type=column.type, comment=column.comment)
 
 
 def _change_null(table: Table, old: Column, not_null: bool, reading: Reading) -> None:
@@ -171,6 +252,7 @@ def _change_null(table: Table, old: Column, not_null: bool, reading: Reading) ->
             hint=_SHADOW_HINT,
         )
     reading.kinds.append("set not null" if not_null else "drop not null")
+    reading.nullable[old.id] = not_null
     verb = "SET" if not_null else "DROP"
     reading.store.append(
         f"ALTER TABLE {store_table(table)} ALTER COLUMN {quote_ident(old.source.column)} "
@@ -187,21 +269,21 @@ def _wider_integer(old_type: str, new_type: str) -> bool:
 
 def _change_type(
     table: Table, old: Column, new_type: str, reading: Reading, rewritten: bool
-) -> Stored | DocPath | Seed:
+) -> Stored | DocPath:
     source = old.source
     if isinstance(source, Stored):
-        if not rewritten:
+        if not rewritten and source.type == old.type:
             reading.widened[old.id] = new_type
             reading.store.append(
                 f"ALTER TABLE {store_table(table)} ALTER COLUMN "
                 f"{quote_ident(source.column)} TYPE {new_type}"
             )
             return replace(source, type=new_type)
-        if _wider_integer(old.type, new_type):
+        if source.type == new_type or _wider_integer(source.type, new_type):
             return source
-    if isinstance(source, DocPath) and (old.type, new_type) == ("bigint", "numeric"):
-        return source
-    if isinstance(source, Seed):
+    if isinstance(source, DocPath) and (old.type, new_type) in _DOCUMENT_WIDENINGS:
+        # Older versions show NULL for what only the new type can hold.
+        reading.guarded.add(old.id)
         return source
     raise FeatureNotSupported(
         f'changing column "{old.name}" from {old.type} to {new_type} needs data work',

@@ -1,85 +1,159 @@
-"""Constraints: declared on a version's shape, enforced by the store for all versions."""
+"""Constraints: declared on a version's shape, enforced by the store on writes of all versions.
+
+They belong to the rows, as indexes do: one that is added holds at once for every version, one that
+is dropped by name stops to hold for every version. One that only goes with a column or table of a
+version stays in the store, where older versions have it.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from catalog.model import Column, Constraint, Stored, Table, Version
 from catalog.sqltext import STORE_SCHEMA, quote_ident
 from core.errors import FeatureNotSupported
-from evolution.introspect import ScratchConstraint
+from evolution.introspect import SCRATCH, ScratchConstraint
 from evolution.seeds.expressions import substitute
+from rewrite.tree import OPEN_PAREN, Tokens
 
-_REFERENCES = re.compile(r"REFERENCES .*?\)(?P<rest>.*)\Z", re.DOTALL)
 IDENTIFIER_MAX = 63
 
 
 def store_name(number: int, name: str) -> str:
     """A name that is unique in the store's schema and still tells whose it is."""
-    return f"k{number}_{name}"[:IDENTIFIER_MAX]
+    return clip(f"k{number}_{name}")
+
+
+def clip(name: str) -> str:
+    """The name cut to what PostgreSQL keeps of an identifier: 63 bytes, never half a character."""
+    return name.encode()[:IDENTIFIER_MAX].decode("utf-8", "ignore")
 
 
 def _stored(table: str, column: Column) -> str:
-    if not isinstance(column.source, Stored) or column.source.converts(column.type):
+    if not isinstance(column.source, Stored):
         raise FeatureNotSupported(
             f'a constraint on "{table}" cannot use column "{column.name}": it lies in the document',
+            hint="Use CREATE UNIQUE INDEX for uniqueness.",
+        )
+    if column.source.converts(column.type):
+        raise FeatureNotSupported(
+            f'a constraint on "{table}" cannot use column "{column.name}": the store holds it as '
+            f"{column.source.type}",
             hint="Use CREATE UNIQUE INDEX for uniqueness.",
         )
     return column.source.column
 
 
 def read_constraint(
-    version: Version,
     table: Table,
     columns: Mapping[int, Column],
     found: ScratchConstraint,
+    other: tuple[Table, Mapping[int, Column]] | None,
     number: int,
 ) -> tuple[Constraint, str]:
     """The constraint for the model, and the store's clause `ADD CONSTRAINT …`.
 
-    `columns` are by attribute number of the scratch table.
+    `columns` are by attribute number of the scratch table, `other` is the table that a foreign key
+    references with its columns by number.
     """
     if found.kind == "x":
         raise FeatureNotSupported("exclusion constraints are not supported")
     name = store_name(number, found.name)
     used = [columns[n] for n in found.columns]
     names = ", ".join(quote_ident(_stored(table.name, c)) for c in used)
-    if found.kind in ("p", "u"):
-        rest = found.definition.split(")", 1)[1]
-        head = found.definition.split("(", 1)[0]
-        clause = f"{head}({names}){rest}"
-    elif found.kind == "c":
-        clause = _check_clause(table, found, used)
-    else:
-        clause = f"FOREIGN KEY ({names}) {_foreign(version, found)}"
     constraint = Constraint(
         found.name,
         found.kind,  # type: ignore[arg-type]
         tuple(c.id for c in used),
-        _unqualified(found.definition),
+        unqualified(found.definition),
         name,
     )
+    if found.kind in ("p", "u"):
+        head, rest = _around_columns(found.definition, 0)
+        if rest.lstrip().startswith("INCLUDE"):
+            raise FeatureNotSupported("INCLUDE in a constraint is not supported")
+        clause = f"{head}({names}){rest}"
+    elif found.kind == "c":
+        clause = _check_clause(table, found, used)
+    else:
+        if other is None or other[0].kind != "table":
+            raise FeatureNotSupported(f'a foreign key cannot reference "{found.references_name}"')
+        target, by_number = other
+        keys = [by_number[n] for n in found.foreign_columns]
+        listed = ", ".join(quote_ident(_stored(target.name, c)) for c in keys)
+        clause = (
+            f"FOREIGN KEY ({names}) REFERENCES {STORE_SCHEMA}.{quote_ident(target.store)} "
+            f"({listed}){_foreign_rest(found.definition)}"
+        )
+        constraint = replace(
+            constraint, references=target.id, foreign_columns=tuple(c.id for c in keys)
+        )
     return constraint, f"ADD CONSTRAINT {quote_ident(name)} {clause}"
 
 
-def _unqualified(definition: str) -> str:
+def unqualified(definition: str) -> str:
     """The definition with the referenced table by its bare name: each version has its own."""
-    return re.sub(r'REFERENCES (?:"?(?:v\d+|public|morph_scratch)"?\.)', "REFERENCES ", definition)
+    return re.sub(rf'REFERENCES (?:"?(?:v\d+|public|{SCRATCH})"?\.)', "REFERENCES ", definition)
 
 
 def _check_clause(table: Table, found: ScratchConstraint, used: Sequence[Column]) -> str:
     replacements = {c.name: quote_ident(_stored(table.name, c)) for c in used}
-    rest = " NO INHERIT" if found.definition.endswith("NO INHERIT") else ""
+    rest = "".join(
+        f" {words}" for words in ("NO INHERIT", "NOT VALID") if found.definition.endswith(words)
+    )
     return f"CHECK {substitute(found.expression or 'true', replacements)}{rest}"
 
 
-def _foreign(version: Version, found: ScratchConstraint) -> str:
-    other = version.table(found.references)
-    if other is None or other.kind != "table":
-        raise FeatureNotSupported(f'a foreign key cannot reference "{found.references}"')
-    keys = [other.columns[n - 1] for n in found.foreign_columns]
-    names = ", ".join(quote_ident(_stored(other.name, c)) for c in keys)
-    match = _REFERENCES.search(found.definition)
-    rest = match["rest"] if match else ""
-    return f"REFERENCES {STORE_SCHEMA}.{quote_ident(other.store)} ({names}){rest}"
+def _foreign_rest(definition: str) -> str:
+    return _around_columns(definition, 1)[1]
+
+
+def _around_columns(definition: str, nth: int) -> tuple[str, str]:
+    """What stands before and after the nth list in parentheses."""
+    tokens = Tokens(definition)
+    index = -1
+    for _ in range(nth + 1):
+        index += 1
+        while tokens.name(index) != OPEN_PAREN:
+            index += 1
+        start = tokens.items[index].start
+        index = tokens.matching_close(index)
+    return definition[:start], definition[tokens.items[index].end :]
+
+
+def fit_foreign_keys(version: Version, tables: Sequence[Table] = ()) -> Version:
+    """The version with foreign keys in its own names; without those it cannot show (of `tables`,
+    all when there are none).
+    """
+    only = {t.id for t in tables}
+    for table in version.tables:
+        if any(c.references for c in table.constraints) and (not only or table.id in only):
+            fitted = [_fit(version, table, c) for c in table.constraints]
+            kept = tuple(c for c in fitted if c is not None)
+            if kept != table.constraints:
+                version = version.with_table(replace(table, constraints=kept))
+    return version
+
+
+def _fit(version: Version, table: Table, constraint: Constraint) -> Constraint | None:
+    if not constraint.references:
+        return constraint
+    other = version.table_by_id(constraint.references)
+    ours = _names(table, constraint.columns)
+    theirs = _names(other, constraint.foreign_columns) if other else None
+    if other is None or ours is None or theirs is None:
+        return None
+    definition = (
+        f"FOREIGN KEY ({ours}) REFERENCES {quote_ident(other.name)}({theirs})"
+        f"{_foreign_rest(constraint.definition)}"
+    )
+    return replace(constraint, definition=definition)
+
+
+def _names(table: Table, ids: Sequence[int]) -> str | None:
+    columns = [table.column_by_id(i) for i in ids]
+    if None in columns:
+        return None
+    return ", ".join(quote_ident(c.name) for c in columns if c is not None)

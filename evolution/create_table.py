@@ -1,5 +1,5 @@
-"""CREATE TABLE: declared columns are physical columns of a new store table; published at once in
-every version, because it affects nobody.
+"""CREATE TABLE [AS]: declared columns are physical columns of a new store table; published at once
+in every version, because it affects nobody.
 
 PostgreSQL runs the client's own statement in a scratch schema, so every form it accepts (LIKE,
 IDENTITY, serial, constraints, collations) is judged by PostgreSQL and read back from its catalog.
@@ -8,25 +8,31 @@ IDENTITY, serial, constraints, collations) is judged by PostgreSQL and read back
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
-from catalog.model import Column, Constraint, Stored, Table, Version
+from catalog.model import Column, Constraint, Index, Seed, Table, Version
 from catalog.sqltext import PUBLIC, STORE_SCHEMA, quote_ident, quote_literal
-from core.errors import (
-    DuplicateTable,
-    FeatureNotSupported,
-    InvalidTableDefinition,
-    ReservedName,
+from core.errors import DuplicateTable, FeatureNotSupported, InvalidTableDefinition, ReservedName
+from evolution.changed import shape_columns
+from evolution.columns import definition, stored_column
+from evolution.constraints import clip, fit_foreign_keys, read_constraint
+from evolution.generated import GeneratedColumns
+from evolution.indexes import relation_names, store_statement
+from evolution.introspect import (
+    SCRATCH,
+    ScratchColumn,
+    ScratchConstraint,
+    ScratchTable,
+    read_scratch,
 )
-from evolution.columns import definition
-from evolution.constraints import read_constraint
-from evolution.introspect import SCRATCH, ScratchColumn, ScratchTable, read_scratch
 from evolution.publish import Operation, publish_in_place, table_statements
 from evolution.request import DdlRequest, Outcome
-from rewrite.edits import replace_text
-from rewrite.tree import Node
+from evolution.seeds.validate import dependencies
+from rewrite.edits import Edit, replace_text
+from rewrite.tree import Node, ast
 
-_SERIAL = re.compile(rf"nextval\('{SCRATCH}\.(?P<name>[^']+)'::regclass\)")
+_SERIAL = re.compile(rf"nextval\('{SCRATCH}\.(?P<name>(?:[^']|'')+)'::regclass\)")
 
 
 def check_name(request: DdlRequest, relation: Node) -> None:
@@ -40,7 +46,7 @@ def check_name(request: DdlRequest, relation: Node) -> None:
     if relation.relname.startswith("pg_"):
         raise ReservedName(f'table name "{relation.relname}" is reserved')
     for version in request.snapshot.versions.values():
-        if version.table(relation.relname) is not None:
+        if relation.relname in relation_names(version):
             raise DuplicateTable(
                 f'relation "{relation.relname}" already exists',
                 detail=""
@@ -53,102 +59,193 @@ async def create_table(request: DdlRequest) -> Outcome:
     """CREATE TABLE."""
     node = request.node
     if node.partspec is not None or node.inhRelations:
-        raise FeatureNotSupported("partitions and inheritance are not supported on store tables")
+        raise FeatureNotSupported(
+            "partitions and inheritance are not supported on store tables",
+            hint="Make an ordinary table; LIKE copies the columns of another one.",
+        )
     if node.ofTypename is not None:
         raise FeatureNotSupported("typed tables are not supported in the store")
+    if node.relation.relpersistence == "u":
+        raise FeatureNotSupported("unlogged tables are not supported in the store")
     if node.if_not_exists and request.namespaces.resolve(
         node.relation.schemaname, node.relation.relname
     ):
-        notice = DuplicateTable(f'relation "{node.relation.relname}" already exists, skipping')
-        return Outcome(request.snapshot, "CREATE TABLE", (notice,))
+        name = node.relation.relname
+        return request.skipped("CREATE TABLE", f'relation "{name}" already exists', DuplicateTable)
     check_name(request, node.relation)
     chain = request.tokens.name_chain(node.relation.location)
     target = f"{quote_ident(SCRATCH)}.{quote_ident(node.relation.relname)}"
-    text = request.splice([replace_text(chain[0].start, chain[-1].end, target)]).text
-    schema = quote_ident(request.namespaces.default_schema)
-    path = f"SET LOCAL search_path = {schema}, public, pg_temp"
+    edits: list[Edit] = [replace_text(chain[0].start, chain[-1].end, target)]
+    expressions = _generated(request, edits)
+    await make_in_scratch(request, request.splice(edits).text)
+    found = await take_from_scratch(request)
+    return await publish_table(request, found, "CREATE TABLE", expressions)
+
+
+def _generated(request: DdlRequest, edits: list[Edit]) -> Mapping[str, str]:
+    """Expressions of virtual columns: the columns without them are made first, to know them."""
+    columns = [c for c in request.node.tableElts or () if isinstance(c, ast.ColumnDef)]
+    virtual = [
+        c for c in columns if any(k.contype.name == "CONSTR_GENERATED" for k in c.constraints or ())
+    ]
+    if not virtual:
+        return {}
+    names = {c.colname for c in virtual}
+    plain = tuple(
+        stored_column(-2 - n, ScratchColumn(n, c.colname, "text", False, "", "", None, None))
+        for n, c in enumerate(columns)
+        if c.colname not in names
+    )
+    table = Table(-1, request.node.relation.relname, "table", plain)
+    generated = GeneratedColumns(request, request.head.with_table(table), table)
+    for column in virtual:
+        generated.definition(column)
+    edits += generated.edits
+    return generated.expressions
+
+
+async def make_in_scratch(request: DdlRequest, text: str) -> None:
+    """Let PostgreSQL run the statement with the scratch table as its target."""
+    path = (
+        f"SET LOCAL search_path = {quote_ident(request.namespaces.default_schema)}, public, pg_temp"
+    )
     await request.tx.apply([f"CREATE SCHEMA {SCRATCH}", path, text])
-    found = await read_scratch(request.tx)
+
+
+async def take_from_scratch(request: DdlRequest) -> ScratchTable:
+    """The only table of the scratch schema, which is removed."""
+    found = await read_scratch(request.tx, request.namespaces.default_schema)
     await request.tx.apply([f"DROP SCHEMA {SCRATCH} CASCADE"])
-    if found is None:
+    if not found:
         raise InvalidTableDefinition("the statement made no table")
-    return await publish_table(request, found, "CREATE TABLE")
+    return list(found.values())[-1]
 
 
-async def publish_table(request: DdlRequest, found: ScratchTable, tag: str) -> Outcome:
+async def publish_table(
+    request: DdlRequest, found: ScratchTable, tag: str, expressions: Mapping[str, str] | None = None
+) -> Outcome:
     """Make the store table and show it in every version."""
-    table, statements, next_id = _store_table(request, found)
+    made = _NewTable(request, found, expressions or {})
     snapshot = request.snapshot
     versions: dict[int, Version] = {
-        number: version.with_table(table) for number, version in snapshot.versions.items()
+        number: fit_foreign_keys(version.with_table(made.table), [made.table])
+        for number, version in snapshot.versions.items()
     }
     snapshot = replace(snapshot, versions=versions)
+    statements = made.statements
     for version in versions.values():
-        statements += table_statements(snapshot, version, [table])
-    operation = Operation("create table", table.name, request.statement, actor=request.actor)
+        shown = version.table_by_id(made.table.id)
+        assert shown is not None
+        statements += table_statements(snapshot, version, [shown])
+    operation = Operation("create table", made.table.name, request.statement, actor=request.actor)
     fresh = await publish_in_place(
-        request.tx, request.snapshot, versions, statements, [operation], next_id=next_id
+        request.tx, request.snapshot, versions, statements, [operation], next_id=made.next_id
     )
     return Outcome(fresh, tag)
 
 
-def _store_table(request: DdlRequest, found: ScratchTable) -> tuple[Table, list[str], int]:
-    next_id = request.snapshot.next_id
-    table_id, next_id = next_id, next_id + 1
-    columns: list[Column] = []
-    definitions: list[str] = []
-    statements: list[str] = []
-    for column in found.columns:
-        if column.generated:
-            raise FeatureNotSupported(
-                f'generated column "{column.name}" in CREATE TABLE is not supported',
-                hint="Add it afterwards: ALTER TABLE … ADD COLUMN … GENERATED ALWAYS AS (…).",
-            )
-        column = _own_sequence(column, statements)
-        name = f"c{next_id}"
-        columns.append(
-            Column(
-                next_id,
-                column.name,
-                column.type,
-                Stored(name, column.type),
-                not_null=column.not_null,
-                default=column.default,
-                comment=column.comment,
-                identity=column.identity,  # type: ignore[arg-type]
-            )
+@dataclass(slots=True)
+class _NewTable:
+    """The model and the store's statements of a table that PostgreSQL made in the scratch."""
+
+    request: DdlRequest
+    found: ScratchTable
+    expressions: Mapping[str, str]
+    next_id: int = 0
+    table: Table = field(init=False)
+    statements: list[str] = field(default_factory=list)
+    columns_made: list[ScratchColumn] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.next_id = self.request.snapshot.next_id
+        table_id = self._id()
+        columns = tuple(self._column(c) for c in self.found.columns)
+        self.table = Table(
+            table_id, self.found.name, "table", columns, f"t{table_id}", comment=self.found.comment
         )
-        definitions.append(definition(name, column))
-        next_id += 1
-    table = Table(
-        table_id, found.name, "table", tuple(columns), f"t{table_id}", comment=found.comment
-    )
-    constraints: list[Constraint] = []
-    clauses = []
-    numbers = {f.number: c for f, c in zip(found.columns, columns, strict=True)}
-    version = request.head.with_table(table)
-    for item in found.constraints:
-        constraint, clause = read_constraint(version, table, numbers, item, next_id)
-        next_id += 1
-        constraints.append(constraint)
-        clauses.append(clause)
-    store = f"{STORE_SCHEMA}.{quote_ident(table.store)}"
-    statements.append(f"CREATE TABLE {store} ({', '.join(definitions)})")
-    statements += [f"ALTER TABLE {store} {clause}" for clause in clauses]
-    # Without USAGE on the schema nobody can name the table; with SELECT on it PostgreSQL shows
-    # the key in the details of constraint violations.
-    statements.append(f"GRANT SELECT ON {store} TO morph_client")
-    return replace(table, constraints=tuple(constraints)), statements, next_id
+        self.table = self._with_dependencies()
+        store = f"{STORE_SCHEMA}.{quote_ident(self.table.store)}"
+        stored = [
+            definition(f"c{made.id}", column)
+            for made, column in zip(columns, self.columns_made, strict=True)
+            if not isinstance(made.source, Seed)
+        ]
+        self.statements.append(f"CREATE TABLE {store} ({', '.join(stored)})")
+        constraints = self._constraints(store)
+        indexes = self._indexes(store)
+        self.table = replace(self.table, constraints=constraints, indexes=indexes)
+        # Without USAGE on the schema nobody can name the table; with SELECT on it PostgreSQL
+        # shows the key in the details of constraint violations.
+        self.statements.append(f"GRANT SELECT ON {store} TO morph_client")
 
+    def _id(self) -> int:
+        self.next_id += 1
+        return self.next_id - 1
 
-def _own_sequence(column: ScratchColumn, statements: list[str]) -> ScratchColumn:
-    """A serial column's sequence lives in `public`, where clients find it."""
-    match = _SERIAL.search(column.default or "")
-    if match is None:
-        return column
-    name = f"{PUBLIC}.{match['name']}"
-    kind = {"smallint": "smallint", "integer": "integer"}.get(column.type, "bigint")
-    statements.append(f"CREATE SEQUENCE {name} AS {kind}")
-    statements.append(f"GRANT USAGE, SELECT, UPDATE ON SEQUENCE {name} TO morph_client")
-    default = f"nextval({quote_literal(name)}::regclass)"
-    return replace(column, default=default)
+    def _column(self, column: ScratchColumn) -> Column:
+        column = self._own_sequence(column)
+        self.columns_made.append(column)
+        if not column.generated:
+            return stored_column(self._id(), column)
+        expression = self.expressions.get(column.name)
+        if expression is None:
+            raise FeatureNotSupported(
+                f'generated column "{column.name}" cannot be copied',
+                hint="Leave INCLUDING GENERATED out, and add the column afterwards.",
+            )
+        return Column(
+            self._id(), column.name, column.type, Seed(expression), comment=column.comment
+        )
+
+    def _with_dependencies(self) -> Table:
+        columns = []
+        version = self.request.head.with_table(self.table)
+        for column in self.table.columns:
+            if isinstance(column.source, Seed):
+                reads = dependencies(column.source.expression, version, self.table)
+                column = replace(column, source=replace(column.source, depends=reads.columns))
+            columns.append(column)
+        return replace(self.table, columns=tuple(columns))
+
+    def _own_sequence(self, column: ScratchColumn) -> ScratchColumn:
+        """A serial column's sequence lives in `public`, where clients find it."""
+        match = _SERIAL.search(column.default or "")
+        if match is None:
+            return column
+        name = f"{PUBLIC}.{match['name']}".replace("''", "'")
+        kind = {"smallint": "smallint", "integer": "integer"}.get(column.type, "bigint")
+        self.statements.append(f"CREATE SEQUENCE {name} AS {kind}")
+        self.statements.append(f"GRANT USAGE, SELECT, UPDATE ON SEQUENCE {name} TO morph_client")
+        return replace(column, default=f"nextval({quote_literal(name)}::regclass)")
+
+    def _constraints(self, store: str) -> tuple[Constraint, ...]:
+        numbers = {f.number: c for f, c in zip(self.found.columns, self.table.columns, strict=True)}
+        constraints = []
+        for item in self.found.constraints:
+            other = self._referenced(item, numbers) if item.kind == "f" else None
+            constraint, clause = read_constraint(self.table, numbers, item, other, self._id())
+            constraints.append(constraint)
+            self.statements.append(f"ALTER TABLE {store} {clause}")
+        return tuple(constraints)
+
+    def _referenced(
+        self, item: ScratchConstraint, numbers: Mapping[int, Column]
+    ) -> tuple[Table, Mapping[int, Column]] | None:
+        if item.references == self.found.oid:
+            return self.table, numbers
+        return shape_columns(self.request, item)
+
+    def _indexes(self, store: str) -> tuple[Index, ...]:
+        """Indexes that LIKE … INCLUDING INDEXES copied."""
+        taken = relation_names(self.request.head)
+        version = self.request.head.with_table(self.table)
+        indexes = []
+        for found in self.found.indexes:
+            name = found.name if found.name not in taken else f"{self.found.name}_{found.name}"
+            store_name = clip(f"i{self._id()}_{name}")
+            index = Index(
+                name, found.unique, found.method, found.definition, store_name, found.predicate
+            )
+            self.statements.append(store_statement(version, self.table, index, store))
+            indexes.append(index)
+        return tuple(indexes)

@@ -6,11 +6,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from core.errors import FeatureNotSupported
-from evolution.alter_table import alter_table, rename_column, rename_table
+from evolution.alter_table import alter_table, rename
 from evolution.comments import comment_on
 from evolution.create_table import create_table
+from evolution.create_table_as import create_table_as, select_into
 from evolution.drop import drop_indexes, drop_tables
-from evolution.indexes import create_index
+from evolution.indexes import create_index, rename_index
 from evolution.lifecycle import promote
 from evolution.publish import first_version
 from evolution.request import DIRECT, DdlRequest, Outcome
@@ -21,11 +22,12 @@ LOCK_CATALOG = "LOCK TABLE morph_catalog.state IN EXCLUSIVE MODE"
 
 async def _rename(request: DdlRequest) -> Outcome:
     kind = request.node.renameType.name
-    if kind in ("OBJECT_COLUMN", "OBJECT_TABCONSTRAINT"):
-        return await rename_column(request)
-    if kind in ("OBJECT_TABLE", "OBJECT_VIEW"):
-        return await rename_table(request)
-    raise FeatureNotSupported(f"renaming {kind.removeprefix('OBJECT_').lower()} is not supported")
+    if kind == "OBJECT_INDEX":
+        return await rename_index(request)
+    if kind in ("OBJECT_COLUMN", "OBJECT_TABCONSTRAINT", "OBJECT_TABLE", "OBJECT_VIEW"):
+        return await rename(request)
+    words = kind.removeprefix("OBJECT_").lower()
+    raise FeatureNotSupported(f"renaming a {words} over store tables is not supported")
 
 
 async def _drop(request: DdlRequest) -> Outcome:
@@ -39,10 +41,31 @@ _BY_KIND: dict[str, Callable[[DdlRequest], Awaitable[Outcome]]] = {
     "AlterTableStmt": alter_table,
     "RenameStmt": _rename,
     "CreateStmt": create_table,
+    "CreateTableAsStmt": create_table_as,
+    "SelectStmt": select_into,
     "DropStmt": _drop,
     "IndexStmt": create_index,
     "ViewStmt": create_view,
     "CommentStmt": comment_on,
+}
+
+
+_REFUSED = {
+    "GrantStmt": (
+        "GRANT or REVOKE",
+        "Every role of the configuration reads and writes every store table.",
+    ),
+    "AlterOwnerStmt": ("OWNER TO", "Roles are in the configuration of Morphgres."),
+    "AlterObjectSchemaStmt": (
+        "SET SCHEMA",
+        "The schemas of store tables are versions; ALTER TABLE makes a new one.",
+    ),
+    "CreateTrigStmt": ("CREATE TRIGGER", "Triggers would run in one version only."),
+    "RuleStmt": ("CREATE RULE", "Use a view."),
+    "RefreshMatViewStmt": ("REFRESH MATERIALIZED VIEW", ""),
+    "ClusterStmt": ("CLUSTER", "Morphgres keeps the store's files itself."),
+    "CreatePolicyStmt": ("CREATE POLICY", "Store tables have no row security."),
+    "ReindexStmt": ("REINDEX", "DROP INDEX and CREATE INDEX make an index anew."),
 }
 
 
@@ -51,8 +74,8 @@ async def run_ddl(request: DdlRequest) -> Outcome:
     kind = type(request.node).__name__
     handler = _BY_KIND.get(kind)
     if handler is None:
-        name = kind.removesuffix("Stmt")
-        raise FeatureNotSupported(f"{name} is not supported on store tables")
+        what, hint = _REFUSED.get(kind, (kind.removesuffix("Stmt"), ""))
+        raise FeatureNotSupported(f"{what} is not supported on store tables", hint=hint)
     if not request.snapshot.versions:
         request = replace(request, snapshot=await first_version(request.tx, request.snapshot))
     before = request.snapshot

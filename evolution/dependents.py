@@ -1,38 +1,83 @@
-"""Client views that read a table: they keep it from being dropped or renamed."""
+"""What reads a table: client views, foreign keys, virtual columns."""
 
 from __future__ import annotations
 
-from catalog.model import Table, Version
+from catalog.model import CatalogSnapshot, Column, Seed, Table, Version
 from catalog.sqltext import shape_schema
-from core.errors import DependentObjectsStillExist
-from evolution.request import DdlRequest
+from core.errors import MorphError
+from evolution.seeds.validate import dependencies
 from rewrite.namespaces import Namespaces
 from rewrite.parsing import parse_statements
 from rewrite.scope import find_relations
 
 
-def dependent_views(request: DdlRequest, version: Version, table: Table) -> list[Table]:
-    """The views of a version that read `table` or one of its child tables."""
-    ids = {table.id} | {t.id for t in version.tables if t.parent_id == table.id}
-    namespaces = Namespaces(request.snapshot, (shape_schema(version.number),))
-    found = []
-    for view in version.tables:
-        if view.kind != "view":
-            continue
-        statement = parse_statements(view.definition)[0].stmt
-        if any(r.resolved.table.id in ids for r in find_relations(statement, namespaces)):
-            found.append(view)
-    return found
+def read_by_view(snapshot: CatalogSnapshot, version: Version, view: Table) -> set[int]:
+    """Ids of the tables and views that a view names."""
+    versions = {**snapshot.versions, version.number: version}
+    fresh = CatalogSnapshot(snapshot.epoch, snapshot.current, snapshot.head, versions)
+    namespaces = Namespaces(fresh, (shape_schema(version.number),))
+    statement = parse_statements(view.definition)[0].stmt
+    return {ref.resolved.table.id for ref in find_relations(statement, namespaces)}
 
 
-def require_no_dependents(request: DdlRequest, table: Table, verb: str) -> None:
-    """DependentObjectsStillExist (2BP01) when views read the table."""
-    views = dependent_views(request, request.head, table)
-    if views:
-        raise DependentObjectsStillExist(
-            f"cannot {verb} table {table.name} because other objects depend on it",
-            detail="\n".join(f"view {v.name} depends on table {table.name}" for v in views),
-            hint="Use DROP ... CASCADE to drop the dependent objects too."
-            if verb == "drop"
-            else "Drop the views first.",
-        )
+def dependent_views(
+    snapshot: CatalogSnapshot, version: Version, ids: set[int], *, transitive: bool = True
+) -> list[Table]:
+    """The views of a version that read one of the tables, in an order in which they can be made."""
+    reads = {v.id: read_by_view(snapshot, version, v) for v in version.tables if v.kind == "view"}
+    wanted = set(ids)
+    found: list[Table] = []
+    while True:
+        more = [
+            v
+            for v in version.tables
+            if v.id in reads and v.id not in wanted and reads[v.id] & wanted
+        ]
+        if not more:
+            return _ordered(found, reads)
+        found += more
+        if not transitive:
+            return found
+        wanted |= {v.id for v in more}
+
+
+def _ordered(views: list[Table], reads: dict[int, set[int]]) -> list[Table]:
+    left = list(views)
+    made: list[Table] = []
+    while left:
+        names = {v.id for v in left}
+        ready = [v for v in left if not (reads[v.id] & (names - {v.id}))]
+        made += ready or left
+        left = [v for v in left if v not in made]
+    return made
+
+
+def linked_tables(version: Version, ids: set[int]) -> set[int]:
+    """Tables that reference one of these, or are referenced, by a foreign key."""
+    linked = set()
+    for table in version.tables:
+        for constraint in table.constraints:
+            if constraint.references in ids:
+                linked.add(table.id)
+            if table.id in ids and constraint.references:
+                linked.add(constraint.references)
+    return linked - ids
+
+
+def with_children(version: Version, ids: set[int]) -> set[int]:
+    """The tables and the child tables that lie in their documents."""
+    return ids | {t.id for t in version.tables if t.parent_id in ids}
+
+
+def seeds(version: Version) -> list[tuple[Table, Column]]:
+    """All virtual columns of a version."""
+    return [(t, c) for t in version.tables for c in t.columns if isinstance(c.source, Seed)]
+
+
+def seed_reads(version: Version, table: Table, column: Column) -> tuple[int, ...] | None:
+    """Ids of the columns that a virtual column reads in this version; None when some are gone."""
+    assert isinstance(column.source, Seed)
+    try:
+        return dependencies(column.source.expression, version, table).columns
+    except MorphError:
+        return None

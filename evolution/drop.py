@@ -6,10 +6,18 @@ from dataclasses import replace
 
 from catalog.model import Table, Version
 from catalog.sqltext import PUBLIC, STORE_SCHEMA, quote_ident, shape_schema
-from core.errors import FeatureNotSupported, MorphError, UndefinedObject, UndefinedTable
-from evolution.dependents import dependent_views, require_no_dependents
-from evolution.publish import Operation, add_version, publish_in_place
-from evolution.request import DdlRequest, Outcome
+from core.errors import (
+    FeatureNotSupported,
+    MorphError,
+    UndefinedObject,
+    UndefinedTable,
+    WrongObjectType,
+)
+from evolution.alter_table import run_on_copy
+from evolution.changed import Command
+from evolution.introspect import SCRATCH
+from evolution.publish import Operation, publish_in_place
+from evolution.request import DdlRequest, Note, Outcome
 from rewrite.tree import Node
 
 
@@ -23,55 +31,43 @@ async def drop_tables(request: DdlRequest) -> Outcome:
     node = request.node
     view = node.removeType.name == "OBJECT_VIEW"
     tag = "DROP VIEW" if view else "DROP TABLE"
+    kind = "view" if view else "table"
     notices: list[MorphError] = []
-    version = replace(request.head, number=request.number, parent=request.parent)
-    dropped: list[Table] = []
+    tables: dict[int, Table] = {}
     for item in node.objects:
         schema, name = _names(item)
         found = request.namespaces.resolve(schema, name)
         if found is None:
-            missing = UndefinedTable(f'{"view" if view else "table"} "{name}" does not exist')
+            missing = f'{kind} "{name}" does not exist'
             if not node.missing_ok:
-                raise missing
-            notices.append(UndefinedTable(f"{missing.primary}, skipping"))
+                raise UndefinedTable(missing)
+            notices.append(Note(f"{missing}, skipping"))
             continue
         table = request.on_head(found)
-        if (table.kind == "view") != view:
-            kind = "view" if table.kind == "view" else "table"
-            raise FeatureNotSupported(
-                f'"{name}" is a {kind}', hint=f"Use DROP {kind.upper()} to remove a {kind}."
-            )
-        if table.kind == "child":
-            raise FeatureNotSupported(
-                f'"{name}" is the array of another table\'s documents and goes with it'
-            )
-        version = _without(request, version, table, dropped, cascade=_cascades(node))
-    if not dropped:
+        _check_kind(table, view=view)
+        tables[table.id] = table
+    if not tables:
         return Outcome(request.snapshot, tag, tuple(notices))
-    operations = [
-        Operation(tag.lower(), t.name, request.statement, actor=request.actor) for t in dropped
-    ]
-    fresh = await add_version(
-        request.tx, request.snapshot, version, operations, next_id=request.snapshot.next_id
-    )
-    return Outcome(fresh, tag, tuple(notices))
+    cascade = node.behavior.name == "DROP_CASCADE"
+    listed = ", ".join(f"{SCRATCH}.{quote_ident(t.name)}" for t in tables.values())
+    text = f"{tag} {listed}{' CASCADE' if cascade else ''}"
+    command = Command({}, cascade=cascade)
+    outcome = await run_on_copy(request, set(tables), text, command, tag)
+    return replace(outcome, notices=(*notices, *outcome.notices))
 
 
-def _cascades(node: Node) -> bool:
-    return bool(node.behavior.name == "DROP_CASCADE")
-
-
-def _without(
-    request: DdlRequest, version: Version, table: Table, dropped: list[Table], *, cascade: bool
-) -> Version:
-    if not cascade:
-        require_no_dependents(request, table, "drop")
-    gone = [table, *(t for t in version.tables if t.parent_id == table.id)]
-    gone += dependent_views(request, request.head, table)
-    for item in gone:
-        version = version.without_table(item.id)
-        dropped.append(item)
-    return version
+def _check_kind(table: Table, *, view: bool) -> None:
+    if (table.kind == "view") != view:
+        kind, other = ("table", "view") if view else ("view", "table")
+        raise WrongObjectType(
+            f'"{table.name}" is not a {other if view else "table"}',
+            hint=f"Use DROP {kind.upper()} to remove a {kind}.",
+        )
+    if table.kind == "child":
+        raise FeatureNotSupported(
+            f'"{table.name}" shows an array of the documents of another table and goes with it',
+            hint="Drop that table, or remove the field from its documents.",
+        )
 
 
 async def drop_indexes(request: DdlRequest) -> Outcome:
@@ -87,7 +83,7 @@ async def drop_indexes(request: DdlRequest) -> Outcome:
         if owner is None:
             if not node.missing_ok:
                 raise UndefinedObject(f'index "{name}" does not exist')
-            notices.append(UndefinedObject(f'index "{name}" does not exist, skipping'))
+            notices.append(Note(f'index "{name}" does not exist, skipping'))
             continue
         index = next(i for i in owner.indexes if i.name == name)
         statements.append(f"DROP INDEX {STORE_SCHEMA}.{quote_ident(index.store_name)}")

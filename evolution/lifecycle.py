@@ -46,7 +46,9 @@ async def promote(tx: Transaction, snapshot: CatalogSnapshot, number: int) -> Ca
             f"CALL morph.rollback({snapshot.current}).",
         )
     promoted = [n for n in ancestors if n > snapshot.current]
-    return await _move(tx, snapshot, number, snapshot.head, promoted, "promoted")
+    # After a rollback the head is on the older line; DDL goes on from what is promoted.
+    head = snapshot.head if number in line(snapshot, snapshot.head) else number
+    return await _move(tx, snapshot, number, head, promoted, "promoted")
 
 
 async def roll_back(tx: Transaction, snapshot: CatalogSnapshot, number: int) -> CatalogSnapshot:

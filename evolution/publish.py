@@ -13,6 +13,7 @@ from catalog import shapes
 from catalog.model import CatalogSnapshot, Table, Version
 from catalog.sqltext import PUBLIC, quote_ident, shape_schema, view_schema, whole_schema
 from catalog.store import change_statement, state_statements, version_statement
+from evolution.dependents import dependent_views
 from evolution.seeds.expand import seed_sql
 from evolution.seeds.shape import shape_seed_sql
 from evolution.transaction import Transaction
@@ -176,6 +177,36 @@ def rebuild_view_statements(snapshot: CatalogSnapshot, version: Version) -> list
 
 
 def public_statements(snapshot: CatalogSnapshot, old: Version | None, new: Version) -> list[str]:
-    """Let `public` show `new` instead of `old`."""
-    statements = [] if old is None else shapes.drop_shape_statements(old, public=True)
-    return statements + shapes.shape_statements(new, shape_seed_sql, public=True)
+    """Let `public` show `new` instead of `old`; relations that look the same are left alone."""
+    if old is None:
+        return shapes.shape_statements(new, shape_seed_sql, public=True)
+    looks = {t.id: (t.name, _public_shape(old, t)) for t in old.tables}
+    changed = {t.id for t in new.tables if looks.get(t.id) != (t.name, _public_shape(new, t))}
+    changed |= set(looks) - {t.id for t in new.tables}
+    for version in (old, new):
+        changed |= {v.id for v in dependent_views(snapshot, version, changed)}
+    gone = [t for t in old.tables if t.id in changed]
+    made = [t for t in new.tables if t.id in changed]
+    statements = shapes.drop_shape_statements(replace(old, tables=tuple(gone)), public=True)
+    statements += shapes.shape_statements(new, shape_seed_sql, public=True, only=made)
+    return statements + _lost_keys(new, changed)
+
+
+def _public_shape(version: Version, table: Table) -> list[str]:
+    return shapes.shape_statements(version, shape_seed_sql, public=True, only=[table])
+
+
+def _lost_keys(version: Version, changed: set[int]) -> list[str]:
+    """Foreign keys of tables that stayed to tables that were made again."""
+    lost = []
+    for table in version.tables:
+        keys = tuple(c for c in table.constraints if c.references in changed)
+        if keys and table.id not in changed:
+            lost.append(replace(table, constraints=keys))
+    if not lost:
+        return []
+    return [
+        f"SET LOCAL search_path = {quote_ident(PUBLIC)}, pg_temp",
+        *shapes.shape_foreign_keys(PUBLIC, lost),
+        "SET LOCAL search_path = pg_catalog, pg_temp",
+    ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from catalog.model import CatalogSnapshot, Table, Version
+from catalog.sqltext import PUBLIC, quote_ident, shape_schema
 from core.errors import MorphError, UndefinedTable
 from evolution.transaction import Transaction
 from rewrite.edits import Edit, Rendered, render
@@ -14,13 +15,21 @@ from rewrite.tree import Node, Tokens
 DIRECT = "direct"
 
 
+class Note(MorphError, sqlstate="00000"):
+    """Something a client should know of its DDL: sent as a NOTICE, never raised."""
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What DDL led to: the snapshot of the transaction, the command tag, and notices."""
+    """What DDL led to: the snapshot of the transaction, the command tag, and notices.
+
+    `fill` is a statement of the client that runs in the new catalog; its row count ends the tag.
+    """
 
     snapshot: CatalogSnapshot
     tag: str
     notices: tuple[MorphError, ...] = ()
+    fill: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +67,28 @@ class DdlRequest:
         result = render(padded, inside)
         self.rendered[result.text] = result
         return result
+
+    @property
+    def direct(self) -> bool:
+        """True when the change is promoted at once (morph.ddl_mode = direct)."""
+        return self.mode == DIRECT
+
+    def find(self, relation: Node, *, missing_ok: bool = False) -> Resolved | None:
+        """The store table of a RangeVar; UndefinedTable when there is none and it must be."""
+        if missing_ok:
+            return self.namespaces.resolve(relation.schemaname, relation.relname)
+        return self.resolve(relation.schemaname, relation.relname)
+
+    def skipped(self, tag: str, message: str, kind: type[MorphError] = Note) -> Outcome:
+        """Nothing happened, because of IF [NOT] EXISTS; `kind` gives the notice its SQLSTATE."""
+        return Outcome(self.snapshot, tag, (kind(f"{message}, skipping"),))
+
+    def on_shapes(self, number: int, table: str, action: str) -> list[str]:
+        """ALTER TABLE on the shapes of a table in one version."""
+        schemas = [shape_schema(number)]
+        if number == self.snapshot.current:
+            schemas.append(PUBLIC)
+        return [f"ALTER TABLE {quote_ident(s)}.{quote_ident(table)} {action}" for s in schemas]
 
     def resolve(self, schema: str | None, name: str) -> Resolved:
         """The store table that a name means; UndefinedTable (42P01) when there is none."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from catalog.model import CatalogSnapshot
@@ -96,7 +97,17 @@ class Ddl:
             raise BackendError(_client_report(error.fields, request.rendered)) from error
         if outcome.snapshot.head not in (snapshot.head, 0):
             session.pending_version = outcome.snapshot.head
+        session.own_snapshot = outcome.snapshot
+        session.forget_plans()
+        if outcome.fill:
+            outcome = replace(outcome, tag=await self._fill(session, outcome))
         self._finish(session, outcome)
+
+    async def _fill(self, session: Session, outcome: Outcome) -> str:
+        """Run the query of CREATE TABLE AS in the new catalog; its tag with the row count."""
+        plan = session.plan(outcome.fill)
+        sink = await self._operations.scripts.fetch(session, plan.wire_text)
+        return f"{outcome.tag} {sink.tag.rsplit(' ', 1)[-1]}"
 
     async def call(
         self,
@@ -143,7 +154,8 @@ class Ddl:
         session.own_snapshot = outcome.snapshot
         session.forget_plans()
         notices = b"".join(
-            notice_response("NOTICE", n.sqlstate, n.primary) for n in outcome.notices
+            notice_response("NOTICE", n.sqlstate, n.primary, n.detail, n.hint)
+            for n in outcome.notices
         )
         session.send_to_client(notices + command_complete(outcome.tag))
 
