@@ -75,6 +75,8 @@ class _Finder:
     def _range_var(self, node: Node, owner: Node, hidden: frozenset[str], role: Role) -> None:
         if node.schemaname is None and node.relname in hidden:
             return
+        if (node.catalogname or DATABASE) != DATABASE:
+            return
         if node.schemaname == "pg_temp" or node.relpersistence == "t":
             return  # the second: the name of a temporary relation that the statement makes
         resolved = self._namespaces.resolve(node.schemaname, node.relname)
