@@ -114,7 +114,7 @@ def explain(
         tables=_tables(statement.relations, instance),
         virtual=_virtual(query, statement.relations),
         rules=_rules(analysis, statement, namespaces),
-        native=_without_explain(analysis.part(statement).text),
+        native=without_explain(analysis.part(statement).text),
     )
 
 
@@ -179,7 +179,8 @@ def _rules(analysis: Analysis, statement: StatementPlan, namespaces: Namespaces)
     return tuple(rule.__name__ for rule in RULES if any(True for _ in rule(context)))
 
 
-def _without_explain(text: str) -> str:
+def without_explain(text: str) -> str:
+    """The statement below EXPLAIN and its options."""
     tokens = Tokens(text)
     index = 1
     if tokens.name(index) == "ASCII_40":

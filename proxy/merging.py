@@ -23,7 +23,7 @@ from backends.embedded.backend import EmbeddedBackend
 from catalog.sqltext import quote_ident
 from core.errors import MorphError
 from core.types import find_type
-from engine.explain import Explanation, scan_use
+from engine.explain import Explanation, scan_use, without_explain
 from engine.merge import MergePlan, ask_of, columns_of, create_text, plan_merge, unnest_text
 from engine.plans import Plan
 from engine.scan_copy import ScanColumns, ScanReader, copy_text
@@ -364,7 +364,7 @@ class Merging:
         self._parse(session, text, bound.types, None)
         self._bind(session, bound, "", None)
         entry = Entry(EXECUTE)
-        native = merge.text(lambda n: f"scan{n + 1}")
+        native = without_explain(merge.text(lambda n: f"scan{n + 1}"))
         take_up(
             entry,
             session,
