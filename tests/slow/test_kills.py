@@ -66,6 +66,19 @@ class Writer(threading.Thread):
 
 
 def _check(server: ServerProcess, acknowledged: set[int]) -> None:
+    """Retries while a crash that was just caused is not over (57P02, 57P03)."""
+
+    def attempt() -> bool:
+        try:
+            _compare(server, acknowledged)
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    eventually(attempt, timeout_s=60, what="a quiet moment to compare")
+
+
+def _compare(server: ServerProcess, acknowledged: set[int]) -> None:
     with psycopg.connect(server.dsn) as connection:
         # The writer goes on: both reads must see one moment.
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
