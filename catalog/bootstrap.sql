@@ -352,6 +352,11 @@ BEGIN
       FOR element IN SELECT jsonb_array_elements(doc #> path) LOOP
         PERFORM morph_catalog.check_fields(element, child -> 'columns');
       END LOOP;
+    ELSIF jsonb_typeof(doc #> path) <> 'null' THEN
+      RAISE EXCEPTION USING ERRCODE = '22P02',
+        MESSAGE = format('value at %s does not fit: a child table reads an array there, not %s',
+          child ->> 'path', jsonb_typeof(doc #> path)),
+        HINT = 'Load the document instead (morphgres load): loading makes room for other types.';
     END IF;
   END LOOP;
   RETURN doc;

@@ -18,7 +18,7 @@ from pglast.parser import ParseError
 from catalog.sqltext import SYSTEM_SCHEMA
 from core.errors import StatementTooComplex
 from rewrite.bodies import body_edits
-from rewrite.context import Context, make_context, needs_document_write
+from rewrite.context import Context, make_context, mentions_document, needs_document_write
 from rewrite.copying import copy_edits
 from rewrite.deprecations import Notice, deprecation_notices
 from rewrite.edits import Edit, Rendered, render
@@ -205,7 +205,8 @@ def _plan(context: Context, *, pushdown: bool) -> StatementPlan:
         relations=context.relations,
         describe_first=action in (Action.RELAY, Action.EXPLAIN)
         and not isinstance(query, ast.PrepareStmt)
-        and any(needs_document_write(r) for r in context.relations),
+        and any(needs_document_write(r) for r in context.relations)
+        and not mentions_document(node),
         notices=deprecation_notices(context),
         functions=functions,
         system_views=system_views,

@@ -95,7 +95,8 @@ def needs_document_write(ref: RelationRef) -> bool:
     return False
 
 
-def _mentions_document(statement: Node) -> bool:
+def mentions_document(statement: Node) -> bool:
+    """True when `_doc` is named: no shape shows it, so such a statement cannot be described."""
     for node in walk(statement):
         if isinstance(node, ast.ColumnRef):
             names = names_of(node)
@@ -130,7 +131,7 @@ def make_context(
     """The context of one statement that lies at text[start:end]."""
     relations = tuple(find_relations(statement, namespaces))
     whole = {id(ref.node) for ref in relations if needs_document_write(ref)}
-    if relations and _mentions_document(statement):
+    if relations and mentions_document(statement):
         whole |= {id(ref.node) for ref in relations if ref.resolved.table.has_doc}
     return Context(
         text, start, end, tokens, statement, namespaces, relations, frozenset(whole), widths

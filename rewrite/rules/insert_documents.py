@@ -104,7 +104,10 @@ class _Row:
             kept += [self._taken(c, document) for c in self._extracted]
             keys = [c for c in self._table.columns if isinstance(c.source, Stored)]
             names = text_array(tuple(field_of(c) for c in keys))
-            document = ("(", *document, f" OPERATOR(pg_catalog.-) {names})")
+            missing = [c for c in self._defaulted if isinstance(c.source, DocPath)]
+            first = put_chain(_EMPTY_DOC, [Assignment(c, None) for c in missing])
+            both = (*first, " OPERATOR(pg_catalog.||) ", *document)
+            document = ("((", *both, f") OPERATOR(pg_catalog.-) {names})")
         else:
             for column in self._defaulted:
                 if isinstance(column.source, Stored):

@@ -104,7 +104,39 @@ BUSY = Table(
     ),
     definition="SELECT id, qty FROM orders WHERE qty > 1",
 )
-V1 = Version(1, 0, (ORDERS, CUSTOMERS, PLAIN, ITEMS, BUSY))
+PEOPLE = Table(
+    6,
+    "people",
+    "table",
+    (
+        _stored(71, "id", "bigint", not_null=True, identity="d"),
+        _doc(72, ("address",), "jsonb"),
+        _doc(73, ("address", "city"), "text"),
+        _doc(74, ("address", "zip"), "bigint"),
+        _doc(75, ("visits",), "jsonb"),
+        _doc(76, ("scores",), "bigint[]"),
+        Column(77, "level", "bigint", DocPath(("level",)), default="7"),
+        _stored(78, "born", "timestamp with time zone", default="'2000-01-01 00:00:00+00'"),
+        _doc(79, ("rate",), "double precision"),
+    ),
+    store="t6",
+    has_doc=True,
+    constraints=(_key("people", 71, "i6_people_pkey"),),
+)
+VISITS = Table(
+    7,
+    "people_visits",
+    "child",
+    (
+        Column(81, "people_id", "bigint", ParentKey(71), not_null=True),
+        Column(82, "ordinality", "bigint", Ordinality(), not_null=True),
+        Column(83, "shop", "text", Element(("shop",))),
+        Column(84, "spent", "bigint", Element(("spent",))),
+    ),
+    parent_id=6,
+    parent_path=("visits",),
+)
+V1 = Version(1, 0, (ORDERS, CUSTOMERS, PLAIN, ITEMS, BUSY, PEOPLE, VISITS))
 _renamed = replace(ORDERS.columns[2], name="quantity")
 V2 = Version(
     2,
