@@ -156,6 +156,7 @@ async def _publish(
     if not kinds:
         return Outcome(request.snapshot, tag, tuple(reading.notices))
     snapshot = request.snapshot
+    request.store_names.update({f"c{c.id}": c.name for t in version.tables for c in t.columns})
     versions = dict(snapshot.versions)
     before, after = _widen_others(request, versions, reading)
     shared = share_with_others(request, versions, comparison)

@@ -51,6 +51,7 @@ class DdlRequest:
     pending: int
     tokens: Tokens = field(init=False)
     rendered: dict[str, Rendered] = field(default_factory=dict)
+    store_names: dict[str, str] = field(default_factory=dict)  # c<id> → name, of new columns
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tokens", Tokens(self.text))

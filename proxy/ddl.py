@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -20,18 +21,19 @@ from evolution.lifecycle import promote, roll_back
 from evolution.placement import dematerialize, materialize
 from evolution.request import DdlRequest, Outcome
 from evolution.transaction import Row
+from proxy.internal_errors import restate
 from proxy.prepared import Portal
 from proxy.protocol.reports import notice_response
 from proxy.protocol.server import command_complete
 from proxy.relay import BackendError
 from rewrite.analysis import StatementPlan
-from rewrite.edits import Rendered
 from rewrite.tree import Node
 
 if TYPE_CHECKING:
     from proxy.operations import Operations
     from proxy.session import Session
 
+_STORE_WORD = re.compile(r'"([ck]\d+|[ik]\d+_[^"]+)"')
 _CALLS = {"promote": promote, "rollback": roll_back}
 _MOVES = {"materialize": materialize, "dematerialize": dematerialize}
 
@@ -94,7 +96,7 @@ class Ddl:
         try:
             outcome = await run_ddl(request)
         except BackendError as error:
-            raise BackendError(_client_report(error.fields, request.rendered)) from error
+            raise _client_error(session, error, plan, request) from error
         if outcome.snapshot.head not in (snapshot.head, 0):
             session.pending_version = outcome.snapshot.head
         session.own_snapshot = outcome.snapshot
@@ -173,15 +175,27 @@ def _version_argument(node: Node, name: str) -> int:
     return int(number)
 
 
-def _client_report(fields: dict[str, str], rendered: dict[str, Rendered]) -> dict[str, str]:
-    """The report of a statement that ran inside morph_catalog.apply, as if it ran outside."""
-    report = {k: v for k, v in fields.items() if k not in ("p", "q", "W")}
-    source = rendered.get(fields.get("q", ""))
+def _client_error(
+    session: Session, error: BackendError, plan: Plan, request: DdlRequest
+) -> BackendError:
+    """The error of a statement that ran inside morph_catalog.apply, as if it ran outside."""
+    fields = error.fields
+    restated = restate(session, error, plan).fields
+    source = request.rendered.get(fields.get("q", ""))
     if source is not None and "p" in fields:
-        report["P"] = str(source.source_offset(int(fields["p"]) - 1) + 1)
+        restated["P"] = str(source.source_offset(int(fields["p"]) - 1) + 1)
     for code in ("M", "D", "H"):
-        if code in report:
-            report[code] = report[code].replace("morph_scratch.", "")
-    if report.get("s") == "morph_scratch":
-        report["s"] = "public"
-    return report
+        if code in restated:
+            text = restated[code].replace("morph_scratch.", "").replace("morph_store.", "")
+            text = _STORE_WORD.sub(lambda m: _store_word(m, request), text)
+            restated[code] = text
+    if restated.get("s") in ("morph_scratch", "morph_store"):
+        restated["s"] = "public"
+    return BackendError(restated)
+
+
+def _store_word(match: re.Match[str], request: DdlRequest) -> str:
+    """A name of the store that the transaction made, in the client's terms."""
+    word = match[1]
+    name = request.store_names.get(word) or word.partition("_")[2] or word
+    return f'"{name}"' if word in request.store_names or "_" in word else match[0]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from catalog.model import CatalogSnapshot, Stored, Table, Version
 from catalog.sqltext import STORE_SCHEMA
 from engine.plans import Plan, PlanCache, explain_position
+from evolution.history import column_hint, table_hint
 from proxy.protocol.framing import HEADER_BYTES
 from proxy.protocol.reports import decode_report, encode_error
 
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
 _STORE_NAMES = re.compile(r'"(t\d+|c\d+)"')
 _KEY_COLUMNS = re.compile(r"^Key \(([^)]*)\)")
 _RESERVED = re.compile(r'"?morph_[vw](\d+)"?\.')
+_UNDEFINED_COLUMN, _UNDEFINED_TABLE = "42703", "42P01"
+_NO_COLUMN = re.compile(
+    r'^column (?:"(.+?)"|(?:\S+\.)?(\S+))(?: of relation "(.+)")? does not exist$'
+)
+_NO_TABLE = re.compile(r'^relation "(?:([^".]+)\.)?([^"]+)" does not exist$')
 _PAST_REWRITER = re.compile(r"^permission denied for (?:table|view) (.+)$")
 
 
@@ -93,10 +99,33 @@ def _explain_guard(fields: dict[str, str], version: Version | None) -> None:
         )
 
 
+def _explain_names(
+    fields: dict[str, str], plan: Plan | None, plans: PlanCache, snapshot: CatalogSnapshot
+) -> None:
+    """A name that another version has: say what became of it (DESIGN 9)."""
+    message = fields.get("M", "")
+    default = plans.namespaces.default_version
+    hint = ""
+    if fields["C"] == _UNDEFINED_TABLE and (found := _NO_TABLE.match(message)):
+        version = plans.namespaces.version_of(found[1]) if found[1] else default
+        hint = table_hint(snapshot, version, found[2]) if version else ""
+    elif fields["C"] == _UNDEFINED_COLUMN and (found := _NO_COLUMN.match(message)):
+        name = found[1] or found[2]
+        refs = [r.resolved for s in (plan.statements if plan else ()) for r in s.relations]
+        pairs = [(r.version, r.table) for r in refs]
+        if not pairs and default is not None:
+            pairs = [(default, t) for t in default.tables if t.name == (found[3] or t.name)]
+        hints = {column_hint(snapshot, v, t, name) for v, t in pairs} - {""}
+        hint = hints.pop() if len(hints) == 1 else ""
+    if hint:
+        fields["H"] = f"{fields['H']} {hint}" if fields.get("H") else hint
+
+
 def translate(raw: bytes, plan: Plan | None, plans: PlanCache, snapshot: CatalogSnapshot) -> bytes:
     """A whole ErrorResponse rewritten; the same bytes when nothing in it concerns the store."""
     touches = plan is not None and plan.touches_store
-    if not touches and STORE_SCHEMA.encode() not in raw and b"42501" not in raw:
+    told = any(code in raw for code in (b"42501", b"42703", b"42P01"))
+    if not touches and STORE_SCHEMA.encode() not in raw and not told:
         return raw
     fields = decode_report(raw[HEADER_BYTES:])
     version = _plan_version(plan, snapshot)
@@ -105,4 +134,6 @@ def translate(raw: bytes, plan: Plan | None, plans: PlanCache, snapshot: Catalog
     if version is not None and (touches or fields.get("s") == STORE_SCHEMA):
         _put_back(fields, version)
     _explain_guard(fields, version)
+    if fields.get("C") in (_UNDEFINED_COLUMN, _UNDEFINED_TABLE):
+        _explain_names(fields, plan, plans, snapshot)
     return encode_error(fields)

@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING
 from core.errors import (
     CrashShutdown,
     FeatureNotSupported,
+    InternalError,
     MorphError,
     ProtocolViolation,
     QueryCanceled,
 )
 from engine.plans import Plan, PlanCache, make_plan
+from evolution.lifecycle import line
 from proxy import extended, simple
 from proxy.backend import BackendConnection, Piece
 from proxy.errors import translate
@@ -131,6 +133,12 @@ class Session:
         except ProtocolViolation as error:
             self.client.fatal(error)
             return
+        except Exception as error:  # noqa: BLE001 (as above: an answer, and then the end)
+            self.worker.report(error, f"session {self.id}")
+            self.client.fatal(InternalError("the message ended in an internal error"))
+            return
+        if not inbox:
+            self.client.reading(True, "read-ahead")
         self.flush_backend()
 
     def _dispatch(self, kind: int, body: bytes) -> None:
@@ -238,7 +246,7 @@ class Session:
             self._writable.set()
         else:
             self._writable.clear()
-        self.client.reading(writable)
+        self.client.reading(writable, "backend")
 
     async def writable(self) -> None:
         """Wait until the backend takes more."""
@@ -259,6 +267,10 @@ class Session:
         except MorphError as error:
             self._script = None
             self.client.fatal_or_error(error)
+            return
+        except Exception as error:  # noqa: BLE001 (whatever it is, the client must not wait for ever)
+            self.worker.report(error, f"session {self.id}")
+            self.client.fatal(InternalError("the statement ended in an internal error"))
             return
         finally:
             self._script = None
@@ -346,6 +358,8 @@ class Session:
         self._plan = plan
         self.statements_run += 1
         self.last_query = plan.text
+        if plan.touches_store:
+            self._warn_superseded(plan)
         for statement in plan.statements:
             if statement.keeps_state:
                 self.pinned = True
@@ -357,6 +371,22 @@ class Session:
                 _STATEMENT_EFFECTS[statement.kind](self, statement.node)
             if statement.functions and not statement.functions <= self.worker.stateless_functions:
                 self.pinned = self.maybe_temporary = self._temporaries_stale = True
+
+    def _warn_superseded(self, plan: Plan) -> None:
+        """A WARNING, once a session and version, that the current version has superseded one."""
+        snapshot = self.snapshot
+        for statement in plan.statements:
+            for ref in statement.relations:
+                number = ref.resolved.version.number
+                if number >= snapshot.current or number in self.warned_versions:
+                    continue
+                self.warned_versions.add(number)
+                if number in line(snapshot, snapshot.current):
+                    hint = f"Version {snapshot.current} has superseded it."
+                    message = f"version {number} is deprecated"
+                    self.relay.answer_locally(
+                        notice_response("WARNING", "01000", message, "", hint)
+                    )
 
     def notices_for(self, plan: Plan) -> bytes:
         """WARNINGs that go before the plan's answer."""
@@ -493,20 +523,6 @@ class Session:
         raise FeatureNotSupported(
             "the function call protocol message is not supported",
             hint="Use SELECT function(...).",
-        )
-
-    def warn_version(self, number: int) -> bytes:
-        """A WARNING, once a session, that a version is not the current one any more."""
-        if number in self.warned_versions:
-            return b""
-        self.warned_versions.add(number)
-        current = self.snapshot.current
-        return notice_response(
-            "WARNING",
-            "01000",
-            f"version {number} is deprecated",
-            "",
-            f"Version {current} is current.",
         )
 
 
