@@ -310,7 +310,8 @@ class CopyIn:
         except BackendError as error:
             if feed.fault is not None:
                 raise reported(feed.fault) from error
-            raise BackendError(_client_report(error.fields, request, rendered, name)) from error
+            report = _client_report(error.fields, request, rendered, name)
+            raise BackendError(report, answered=error.answered) from error
         finally:
             session.copy_waiting = session.copy_sink = None
 

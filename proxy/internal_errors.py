@@ -35,7 +35,7 @@ def restate(session: Session, error: BackendError, plan: Plan | None) -> Backend
     """The error of an internal statement of `plan` with the client's names."""
     fields = {code: value for code, value in error.fields.items() if code not in _INTERNAL}
     raw = session.translate_error(encode_error(fields), plan)
-    return BackendError(decode_report(raw[HEADER_BYTES:]))
+    return BackendError(decode_report(raw[HEADER_BYTES:]), answered=error.answered)
 
 
 def reported(error: MorphError) -> BackendError:

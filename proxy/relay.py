@@ -42,8 +42,9 @@ _COPY_DATA = ServerType.COPY_DATA
 class BackendError(MorphError):
     """An error of the private PostgreSQL, with its own fields."""
 
-    def __init__(self, report: dict[str, str]) -> None:
+    def __init__(self, report: dict[str, str], *, answered: bool = False) -> None:
         super().__init__(report.get("M", ""), fields=report)
+        self.answered = answered  # the client has it already, from an earlier message
 
     @property
     def code(self) -> str:
@@ -77,10 +78,10 @@ class Sink:
         if not self.done.done():
             self.done.set_result(self)
 
-    def fail(self, report: dict[str, str]) -> None:
+    def fail(self, report: dict[str, str], *, answered: bool = False) -> None:
         """The exchange failed."""
         if not self.done.done():
-            self.done.set_exception(BackendError(report))
+            self.done.set_exception(BackendError(report, answered=answered))
 
     def rows(self) -> list[list[bytes | None]]:
         """The rows, values as the backend sent them."""
@@ -340,7 +341,8 @@ class Relay:
             if dropped.undo is not None:
                 dropped.undo()
             if dropped.sink is not None and dropped.sink is not head.sink:
-                dropped.sink.fail(decode_report(raw[HEADER_BYTES:]))
+                report = decode_report(raw[HEADER_BYTES:])
+                dropped.sink.fail(report, answered=head.sink is None)
         if not expect:
             self.skip = True
 

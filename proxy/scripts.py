@@ -106,8 +106,9 @@ class Scripts:
         except AnsweredError:
             pass
         except BackendError as error:
-            raw = encode_error(error.fields)
-            session.send_to_client(session.translate_error(raw, None))
+            if not error.answered:
+                raw = encode_error(error.fields)
+                session.send_to_client(session.translate_error(raw, None))
         except MorphError as error:
             await self.poison(session, error)
         session.send(_SYNC, Entry(SYNC))
@@ -143,15 +144,18 @@ class Scripts:
                 widths[question.start] = await self._width(session, question.query)
 
     async def _width(self, session: Session, query: str) -> int:
-        plan = session.plan(query)
+        return len((await self.describe(session, session.plan(query), b"\0\0")).fields)
+
+    async def describe(self, session: Session, plan: Plan, types: bytes) -> Sink:
+        """Parameters and columns of a rewritten text; `types` are the raw end of a Parse."""
         sink = Sink()
-        data = b"\0" + plan.wire_text.encode(session.client.codec) + b"\0\0\0"
+        data = b"\0" + plan.wire_text.encode(session.client.codec) + b"\0" + types
+        self.forget_unnamed(session)
         session.send(message(ClientType.PARSE, data), Entry(PARSE, plan, True, sink))
         describe = Entry(DESCRIBE, plan, True, sink)
         describe.last = True
         session.send(_DESCRIBE_STATEMENT, describe)
-        await self.complete(session, sink)
-        return len(sink.fields)
+        return await self.complete(session, sink)
 
     async def run_one(self, session: Session, plan: Plan, statement: StatementPlan) -> None:
         """One statement, answered in the form of the simple protocol."""
@@ -208,7 +212,8 @@ class Scripts:
         except AnsweredError:
             return
         except BackendError as error:
-            session.send_to_client(encode_error(error.fields))
+            if not error.answered:
+                session.send_to_client(encode_error(error.fields))
         except MorphError as error:
             await self.poison(session, error)
 

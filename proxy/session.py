@@ -50,6 +50,7 @@ TEMPORARY_QUERY = (
     "OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()"
 )
 _KEEP_TEMPORARIES = frozenset({"Select", "Insert", "Update", "Delete", "Merge"})
+CANCEL_AGAIN_S = 0.05
 _POISON_SQL = b"morphgres\0"  # never valid SQL: makes the backend fail its transaction
 
 
@@ -115,6 +116,8 @@ class Session:
             if kind in (ClientType.SYNC, ClientType.FLUSH):
                 continue
             self.copy_sink(kind, body)
+        if not inbox:
+            self.client.reading(True, "read-ahead")
         self.flush_backend()
 
     @property
@@ -254,9 +257,13 @@ class Session:
 
     # ------------------------------------------------------------------ scripts
 
-    def start_script(self, work: Awaitable[None]) -> None:
-        """Run `work` before any further message."""
+    def start_script(
+        self, work: Awaitable[None], *, before: tuple[int, bytes] | None = None
+    ) -> None:
+        """Run `work` before any further message, and before this one."""
         assert self._script is None
+        if before is not None:
+            self._inbox.appendleft(before)
         self.flush_backend()
         task = self.worker.spawn(self._run_script(work), name=f"script-{self.id}")
         self._script = task
@@ -488,11 +495,31 @@ class Session:
         if self.on_cancel is not None:
             self.on_cancel()
         backend = self.relay.backend
-        if backend is None or self.relay.idle:
+        if backend is None or (self.relay.idle and self._script is None):
             return
+        script = self._script
         self._cancels += 1
         try:
             await self.worker.send_cancel(backend)
+        finally:
+            self._cancels -= 1
+        if script is not None and self._script is script and self.copy_sink is None:
+            self.worker.spawn(self._insist(backend, script), name=f"cancel-{self.id}")
+        elif self._inbox and self._script is None:
+            self._pump()
+
+    async def _insist(self, backend: BackendConnection, script: asyncio.Task[None]) -> None:
+        """Cancel a script: between two of its statements a single request would meet nobody."""
+        self._cancels += 1
+        errors = self._errors
+        try:
+            while True:
+                await asyncio.wait([script], timeout=CANCEL_AGAIN_S)
+                if self._script is not script or self.relay.backend is not backend:
+                    break
+                if self._errors != errors or self.copy_sink is not None:
+                    break
+                await self.worker.send_cancel(backend)
         finally:
             self._cancels -= 1
         if self._inbox and self._script is None:

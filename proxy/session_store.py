@@ -76,8 +76,8 @@ class _CopyOut(Sink):
         super().finish()
         self._wake.set()
 
-    def fail(self, report: dict[str, str]) -> None:
-        super().fail(report)
+    def fail(self, report: dict[str, str], *, answered: bool = False) -> None:
+        super().fail(report, answered=answered)
         self._wake.set()
 
     async def next(self) -> bytes | None:
