@@ -216,7 +216,8 @@ def _configuration(socket_directory: Path, limits: ClusterLimits) -> str:
         "work_mem": f"{limits.work_mem // kb}kB",
         "temp_file_limit": f"{limits.temp_file_limit // kb}kB",
         "fsync": "on" if limits.durable else "off",
-        "synchronous_commit": "on" if limits.durable else "off",
+        # On even then: a crash of PostgreSQL alone must not lose what was committed.
+        "synchronous_commit": "on",
         "full_page_writes": "on" if limits.durable else "off",
         "wal_level": "minimal",
         "max_wal_senders": "0",

@@ -72,7 +72,7 @@ class ClientConnection(asyncio.Protocol):
         self._exchange: ScramExchange | None = None
         self._sasl_begun = False
         self._task: asyncio.Task[None] | None = None
-        self._paused = False
+        self._pauses: set[str] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._last_heard = 0.0
         self._closing = False
@@ -114,8 +114,8 @@ class ClientConnection(asyncio.Protocol):
             session.handle(messages)
             if self._framer.violation is not None:
                 raise self._framer.violation
-            if session.inbox_bytes > self.worker.settings.server.max_message_bytes:
-                self.reading(False)
+            if session.inbox_bytes > self.worker.settings.server.read_ahead_max_bytes:
+                self.reading(False, "read-ahead")
         except MorphError as error:
             self.fatal(error)
 
@@ -141,12 +141,16 @@ class ClientConnection(asyncio.Protocol):
         if backend is not None and backend.transport is not None:
             backend.transport.resume_reading()
 
-    def reading(self, on: bool) -> None:
-        """Read from the client, or leave its bytes in the kernel."""
-        if self.transport is None or on != self._paused:
-            return
-        self._paused = not on
+    def reading(self, on: bool, reason: str) -> None:
+        """Read from the client, or leave its bytes in the kernel while there is a reason."""
+        paused = bool(self._pauses)
         if on:
+            self._pauses.discard(reason)
+        else:
+            self._pauses.add(reason)
+        if self.transport is None or self._closing or paused == bool(self._pauses):
+            return
+        if paused:
             self.transport.resume_reading()
         else:
             self.transport.pause_reading()

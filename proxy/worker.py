@@ -33,6 +33,16 @@ from proxy.stats import Statements
 from rewrite.namespaces import Namespaces, parse_search_path
 
 CANCEL_TIMEOUT_S = 5.0
+ADMIN_TIMEOUT_S = 30.0
+REOPEN_PAUSE_S = 0.1
+# asyncpg says in many ways that its connection broke.
+_ADMIN_FAULTS = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
 NAMESPACE_CACHES_MAX = 64
 DRAIN_POLL_S = 0.02
 SESSION_BITS = 20
@@ -99,6 +109,7 @@ class Worker:
         self._oid_maps: dict[tuple[int, bool], dict[int, int]] = {}
         self._next_session = 1
         self._reloading = False
+        self._reopening = False
         self._clock = SystemClock()
         private = settings.private_pg
         self.pool = BackendPool(
@@ -118,42 +129,59 @@ class Worker:
 
     async def open(self) -> None:
         """Connect the control plane and load the catalog."""
-        self.admin = await asyncpg.connect(
-            host=self._socket_directory, user="morph_root", database=self.database, timeout=30
+        admin = await asyncpg.connect(
+            host=self._socket_directory,
+            user="morph_root",
+            database=self.database,
+            timeout=ADMIN_TIMEOUT_S,
+            command_timeout=ADMIN_TIMEOUT_S,
         )
-        self.admin.add_termination_listener(self._admin_lost)
-        await self.admin.add_listener(EPOCH_CHANNEL, self._epoch_announced)
-        self.secret = await read_secret(self.admin)
-        names = await self.admin.fetch(
-            "SELECT DISTINCT p.proname FROM pg_proc p "
-            "JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = 'pg_catalog'"
-        )
-        known = {r[0] for r in names} - _STATEFUL
-        generators = await self.admin.fetch(
-            "SELECT DISTINCT 'morph.' || p.proname FROM pg_proc p "
-            "JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = 'morph'"
-        )
-        self.stateless_functions = frozenset(
-            known | {f"pg_catalog.{n}" for n in known} | {r[0] for r in generators}
-        )
+        try:
+            await self._prepare_admin(admin)
+        except BaseException:
+            admin.terminate()
+            raise
+        self.admin = admin
+        admin.add_termination_listener(self._admin_lost)
         await self.reload()
         if self.number and self._cancel_listener is None:
             self._cancel_listener = await cancel_routes.listen(
                 self._socket_directory, self.number, self.cancel
             )
 
+    async def _prepare_admin(self, admin: asyncpg.Connection) -> None:
+        await admin.add_listener(EPOCH_CHANNEL, self._epoch_announced)
+        self.secret = await read_secret(admin)
+        names = await admin.fetch(
+            "SELECT DISTINCT p.proname FROM pg_proc p "
+            "JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = 'pg_catalog'"
+        )
+        known = {r[0] for r in names} - _STATEFUL
+        generators = await admin.fetch(
+            "SELECT DISTINCT 'morph.' || p.proname FROM pg_proc p "
+            "JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = 'morph'"
+        )
+        self.stateless_functions = frozenset(
+            known | {f"pg_catalog.{n}" for n in known} | {r[0] for r in generators}
+        )
+
     def _admin_lost(self, connection: object) -> None:
         self.admin = None
-        if not self.stopping:
+        if not self.stopping and not self._reopening:
+            self._reopening = True
             self.spawn(self._reopen(), name="admin-reopen")
 
     async def _reopen(self) -> None:
         self.pool.retire()
-        while not self.stopping and self.admin is None:
-            try:
-                await self.open()
-            except (OSError, asyncpg.PostgresError, TimeoutError):
-                await asyncio.sleep(0.1)
+        try:
+            while not self.stopping and self.admin is None:
+                try:
+                    await self.open()
+                except _ADMIN_FAULTS:
+                    self.admin = None
+                    await asyncio.sleep(REOPEN_PAUSE_S)
+        finally:
+            self._reopening = False
 
     def _epoch_announced(self, *args: object) -> None:
         epoch = str(args[3])  # any client can notify the channel
@@ -164,7 +192,11 @@ class Worker:
 
     async def _reload_announced(self) -> None:
         self._reloading = False  # what is announced from now on needs another look
-        await self.reload()
+        try:
+            await self.reload()
+        except _ADMIN_FAULTS:
+            if self.admin is not None:
+                self.admin.terminate()  # opening it again reads the catalog
 
     async def reload(self) -> None:
         """Take over the committed catalog: the model and its oids as of one moment."""
@@ -220,6 +252,10 @@ class Worker:
         self._tasks.add(task)
         task.add_done_callback(self._task_done)
         return task
+
+    def report(self, error: Exception, where: str) -> None:
+        """Log a fault that nobody expected, with its traceback."""
+        asyncio.get_running_loop().call_exception_handler({"message": where, "exception": error})
 
     def _task_done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -368,7 +404,7 @@ class Worker:
         if committed and snapshot is not None and snapshot.epoch > self.snapshot.epoch:
             self.snapshot = snapshot
             self._caches.clear()
-            self.spawn(self.reload(), name="catalog-reload")
+            self.spawn(self._reload_announced(), name="catalog-reload")
 
     def record(self, plan: Plan, elapsed_s: float, *, failed: bool) -> None:
         """Count a statement."""

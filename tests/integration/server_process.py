@@ -84,6 +84,7 @@ class ServerProcess:
     durable: bool = False
     preexec: Callable[[], None] | None = None
     user: int | None = None
+    config_path: Path | None = None
     _process: subprocess.Popen[str] | None = None
     _output: str = ""
 
@@ -137,7 +138,7 @@ class ServerProcess:
 
     @property
     def _config_path(self) -> Path:
-        return self.data.with_name(self.data.name + ".toml")
+        return self.config_path or self.data.with_name(self.data.name + ".toml")
 
     def _write_config(self) -> None:
         text = self.config
@@ -166,6 +167,8 @@ class ServerProcess:
     def _drain(self, timeout_s: float) -> None:
         assert self._process is not None
         assert self._process.stdout is not None
+        if self._process.stdout.closed:
+            return
         fd = self._process.stdout.fileno()
         while select.select([fd], [], [], timeout_s)[0]:
             data = os.read(fd, 65536)
