@@ -87,7 +87,9 @@ class _SetList:
             origin: list[str | Span] = ['(SELECT 1) AS "_m"("_one")']
             for number, (width, query) in enumerate(self._from):
                 columns = ", ".join(f'"_m{number}_{n}"' for n in range(width))
-                origin += [" LEFT JOIN ", *query, f' AS "_m{number}"({columns}) ON true']
+                # OFFSET 0: values are computed once, and only for rows that the query has.
+                origin += [" LEFT JOIN (SELECT * FROM ", *query, ' AS "_q" OFFSET 0)']
+                origin.append(f' AS "_m{number}"({columns}) ON true')
             clauses.append((f"({names}) = (SELECT ", *values, " FROM ", *origin, ")"))
         if not clauses:
             clauses.append(self._nothing())
@@ -160,8 +162,7 @@ class _SetList:
         fresh = fitting(
             self._version, self._table, [()], ("CAST((", *(value or ("'{}'",)), ") AS jsonb)")
         )
-        # OFFSET 0 keeps PostgreSQL from computing the value once a column.
-        self._from.append((1, ("(SELECT ", *fresh, " OFFSET 0)")))
+        self._from.append((1, ("(SELECT ", *fresh, ")")))
         for column in physical:
             if column.name in self._assigned:
                 continue
