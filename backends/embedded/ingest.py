@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import base64
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from json.encoder import encode_basestring
 from typing import Any, Final
@@ -32,6 +32,7 @@ COPY_TRAILER: Final = b"\xff\xff"
 _ROW: Final = struct.Struct(">hiqiiiqib")
 _LENGTH: Final = struct.Struct(">ib")
 _NO_PHYS: Final = struct.pack(">i", -1)
+PAIRS_MAX: Final = 40  # of one jsonb_build_object; PostgreSQL allows 100 arguments
 _JSONB_VERSION: Final = 1
 _NUMBERS: Final = frozenset({Kind.FLOAT_SPECIAL, Kind.DECIMAL_SPECIAL})
 
@@ -47,18 +48,31 @@ def staging_statements(role: str) -> list[str]:
     ]
 
 
-def encode_rows(documents: Iterable[RawDocument], source: int, *, foreign: bool) -> bytes:
+def encode_rows(
+    documents: Iterable[RawDocument],
+    source: int,
+    *,
+    foreign: bool,
+    readable: bool = False,
+    line_offset: int = 0,
+) -> bytes:
     """Documents as rows of a binary COPY into the staging table.
 
-    `foreign` says that the texts do not show by `"$` which of them hold special values.
+    `foreign` says that the texts do not show by `"$` which of them hold special values. `readable`:
+    top-level values will be read from the document too, so they get the readers' form as well.
+    `line_offset` is added to line numbers.
     """
     parts: list[bytes] = []
     for ordinal, line, text, value in documents:
         special = None
         if foreign or '"$' in text:
-            text, special = _specials(text, value, foreign=foreign)
+            text, special = _specials(text, value, foreign=foreign, readable=readable)
         data = text.encode()
-        parts.append(_ROW.pack(5, 8, ordinal, 4, source, 8, line, len(data) + 1, _JSONB_VERSION))
+        parts.append(
+            _ROW.pack(
+                5, 8, ordinal, 4, source, 8, line + line_offset, len(data) + 1, _JSONB_VERSION
+            )
+        )
         parts.append(data)
         if special is None:
             parts.append(_NO_PHYS)
@@ -69,7 +83,9 @@ def encode_rows(documents: Iterable[RawDocument], source: int, *, foreign: bool)
     return b"".join(parts)
 
 
-def _specials(text: str, value: dict[str, Any], *, foreign: bool) -> tuple[str, str | None]:
+def _specials(
+    text: str, value: dict[str, Any], *, foreign: bool, readable: bool
+) -> tuple[str, str | None]:
     """The text as the store keeps it, and the JSON of the top-level special values."""
     fields: list[str] = []
     found = 0
@@ -81,8 +97,8 @@ def _specials(text: str, value: dict[str, Any], *, foreign: bool) -> tuple[str, 
                 fields.append(f"{encode_basestring(key)}:{encode_basestring(item.pg)}")
         elif kind is list and item and any(type(x) is Typed for x in item):
             fields.append(f"{encode_basestring(key)}:{_texts(item)}")
-    if foreign or text.count('"$') > found:
-        nested = {k: v for k, v in value.items() if type(v) in (dict, list)}
+    if foreign or readable or text.count('"$') > found:
+        nested = {k: v for k, v in value.items() if readable or type(v) in (dict, list)}
         if any(map(_unreadable, nested.values())):
             text = _readable_document(value, nested)
     return text, f"{{{','.join(fields)}}}" if fields else None
@@ -116,13 +132,20 @@ def _reading_form(value: Typed) -> str | None:
     """The JSON text that readers know, None if the value has it already."""
     kind, pg, json = value
     if kind is Kind.TIMESTAMPTZ and not json.startswith('{"$date":"'):
-        return f'{{"$date":"{pg}"}}'
+        return f'{{"$date":"{_iso(pg)}"}}'
     if kind is Kind.UUID and not json.startswith('{"$uuid"'):
         return f'{{"$uuid":"{pg}"}}'
     if kind is Kind.BYTES and not json.startswith('{"$binary":{"base64"'):
         encoded = base64.b64encode(bytes.fromhex(pg.removeprefix("\\x"))).decode()
         return f'{{"$binary":{{"base64":"{encoded}","subType":"00"}}}}'
     return f'"{pg}"' if kind in _NUMBERS else None
+
+
+def _iso(pg: str) -> str:
+    """An instant of PostgreSQL's form in UTC as Extended JSON has it, if it can have it."""
+    if pg[4] == "-" and pg.endswith("+00"):
+        return f"{pg[:10]}T{pg[11:-3]}Z"
+    return pg
 
 
 def _readable_document(value: dict[str, Any], nested: dict[str, Any]) -> str:
@@ -162,8 +185,25 @@ def staged_columns(table: Table) -> Sequence[tuple[Column, str, str]]:
     return [(c, s.column, s.field) for c, s in physical(table) if s.field]
 
 
-def fill_statement(table: Table, nullable: frozenset[str] = frozenset()) -> str:
-    """Move all staged rows into the store's table."""
+def cells_expression(cells: Mapping[str, str]) -> str:
+    """` || …` that makes JSON values of the cells of typed columns."""
+    parts = []
+    items = sorted(cells.items())
+    for start in range(0, len(items), PAIRS_MAX):
+        pairs = ", ".join(
+            f"{quote_literal(key)}, {staged_value(key, pg_type)}"
+            for key, pg_type in items[start : start + PAIRS_MAX]
+        )
+        parts.append(f" || pg_catalog.jsonb_build_object({pairs})")
+    return "".join(parts)
+
+
+def fill_statement(
+    table: Table, nullable: frozenset[str] = frozenset(), cells: Mapping[str, str] | None = None
+) -> str:
+    """Move all staged rows into the new store table. `nullable` fields keep their JSON nulls in the
+    document, `cells` are CSV fields with the types that their cells are text of.
+    """
     filled = staged_columns(table)
     names = [quote_ident(store) for _, store, _ in filled]
     values = [staged_value(key, column.type) for column, _, key in filled]
@@ -176,7 +216,14 @@ def fill_statement(table: Table, nullable: frozenset[str] = frozenset()) -> str:
             f" || CASE WHEN s.doc->{name} = 'null'::jsonb "
             f"THEN pg_catalog.jsonb_build_object({name}, NULL) ELSE '{{}}'::jsonb END"
         )
+    physical_keys = {key for _, _, key in filled}
+    rest += cells_expression({k: t for k, t in (cells or {}).items() if k not in physical_keys})
     return (
         f"INSERT INTO {store_table(table)} ({', '.join([*names, '_doc'])}) "
         f"SELECT {', '.join([*values, rest])} FROM {STAGING} s"
     )
+
+
+def cells_statement(cells: Mapping[str, str]) -> str:
+    """Make JSON values of the cells of new columns, in the staging table."""
+    return f"UPDATE {STAGING} s SET doc = s.doc{cells_expression(cells)}"

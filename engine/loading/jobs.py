@@ -6,6 +6,7 @@ one `Finished`; an input that cannot be read gives `Failed` instead and nothing 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from backends.files.records import Format, ReadOptions, Reject
@@ -28,9 +29,13 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """The inputs of one table, read one after the other."""
+    """The inputs of one table, read one after the other.
+
+    `types` are those of an existing table's columns by field, None for a new table.
+    """
 
     inputs: tuple[Input, ...]
+    types: Mapping[str, str] | None = None
     options: ReadOptions = field(default_factory=ReadOptions)
     limits: InferenceLimits = field(default_factory=InferenceLimits)
 

@@ -35,6 +35,11 @@ class ShownProgress:
         self._stream.write(f"\r{_CLEAR_REST}{text}\n" if self._terminal else f"{text}\n")
         self._stream.flush()
 
+    def clear(self) -> None:
+        """Take the moving line away."""
+        if self._terminal:
+            self._stream.write(f"\r{_CLEAR_REST}")
+
     def finish(self) -> None:
         """Show the last state and leave its line."""
         line = self.progress.line()
