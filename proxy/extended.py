@@ -13,11 +13,13 @@ from proxy.prepared import Portal, Prepared
 from proxy.protocol.bind import bind_names
 from proxy.protocol.body import encode_string
 from proxy.protocol.describe_close import target_name
+from proxy.protocol.descriptions import FieldDescription
 from proxy.protocol.execute import execute_name, rename_execute
 from proxy.protocol.framing import message
 from proxy.protocol.message_types import ClientType
 from proxy.protocol.parse import Parse
-from proxy.relay import BIND, CLOSE, DESCRIBE, EXECUTE, PARSE, Entry
+from proxy.protocol.reports import encode_error
+from proxy.relay import BIND, CLOSE, DESCRIBE, EXECUTE, PARSE, BackendError, Entry
 from proxy.simple import _RUNTIME_VIEWS, describe_original
 from rewrite.analysis import Action
 from rewrite.context import NeedsWidth
@@ -89,49 +91,59 @@ def _known(session: Session, name: str) -> Prepared | None:
     if prepared is None or backend is None:
         return prepared
     if prepared.epoch != session.snapshot.epoch:
-        _replan(session, prepared)
+        raise CachedPlanChanged("cached plan must not change result type")
     if name not in backend.statements:
         send_parse(session, prepared, swallow=True)
     return prepared
 
 
-def _replan(session: Session, prepared: Prepared) -> None:
-    """The catalog moved on: the statement stays bound to the version of its Parse; it is planned
-    anew only where its names mean something else now, and only if its row description stays.
+def _replanning(session: Session, name: str, kind: int, body: bytes) -> bool:
+    """The catalog moved on since the statement was planned. It is planned anew if its names mean
+    something else now, and only if its row description stays (EVOLUTION 6); what that takes is a
+    script, after which the message is looked at again.
     """
-    old = prepared.plan
-    if not old.touches_store:
+    prepared = session.statements.get(name)
+    if prepared is None or session.relay.backend is None or prepared.refused:
+        return False
+    if prepared.epoch == session.snapshot.epoch:
+        return False
+    plan = session.plan(prepared.text) if prepared.plan.touches_store else prepared.plan
+    if plan.wire_text == prepared.plan.wire_text:
         prepared.epoch = session.snapshot.epoch
+        return False
+    session.start_script(_replan(session, prepared, plan), before=(kind, body))
+    return True
+
+
+async def _replan(session: Session, prepared: Prepared, plan: Plan) -> None:
+    scripts = session.worker.scripts
+    try:
+        old = await scripts.describe(session, prepared.plan, prepared.types)
+        new = await scripts.describe(session, plan, prepared.types)
+    except BackendError as error:
+        session.send_to_client(session.translate_error(encode_error(error.fields), plan))
         return
-    plan = session.plan(prepared.text)
-    if plan.wire_text == old.wire_text:
-        prepared.epoch = session.snapshot.epoch
+    if [_shown(f) for f in old.fields] != [_shown(f) for f in new.fields]:
+        prepared.refused = True
         return
-    if not _same_columns(old, plan):
-        raise CachedPlanChanged("cached plan must not change result type")
-    prepared.plan = plan
-    prepared.epoch = session.snapshot.epoch
+    prepared.plan, prepared.epoch = plan, session.snapshot.epoch
     backend = session.relay.backend
-    if backend is not None and prepared.name:
-        close = message(ClientType.CLOSE, b"S" + encode_string(prepared.name))
-        session.send(close, Entry(CLOSE, swallow=True))
+    if backend is not None:
+        if prepared.name:
+            close = message(ClientType.CLOSE, b"S" + encode_string(prepared.name))
+            session.send(close, Entry(CLOSE, swallow=True))
         backend.statements.discard(prepared.name)
 
 
-def _same_columns(old: object, new: object) -> bool:
-    def shape(plan: object) -> list[object]:
-        return [
-            [(c.name, c.type) for c in ref.resolved.table.columns]
-            for statement in plan.statements  # type: ignore[attr-defined]
-            for ref in statement.relations
-        ]
-
-    return shape(old) == shape(new)
+def _shown(column: FieldDescription) -> tuple[str, int, int]:
+    return column.name, column.type_oid, column.typmod
 
 
 def bind(session: Session, body: bytes) -> None:
     """B: relayed raw."""
     portal_name, statement_name, _ = bind_names(body)
+    if _replanning(session, statement_name, ClientType.BIND, body):
+        return
     prepared = _known(session, statement_name)
     plan = None
     if prepared is not None:
@@ -149,6 +161,8 @@ def describe(session: Session, body: bytes) -> None:
     """D: relayed; the row description is patched on its way back."""
     target, name = target_name(body, "DESCRIBE")
     if target == "S":
+        if _replanning(session, name, ClientType.DESCRIBE, body):
+            return
         prepared = _known(session, name)
     else:
         portal = session.portals.get(name)

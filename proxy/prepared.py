@@ -21,6 +21,7 @@ class Prepared:
     epoch: int
     search_path: str
     description: bytes | None = None
+    refused: bool = False  # planned anew, its row description would change
 
     @property
     def action(self) -> Action:
