@@ -335,7 +335,7 @@ class ClientConnection(asyncio.Protocol):
         if self._closing:
             return
         error.fields = {**error.fields, "S": "FATAL", "V": "FATAL"}
-        self.write(error_response(error))
+        self.write(error_response(error, self.codec))
         self.close()
 
     def fatal_or_error(self, error: MorphError) -> None:

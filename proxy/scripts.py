@@ -120,7 +120,7 @@ class Scripts:
         try:
             await self.fetch(session, "morphgres")
         except BackendError:
-            session.send_to_client(error_response(error))
+            session.send_to_client(error_response(error, session.client.codec))
 
     async def _run_statements(self, session: Session, text: str) -> None:
         plan = await self._plan(session, text)

@@ -419,7 +419,7 @@ class Session:
             entry = Entry(PARSE)
             data = message(ClientType.PARSE, b"\0" + _POISON_SQL + b"\0\0")
             self.statements.pop("", None)
-        entry.replace_error = error_response(error)
+        entry.replace_error = error_response(error, self.client.codec)
         self.send(data, entry)
 
     def translate_error(self, raw: bytes, plan: Plan | None) -> bytes:

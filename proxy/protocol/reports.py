@@ -37,12 +37,13 @@ SOURCE_ROUTINE: Final = "R"
 def decode_report(body: bytes, codec: str = "utf-8") -> dict[str, str]:
     """The fields of an ErrorResponse or NoticeResponse by their code, in order.
 
-    It is lenient: this reads what PostgreSQL said, and half a report is better than none.
+    Bytes that are not in the encoding are kept (as surrogates) and come out again in `encode_*`:
+    PostgreSQL speaks the client's encoding, which the reader need not know.
     """
     fields: dict[str, str] = {}
     for raw in body.split(b"\0"):
         if raw:
-            fields[chr(raw[0])] = raw[1:].decode(codec, "replace")
+            fields[chr(raw[0])] = raw[1:].decode(codec, "surrogateescape")
     return fields
 
 
@@ -96,7 +97,11 @@ def _encode_fields(fields: Mapping[str, str], codec: str) -> bytes:
     parts = []
     for code, value in fields.items():
         assert len(code) == 1, "fields are keyed by their code on the wire"
-        # A report must always get out: what cannot be encoded becomes a question mark.
-        text = value.replace("\0", "").encode(codec, "replace")
+        value = value.replace("\0", "")
+        try:
+            text = value.encode(codec, "surrogateescape")
+        except UnicodeEncodeError:
+            # A report must always get out: what cannot be encoded becomes a question mark.
+            text = value.encode(codec, "replace")
         parts.append(code.encode() + text + b"\0")
     return b"".join(parts) + b"\0"

@@ -63,9 +63,9 @@ def test_stops_cleanly_with_clients_inside(fresh_directory: Path) -> None:  # R0
         idle.log_in()
         busy.log_in()
         busy.simple("BEGIN; CREATE TEMP TABLE t (a int)")
-    for client in (idle, busy):
-        assert [a.code for a in client.read_all()] == ["57P01"]
-        client.close()
+    for session in (idle, busy):
+        assert [a.code for a in session.read_all()] == ["57P01"]
+        session.close()
 
 
 def test_open_transactions_may_end_before_it_stops(fresh_directory: Path) -> None:  # R0.7
@@ -119,15 +119,15 @@ def test_the_private_postgresql_is_killed(mortal: ServerProcess) -> None:  # R0.
         WireClient(mortal.host, mortal.port) as inside,
         WireClient(mortal.host, mortal.port) as running_one,
     ):
-        for client in (idle, inside, running_one):
-            client.log_in()
+        for session in (idle, inside, running_one):
+            session.log_in()
         inside.simple("BEGIN; INSERT INTO survivors VALUES (2)")
         running_one.send(query("SELECT pg_sleep(60) -- running"))
         backend_of(mortal, "running")
         before = mortal.postmaster_pid
         os.kill(before, signal.SIGKILL)
-        for client in (inside, running_one):
-            answers = client.read_all()
+        for session in (inside, running_one):
+            answers = session.read_all()
             assert all(a.code in CRASH_CODES for a in answers if a.kind == "E")
         eventually(lambda: served(mortal))
         assert idle.values("SELECT count(*) FROM survivors") == [[b"1"]]
