@@ -35,7 +35,7 @@ _RELATION = re.compile(
 )
 _QUALIFIED = re.compile(rf"\b{STORE_SCHEMA}\.(t\d+)\b")
 _SCHEMA = re.compile(rf'("Schema": "|Schema: "|<Schema>){STORE_SCHEMA}\b')
-_COLUMN = re.compile(r"(?<![\w\"$])((?:t(?:_\d+)?|old|new)\.)?(c\d+)(?![\w(\"$])")
+_COLUMN = re.compile(r"(?<![\w\"$.])((?:t(?:_\d+)?|old|new)\.)?(c\d+)(?![\w(\"$])")
 _RESERVED = re.compile(r'"?\bmorph_[vw]\d+\b"?\.')
 
 
