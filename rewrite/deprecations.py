@@ -69,14 +69,20 @@ class _Uses:
                 found = [r for r in refs if names[0] in _shown(r)]
             for ref in found:
                 self._use(ref, names[-1])
-            others = len(_from_leaves(owner)) > len(refs)
-            if found or (others and len(names) == 1):
+            if found or _may_mean_another(names, _from_leaves(owner), refs):
                 return
 
     def _use(self, ref: RelationRef, name: str) -> None:
         real = _shown(ref).get(name)
         if real is not None:
             self.names[id(ref.node)].add(real)
+
+
+def _may_mean_another(names: list[str], leaves: list[Node], refs: list[RelationRef]) -> bool:
+    if len(names) == 1:
+        return len(leaves) > len(refs)
+    aliases = {leaf.alias.aliasname for leaf in leaves if getattr(leaf, "alias", None)}
+    return names[-2] in aliases | {getattr(leaf, "relname", None) for leaf in leaves}
 
 
 _OWNERS = (ast.SelectStmt, ast.InsertStmt, ast.UpdateStmt, ast.DeleteStmt, ast.MergeStmt)
