@@ -5,9 +5,10 @@ Pure: a Version in, SQL statements out. They are run in one transaction per epoc
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 
-from catalog.model import Column, Seed, Stored, Table, Version
+from catalog.model import Column, Index, Seed, Stored, Table, Version
 from catalog.readers import ELEMENT, RAW_DOC, ROW, json_at, read_column, whole_document
 from catalog.sqltext import (
     PUBLIC,
@@ -56,6 +57,8 @@ def _shape_table(
                 f"{constraint.definition}"
             )
     for index in table.indexes:
+        if not shows_index(table, index):
+            continue
         unique = "UNIQUE " if index.unique else ""
         yield (
             f"CREATE {unique}INDEX {quote_ident(index.name)} ON {name} "
@@ -67,6 +70,15 @@ def _shape_table(
         # the generators are some; the shape never runs, so it may say what the client said.
         yield f"SELECT morph_catalog.mark_virtual({quote_literal(name)}::regclass)"
     yield f"GRANT REFERENCES ON {name} TO {CLIENT_ROLE}"
+
+
+def shows_index(table: Table, index: Index) -> bool:
+    """False for an index over a virtual column: PostgreSQL 18 has none, the store's serves."""
+    text = index.definition + index.predicate
+    return not any(
+        isinstance(c.source, Seed) and re.search(rf"(?<!\w){re.escape(c.name)}(?!\w)", text)
+        for c in table.columns
+    )
 
 
 def scratch_statements(schema: str, version: Version, table: Table) -> Iterable[str]:

@@ -25,6 +25,7 @@ from evolution.introspect import (
     ScratchConstraint,
     ScratchTable,
     read_scratch,
+    scratch_path,
 )
 from evolution.publish import Operation, publish_in_place, table_statements
 from evolution.request import DdlRequest, Outcome
@@ -36,7 +37,7 @@ _SERIAL = re.compile(rf"nextval\('{SCRATCH}\.(?P<name>(?:[^']|'')+)'::regclass\)
 
 
 def check_name(request: DdlRequest, relation: Node) -> None:
-    """Where a new table may be made, and that its name is free in every version."""
+    """Where a new table may be made, and that its name is free in the versions that serve."""
     schema = relation.schemaname
     if schema is not None and request.namespaces.version_of(schema) is None:
         raise FeatureNotSupported(
@@ -45,13 +46,14 @@ def check_name(request: DdlRequest, relation: Node) -> None:
         )
     if relation.relname.startswith("pg_"):
         raise ReservedName(f'table name "{relation.relname}" is reserved')
-    for version in request.snapshot.versions.values():
-        if relation.relname in relation_names(version):
+    snapshot = request.snapshot
+    own = request.namespaces.default_version
+    for number in dict.fromkeys((own.number if own else 0, snapshot.current, snapshot.head)):
+        version = snapshot.versions.get(number)
+        if version is not None and relation.relname in relation_names(version):
             raise DuplicateTable(
                 f'relation "{relation.relname}" already exists',
-                detail=""
-                if version.number == request.snapshot.current
-                else f"It is in version {version.number}.",
+                detail="" if own is version else f"It is in version {number}.",
             )
 
 
@@ -106,9 +108,7 @@ def _generated(request: DdlRequest, edits: list[Edit]) -> Mapping[str, str]:
 
 async def make_in_scratch(request: DdlRequest, text: str) -> None:
     """Let PostgreSQL run the statement with the scratch table as its target."""
-    path = (
-        f"SET LOCAL search_path = {quote_ident(request.namespaces.default_schema)}, public, pg_temp"
-    )
+    path = scratch_path(request.namespaces.default_schema)
     await request.tx.apply([f"CREATE SCHEMA {SCRATCH}", path, text])
 
 
@@ -124,14 +124,15 @@ async def take_from_scratch(request: DdlRequest) -> ScratchTable:
 async def publish_table(
     request: DdlRequest, found: ScratchTable, tag: str, expressions: Mapping[str, str] | None = None
 ) -> Outcome:
-    """Make the store table and show it in every version."""
+    """Make the store table and show it in every version where its name is free."""
     made = _NewTable(request, found, expressions or {})
     snapshot = request.snapshot
     versions: dict[int, Version] = {
         number: fit_foreign_keys(version.with_table(made.table), [made.table])
         for number, version in snapshot.versions.items()
+        if made.table.name not in relation_names(version)
     }
-    snapshot = replace(snapshot, versions=versions)
+    snapshot = replace(snapshot, versions={**snapshot.versions, **versions})
     statements = made.statements
     for version in versions.values():
         shown = version.table_by_id(made.table.id)
@@ -213,6 +214,9 @@ class _NewTable:
         if match is None:
             return column
         name = f"{PUBLIC}.{match['name']}".replace("''", "'")
+        if any(v.table(self.found.name) for v in self.request.snapshot.versions.values()):
+            # An older version has a table of this name, with a sequence of this name.
+            name = f"{PUBLIC}.{quote_ident(f'{self.found.name}_{column.name}_seq{self.next_id}')}"
         kind = {"smallint": "smallint", "integer": "integer"}.get(column.type, "bigint")
         self.statements.append(f"CREATE SEQUENCE {name} AS {kind}")
         self.statements.append(f"GRANT USAGE, SELECT, UPDATE ON SEQUENCE {name} TO morph_client")

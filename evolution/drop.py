@@ -37,7 +37,8 @@ async def drop_tables(request: DdlRequest) -> Outcome:
     for item in node.objects:
         schema, name = _names(item)
         found = request.namespaces.resolve(schema, name)
-        if found is None:
+        gone = found is not None and request.head.table_by_id(found.table.id) is None
+        if found is None or (gone and node.missing_ok):
             missing = f'{kind} "{name}" does not exist'
             if not node.missing_ok:
                 raise UndefinedTable(missing)

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from catalog.model import Column, Index, Seed, Table, Version
 from catalog.readers import ROW, read_column
+from catalog.shapes import shows_index
 from catalog.sqltext import PUBLIC, STORE_SCHEMA, quote_ident, shape_schema
 from core.errors import DuplicateTable, FeatureNotSupported, UndefinedObject, WrongObjectType
 from evolution.alter_table import relation_edit
@@ -193,6 +194,8 @@ def _schemas(request: DdlRequest, number: int) -> list[str]:
 
 
 def _on_shapes(request: DdlRequest, number: int, table: Table, index: Index) -> list[str]:
+    if not shows_index(table, index):
+        return []
     unique = "UNIQUE " if index.unique else ""
     return [
         f"CREATE {unique}INDEX {quote_ident(index.name)} ON {s}.{quote_ident(table.name)} "
@@ -223,7 +226,7 @@ async def rename_index(request: DdlRequest) -> Outcome:
         )
         versions[number] = version.with_table(replace(seen, indexes=renamed))
         statements += [
-            f"ALTER INDEX {s}.{quote_ident(was)} RENAME TO {quote_ident(new)}"
+            f"ALTER INDEX IF EXISTS {s}.{quote_ident(was)} RENAME TO {quote_ident(new)}"
             for s in _schemas(request, number)
         ]
     operation = Operation("rename index", owner.name, request.statement, actor=request.actor)

@@ -14,6 +14,7 @@ from catalog.sqltext import quote_ident
 from core.errors import DuplicateTable, FeatureNotSupported, WrongObjectType
 from evolution.create_table import check_name
 from evolution.dependents import dependent_views
+from evolution.indexes import relation_names
 from evolution.introspect import SCRATCH, ScratchTable, read_scratch
 from evolution.publish import (
     Operation,
@@ -117,7 +118,8 @@ async def _publish(
     remade: dict[int, list[Table]] = {}
     skipped = []
     for number, target in snapshot.versions.items():
-        if not _fits(request, found, target):
+        taken = old is None and view.name in relation_names(target)
+        if taken or not _fits(request, found, target):
             skipped.append(number)
             continue
         again: list[Table] = []

@@ -70,6 +70,21 @@ class Ddl:
         await tx.apply([LOCK_CATALOG])
         return tx, await self._operations.scripts.read_snapshot(session)
 
+    async def _pending(self, session: Session, tx: SessionTransaction) -> int:
+        """The version that this transaction made and did not roll back to a savepoint: its row is
+        visible and not committed.
+        """
+        number = session.pending_version
+        if number:
+            status = (
+                "SELECT pg_xact_status(xmin::text::xid8) FROM morph_catalog.versions "
+                f"WHERE version = {number}"
+            )
+            await tx.apply([f"SELECT set_config('morph.pending', coalesce(({status}), ''), true)"])
+            if await tx.fetch("SELECT current_setting('morph.pending')") != [("in progress",)]:
+                session.pending_version = number = 0
+        return number
+
     async def run(
         self,
         session: Session,
@@ -91,7 +106,7 @@ class Ddl:
             end=statement.end,
             mode=session.ddl_mode,
             actor=session.client.startup.user,
-            pending=session.pending_version,
+            pending=await self._pending(session, tx),
         )
         try:
             outcome = await run_ddl(request)
