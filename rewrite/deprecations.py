@@ -41,12 +41,15 @@ class _Uses:
         for ref in context.relations:
             self._refs.setdefault(id(ref.owner), []).append(ref)
         self.names: dict[int, set[str]] = {id(r.node): set() for r in context.relations}
-        self._visit(context.statement, ())
+        stack: list[tuple[Node, tuple[Node, ...]]] = [(context.statement, ())]
+        while stack:
+            stack += self._visit(*stack.pop())
         for ref in context.relations:
             if ref.role == "target":
                 self.names[id(ref.node)] |= _assigned(ref.owner)
 
-    def _visit(self, node: Node, owners: tuple[Node, ...]) -> None:
+    def _visit(self, node: Node, owners: tuple[Node, ...]) -> list[tuple[Node, tuple[Node, ...]]]:
+        """Look at one node; what is to be looked at next."""
         if isinstance(node, _OWNERS):
             owners = (node, *owners)
         elif isinstance(node, ast.ColumnRef):
@@ -57,8 +60,7 @@ class _Uses:
             for name in node.usingClause:
                 for ref in self._refs.get(id(owners[0]), ()):
                     self._use(ref, name.sval)
-        for child in children(node):
-            self._visit(child, owners)
+        return [(child, owners) for child in children(node)]
 
     def _column(self, names: list[str], owners: tuple[Node, ...]) -> None:
         for owner in owners:

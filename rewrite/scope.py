@@ -40,37 +40,50 @@ def _hides(node: Node) -> bool:
     return isinstance(node, (ast.LockingClause, ast.IntoClause))
 
 
+def _with_clause(
+    node: Node, hidden: frozenset[str]
+) -> tuple[list[tuple[Node, Node, frozenset[str]]], frozenset[str]]:
+    """The CTEs' queries with the names that hide tables in each, and those hidden in the rest."""
+    clause = node.withClause
+    if clause is None:
+        return [], hidden
+    names = frozenset(cte.ctename for cte in clause.ctes)
+    visible = hidden | names if clause.recursive else hidden
+    queries = []
+    for cte in clause.ctes:
+        queries.append((cte.ctequery, cte.ctequery, visible))
+        visible |= {cte.ctename}
+    return queries, hidden | names
+
+
 class _Finder:
     def __init__(self, namespaces: Namespaces) -> None:
         self._namespaces = namespaces
         self.found: list[RelationRef] = []
 
-    def visit(self, node: Node, owner: Node, hidden: frozenset[str]) -> None:
-        if isinstance(node, ast.RangeVar):
-            self._range_var(node, owner, hidden, "read")
-            return
-        if _hides(node):
-            return
-        if isinstance(node, (ast.SelectStmt, *_TARGETS)):
-            owner = node
-            hidden = self._with_clause(node, hidden)
-        target = node.relation if isinstance(node, _TARGETS) else None
-        if target is not None:
-            self._range_var(target, owner, frozenset(), "target")
-        for child in children(node):
-            if child is not target and not isinstance(child, ast.WithClause):
-                self.visit(child, owner, hidden)
-
-    def _with_clause(self, node: Node, hidden: frozenset[str]) -> frozenset[str]:
-        clause = node.withClause
-        if clause is None:
-            return hidden
-        names = frozenset(cte.ctename for cte in clause.ctes)
-        visible = hidden | names if clause.recursive else hidden
-        for cte in clause.ctes:
-            self.visit(cte.ctequery, cte.ctequery, visible)
-            visible |= {cte.ctename}
-        return hidden | names
+    def visit(self, root: Node) -> None:
+        """Look at everything below; with a stack of its own, as an expression may be deep."""
+        stack: list[tuple[Node, Node, frozenset[str]]] = [(root, root, frozenset())]
+        while stack:
+            node, owner, hidden = stack.pop()
+            if isinstance(node, ast.RangeVar):
+                self._range_var(node, owner, hidden, "read")
+                continue
+            if _hides(node):
+                continue
+            below: list[tuple[Node, Node, frozenset[str]]] = []
+            if isinstance(node, (ast.SelectStmt, *_TARGETS)):
+                owner = node
+                below, hidden = _with_clause(node, hidden)
+            target = node.relation if isinstance(node, _TARGETS) else None
+            if target is not None:
+                self._range_var(target, owner, frozenset(), "target")
+            below += [
+                (child, owner, hidden)
+                for child in children(node)
+                if child is not target and not isinstance(child, ast.WithClause)
+            ]
+            stack.extend(reversed(below))
 
     def _range_var(self, node: Node, owner: Node, hidden: frozenset[str], role: Role) -> None:
         if node.schemaname is None and node.relname in hidden:
@@ -87,5 +100,5 @@ class _Finder:
 def find_relations(statement: Node, namespaces: Namespaces) -> list[RelationRef]:
     """All references to store tables, in the order of the tree."""
     finder = _Finder(namespaces)
-    finder.visit(statement, statement, frozenset())
+    finder.visit(statement)
     return finder.found

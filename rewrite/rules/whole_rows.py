@@ -12,7 +12,7 @@ from rewrite.context import Context
 from rewrite.edits import Edit, replace_text
 from rewrite.rules.expand_stars import columns_text, row_names
 from rewrite.scope import RelationRef
-from rewrite.tree import Node, ast, children
+from rewrite.tree import Node, ast, children, walk
 
 
 def _row(ref: RelationRef, name: str) -> str:
@@ -23,15 +23,13 @@ def _row(ref: RelationRef, name: str) -> str:
     return f"CASE WHEN NOT ({alias} IS NULL) THEN ROW({columns_text(ref, name)})::{kind} END"
 
 
-def _references(node: Node, expands: bool) -> Iterator[tuple[Node, bool, bool]]:
+def _references(root: Node) -> Iterator[tuple[Node, bool, bool]]:
     """(column reference, stands as an output column, its star means columns) below a node."""
-    for child in children(node):
-        if isinstance(child, ast.ColumnRef):
-            named = isinstance(node, ast.ResTarget) and not node.name
-            star = isinstance(node, (ast.RowExpr, ast.ResTarget)) or expands
-            yield child, named, star
-        else:
-            yield from _references(child, False)
+    for node in walk(root):
+        for child in children(node):
+            if isinstance(child, ast.ColumnRef):
+                output = isinstance(node, ast.ResTarget)
+                yield child, output and not node.name, output or isinstance(node, ast.RowExpr)
 
 
 def rebuild_whole_rows(context: Context) -> Iterable[Edit]:
@@ -43,7 +41,7 @@ def rebuild_whole_rows(context: Context) -> Iterable[Edit]:
     if not rows:
         return
     columns = {c.name for ref in context.relations for c in ref.resolved.table.columns}
-    for node, output, star in _references(context.statement, False):
+    for node, output, star in _references(context.statement):
         name = node.fields[0].sval if isinstance(node.fields[0], ast.String) else ""
         if name not in rows or name in columns:
             continue

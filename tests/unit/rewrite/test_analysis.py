@@ -115,3 +115,18 @@ def test_edits_that_overlap_are_a_fault() -> None:
     # R0.3
     with pytest.raises(InternalError):
         render("abcdef", (replace_text(0, 3, "x"), replace_text(2, 5, "y")))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT qty FROM orders WHERE qty = {}",
+        "UPDATE orders SET qty = {} RETURNING *",
+        "SELECT id, qty FROM orders GROUP BY id HAVING qty = {}",
+    ],
+)
+@pytest.mark.parametrize("path", ["public", "v1"])
+def test_deep_expressions_are_rewritten(text: str, path: str) -> None:
+    # R0.3: what PostgreSQL takes (2,000 operands) is not refused before it
+    deep = text.format(" + ".join(["1"] * 2_000))
+    assert "morph_" in analyse(deep, namespaces(path, current=2)).rendered.text
