@@ -12,7 +12,7 @@ JOIN = (
     "SELECT c.segment, count(*), sum(d.quantity * c.weight) FROM {table} d "
     "JOIN customers c ON c.id = d.customer GROUP BY c.segment ORDER BY c.segment"
 )
-SMALL_TIMES = 50
+SMALL_TIMES = 20
 UNITS = {
     "100 rows, overhead over tier 1": "ms",
     "join 200,000 × 20,000 ÷ native columns": "×",
