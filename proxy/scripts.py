@@ -131,7 +131,10 @@ class Scripts:
             if notices:
                 session.send_to_client(notices)
             await self.run_one(session, plan, statement)
-            if number + 1 < len(plan.statements) and statement.action is Action.DDL:
+            stale, session.reread_due = session.reread_due, False
+            if stale:
+                await self.reread(session)
+            if number + 1 < len(plan.statements) and (stale or statement.action is Action.DDL):
                 # Later statements see the catalog that this one made.
                 plan = await self._plan(session, text)
 

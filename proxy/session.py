@@ -72,6 +72,7 @@ class Session:
         self.ddl_mode: str = worker.ddl_mode
         self.own_snapshot: CatalogSnapshot | None = None
         self.pending_version = 0
+        self.reread_due = False
         self.search_path = ""
         self.temporary_names: frozenset[str] = frozenset()
         self._temporaries_stale = False
@@ -451,7 +452,10 @@ class Session:
         self.progress += 1
         self._rolled_back = tag[5:13] == b"ROLLBACK"
         if self._rolled_back and self.own_snapshot is not None:
-            self.worker.mark_stale(self)
+            if self._script is None:
+                self.worker.mark_stale(self)
+            else:
+                self.reread_due = True  # the script that runs the statement sees to it
 
     def error_seen(self) -> None:
         """RelayOwner: a statement failed."""
