@@ -190,7 +190,7 @@ def definition(name: str, column: ScratchColumn) -> str:
     text = f"{quote_ident(name)} {column.type}"
     if column.identity:
         how = "ALWAYS" if column.identity == "a" else "BY DEFAULT"
-        text += f" GENERATED {how} AS IDENTITY"
+        text += f" GENERATED {how} AS IDENTITY{column.sequence}"
     elif column.default is not None:
         text += f" DEFAULT {column.default}"
     return text + (" NOT NULL" if column.not_null else "")

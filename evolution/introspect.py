@@ -33,6 +33,7 @@ class ScratchColumn:
     generated: str
     default: str | None
     comment: str | None
+    sequence: str = ""  # the options of an identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +86,18 @@ class ScratchTable:
     definition: str = ""
 
 
-_COLUMNS = """
+_IDENTITY = """
+SELECT format(' (START %s INCREMENT %s MINVALUE %s MAXVALUE %s CACHE %s%s)', s.seqstart,
+    s.seqincrement, s.seqmin, s.seqmax, s.seqcache, CASE WHEN s.seqcycle THEN ' CYCLE' END)
+FROM pg_depend p JOIN pg_sequence s ON s.seqrelid = p.objid
+WHERE a.attidentity <> '' AND p.classid = 'pg_class'::regclass AND p.deptype = 'i'
+  AND p.refclassid = 'pg_class'::regclass AND p.refobjid = a.attrelid
+  AND p.refobjsubid = a.attnum"""
+
+_COLUMNS = f"""
 SELECT coalesce(json_agg(json_build_array(a.attnum, a.attname, format_type(a.atttypid, a.atttypmod),
     a.attnotnull, a.attidentity, a.attgenerated, pg_get_expr(d.adbin, d.adrelid),
-    col_description(a.attrelid, a.attnum)) ORDER BY a.attnum), '[]')
+    col_description(a.attrelid, a.attnum), coalesce(({_IDENTITY}), '')) ORDER BY a.attnum), '[]')
 FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
 WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped"""
 

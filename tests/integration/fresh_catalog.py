@@ -11,13 +11,11 @@ BEGIN
   FOR item IN SELECT nspname FROM pg_namespace WHERE nspname ~ '^(v|morph_[vw])[0-9]+$' LOOP
     EXECUTE format('DROP SCHEMA %I CASCADE', item.nspname);
   END LOOP;
-  FOR item IN SELECT c.oid::regclass AS name, c.relkind FROM pg_class c
-    WHERE c.relnamespace IN ('public'::regnamespace, 'morph_store'::regnamespace)
-      AND c.relkind IN ('r', 'v', 'S') ORDER BY c.relkind = 'S' LOOP
-    IF to_regclass(item.name::text) IS NOT NULL THEN
-      EXECUTE format('DROP %s %s CASCADE', CASE item.relkind WHEN 'r' THEN 'TABLE'
-        WHEN 'v' THEN 'VIEW' ELSE 'SEQUENCE' END, item.name);
-    END IF;
+  FOR item IN SELECT relnamespace::regnamespace AS schema, relname, relkind FROM pg_class
+    WHERE relnamespace IN ('public'::regnamespace, 'morph_store'::regnamespace)
+      AND relkind IN ('r', 'v', 'S') ORDER BY relkind = 'S' LOOP
+    EXECUTE format('DROP %s IF EXISTS %s.%I CASCADE', CASE item.relkind WHEN 'r' THEN 'TABLE'
+      WHEN 'v' THEN 'VIEW' ELSE 'SEQUENCE' END, item.schema, item.relname);
   END LOOP;
   TRUNCATE morph_catalog.versions, morph_catalog.changes;
   UPDATE morph_catalog.state SET epoch = epoch + 1, current_version = 0, head_version = 0;

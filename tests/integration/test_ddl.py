@@ -1,0 +1,334 @@
+"""What each form of DDL does on store tables: published, a new version, refused (docs/ddl.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import errors
+
+from tests.integration.fresh_catalog import empty_catalog
+from tests.integration.server_process import ServerProcess, running
+
+Connection = psycopg.Connection[Any]
+
+
+@pytest.fixture(scope="module")
+def shared(open_directory: Path) -> Iterator[ServerProcess]:
+    with running(open_directory / "ddl") as process:
+        yield process
+
+
+@pytest.fixture
+def client(shared: ServerProcess) -> Iterator[Connection]:
+    """A session on version 1 with two tables, a foreign key, a view and an index."""
+    empty_catalog(shared)
+    with shared.connect() as connection:
+        connection.execute("CREATE TABLE a (id int PRIMARY KEY, name text, code varchar(5), n int)")
+        connection.execute("CREATE TABLE b (id serial PRIMARY KEY, a_id int REFERENCES a)")
+        connection.execute("CREATE VIEW va AS SELECT id, name FROM a")
+        connection.execute("CREATE INDEX a_name ON a (name)")
+        connection.execute("INSERT INTO a VALUES (1, 'x', 'c', 5); INSERT INTO b (a_id) VALUES (1)")
+        yield connection
+
+
+def rows(client: Connection, text: str) -> list[Any]:
+    return client.execute(text).fetchall()
+
+
+def versions(client: Connection) -> list[int]:
+    return [r[0] for r in rows(client, "SELECT version FROM morph.versions ORDER BY 1")]
+
+
+REFUSED = [
+    ("ALTER TABLE a ALTER COLUMN n TYPE text", "0A000", "needs data work"),
+    ("ALTER TABLE a ALTER COLUMN n TYPE bigint USING n * 2", "0A000", "USING needs data work"),
+    ("ALTER TABLE a ADD COLUMN x int NOT NULL", "0A000", "older versions could not insert"),
+    ("ALTER TABLE a ADD COLUMN x int GENERATED ALWAYS AS (n) STORED", "0A000", "STORED"),
+    ("ALTER TABLE a DROP COLUMN id", "2BP01", "depend on it"),
+    ("ALTER TABLE a DROP COLUMN id CASCADE", "0A000", "part of the primary key"),
+    ("ALTER TABLE b DROP CONSTRAINT b_pkey", "0A000", "primary key"),
+    ("ALTER TABLE a OWNER TO morph", "0A000", "OWNER"),
+    ("ALTER TABLE a SET SCHEMA v1", "0A000", "SET SCHEMA"),
+    ("ALTER TABLE a ENABLE ROW LEVEL SECURITY", "0A000", "ROW SECURITY"),
+    ("ALTER TABLE a SET (fillfactor = 70)", "0A000", "REL OPTIONS"),
+    ("ALTER TABLE a INHERIT b", "0A000", "INHERIT"),
+    ("ALTER TABLE a ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY", "0A000", "IDENTITY"),
+    (
+        "ALTER TABLE a ADD COLUMN v int GENERATED ALWAYS AS (morph.nope(id)) VIRTUAL",
+        "42883",
+        "nope",
+    ),
+    (
+        "ALTER TABLE a ADD COLUMN v float GENERATED ALWAYS AS (random()) VIRTUAL",
+        "42P17",
+        "immutable",
+    ),
+    ("ALTER TABLE a ADD COLUMN v int GENERATED ALWAYS AS (gone + 1) VIRTUAL", "42703", "gone"),
+    ("ALTER TABLE a ADD COLUMN v int GENERATED ALWAYS AS (v + 1) VIRTUAL", "42P17", "itself"),
+    ("ALTER TABLE a RENAME COLUMN gone TO x", "42703", "gone"),
+    ("ALTER TABLE a RENAME TO b", "42P07", "already exists"),
+    ("ALTER TABLE gone ADD COLUMN x int", "42P01", "gone"),
+    ("CREATE TABLE a (id int)", "42P07", "already exists"),
+    ("CREATE TABLE pg_x (id int)", "42939", "reserved"),
+    ("CREATE TABLE p (id int) PARTITION BY RANGE (id)", "0A000", "partitions"),
+    ("CREATE TABLE p () INHERITS (a)", "0A000", "inheritance"),
+    ("CREATE UNLOGGED TABLE p (id int)", "0A000", "unlogged"),
+    ("CREATE TABLE p (id int, x nosuch)", "42704", "nosuch"),
+    ("CREATE MATERIALIZED VIEW m AS SELECT * FROM a", "0A000", "materialized"),
+    ("CREATE VIEW w AS SELECT gone FROM a", "42703", "gone"),
+    ("CREATE VIEW w AS SELECT id FROM a WITH CHECK OPTION", "0A000", "CHECK OPTION"),
+    ("CREATE OR REPLACE VIEW va AS SELECT name FROM a", "42P16", "drop columns from view"),
+    ("CREATE INDEX a_name ON a (n)", "42P07", "already exists"),
+    ("CREATE INDEX ON a (gone)", "42703", "gone"),
+    ("CREATE INDEX ON va (id)", "42809", "va"),
+    ("DROP TABLE a", "2BP01", "depend on it"),
+    ("DROP TABLE va", "42809", "not a table"),
+    ("DROP VIEW a", "42809", "not a view"),
+    ("DROP TABLE gone", "42P01", "gone"),
+    ("DROP INDEX gone", "42704", "gone"),
+    ("GRANT SELECT ON a TO morph", "0A000", "GRANT"),
+    ("REVOKE SELECT ON a FROM morph", "0A000", "GRANT or REVOKE"),
+    ("COMMENT ON COLUMN a.gone IS 'x'", "42703", "gone"),
+]
+
+
+def test_refused_forms_change_nothing(client: Connection) -> None:  # R1.2 R4.1
+    epoch = (
+        rows(client, "SELECT * FROM morph.versions"),
+        rows(client, "SELECT * FROM morph.columns"),
+    )
+    for text, state, words in REFUSED:
+        with pytest.raises(psycopg.Error, match=words) as caught:
+            client.execute(text)
+        assert caught.value.sqlstate == state, text
+        assert "morph_" not in str(caught.value), text
+    after = (
+        rows(client, "SELECT * FROM morph.versions"),
+        rows(client, "SELECT * FROM morph.columns"),
+    )
+    assert after == epoch
+
+
+def test_positions_are_those_of_the_client(client: Connection) -> None:  # R0.1
+    for text, at in (
+        ("ALTER TABLE a ADD COLUMN v int GENERATED ALWAYS AS (gone + 1) VIRTUAL", "gone"),
+        ("  ALTER TABLE a ADD COLUMN v nosuch", "nosuch"),
+        ("CREATE VIEW w AS SELECT gone FROM a", "gone"),
+        ("CREATE TABLE p AS SELECT id, gone FROM a", "gone"),
+        ("SELECT gone INTO p FROM a", "gone"),
+    ):
+        with pytest.raises(psycopg.Error) as caught:
+            client.execute(text)
+        assert caught.value.diag.statement_position == str(text.index(at) + 1), text
+
+
+def test_published_at_once_in_every_version(client: Connection) -> None:  # R1.2
+    client.execute("ALTER TABLE a RENAME COLUMN name TO full_name")
+    client.execute("CREATE TABLE c (id int PRIMARY KEY, a_id int REFERENCES a (id), x text)")
+    client.execute("CREATE INDEX c_x ON c (x)")
+    client.execute("CREATE INDEX a_n ON a (n, full_name)")
+    assert versions(client) == [1, 2]
+    shown = "SELECT schemaname, indexdef FROM pg_indexes WHERE indexname = 'a_n' ORDER BY 1"
+    assert [(s, d.split(" USING ")[1]) for s, d in rows(client, shown)] == [
+        (schema, f"btree (n, {name})")
+        for schema, name in (("public", "name"), ("v1", "name"), ("v2", "full_name"))
+    ]
+    for number in (1, 2):
+        client.execute(f"INSERT INTO v{number}.c VALUES ({number}, 1)")
+    with pytest.raises(errors.ForeignKeyViolation):
+        client.execute("INSERT INTO c VALUES (9, 9)")
+
+
+def test_views_indexes_and_keys_follow_a_rename(client: Connection) -> None:  # R1.4 R5.3
+    client.execute("ALTER TABLE a RENAME COLUMN name TO full_name")
+    client.execute("ALTER TABLE a RENAME COLUMN id TO a_no")
+    client.execute("ALTER TABLE a RENAME TO aa")
+    assert rows(client, "SELECT * FROM v4.va") == [(1, "x")]
+    assert rows(client, "SELECT * FROM v1.va") == [(1, "x")]
+    key = "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 'v4.b'::regclass "
+    assert rows(client, key + "AND contype = 'f'") == [
+        ("FOREIGN KEY (a_id) REFERENCES v4.aa(a_no)",)
+    ]
+    with pytest.raises(errors.ForeignKeyViolation, match='"b"'):
+        client.execute("INSERT INTO v4.b (a_id) VALUES (7)")
+    index = "SELECT indexdef FROM pg_indexes WHERE schemaname = 'v4' AND indexname = 'a_name'"
+    assert rows(client, index)[0][0].endswith("btree (full_name)")
+
+
+def test_drop_column_and_cascade(client: Connection) -> None:  # R1.4
+    with pytest.raises(errors.DependentObjectsStillExist) as caught:
+        client.execute("ALTER TABLE a DROP COLUMN name")
+    assert caught.value.diag.message_detail == "view va depends on column name of table a"
+    client.execute("ALTER TABLE a DROP COLUMN name CASCADE")
+    with pytest.raises(errors.UndefinedTable):
+        client.execute("SELECT * FROM v2.va")
+    assert rows(client, "SELECT * FROM va") == [(1, "x")]
+    client.execute("INSERT INTO v2.a (id) VALUES (2)")
+    assert rows(client, "SELECT name FROM a WHERE id = 2") == [(None,)]
+
+
+def test_drop_table_and_its_name(client: Connection) -> None:  # R1.5
+    client.execute("SET morph.ddl_mode = direct")
+    client.execute("DROP TABLE a CASCADE")
+    client.execute("DROP TABLE IF EXISTS a")
+    client.execute("DROP TABLE b")
+    client.execute("CREATE TABLE b (id serial PRIMARY KEY, other text)")
+    client.execute("INSERT INTO b (other) VALUES ('new')")
+    assert rows(client, "SELECT * FROM b") == [(1, "new")]
+    assert rows(client, "SELECT a_id FROM v1.b") == [(1,)]
+    assert rows(client, "SELECT name FROM v1.va") == [("x",)]
+
+
+def test_types_that_need_no_data_work(client: Connection) -> None:  # R1.3
+    client.execute("ALTER TABLE a ALTER COLUMN code TYPE varchar(9)")
+    client.execute('ALTER TABLE a ALTER COLUMN n TYPE bigint USING "n"::bigint')
+    client.execute("INSERT INTO v3.a (id, code, n) VALUES (2, '123456789', 7)")
+    assert rows(client, "SELECT code, n FROM v1.a WHERE id = 2") == [("123456789", 7)]
+    with pytest.raises(errors.NumericValueOutOfRange):
+        client.execute("INSERT INTO v3.a (id, n) VALUES (3, 3000000000)")
+    with pytest.raises(errors.StringDataRightTruncation):
+        client.execute("INSERT INTO v3.a (id, code) VALUES (3, '1234567890')")
+
+
+def test_defaults_belong_to_a_version(client: Connection) -> None:  # R1.5
+    client.execute("ALTER TABLE a ALTER COLUMN name SET DEFAULT 'two'")
+    client.execute("ALTER TABLE a ALTER COLUMN name SET DEFAULT 'three'")
+    for number in (1, 2, 3):
+        client.execute(f"INSERT INTO v{number}.a (id) VALUES ({number * 10})")
+    found = rows(client, "SELECT name FROM a WHERE id >= 10 ORDER BY id")
+    assert found == [(None,), ("two",), ("three",)]
+
+
+def test_constraints_hold_for_every_version(client: Connection) -> None:  # R1.5
+    heard: list[str] = []
+    client.add_notice_handler(lambda d: heard.append(str(d.message_primary)))
+    client.execute("ALTER TABLE a RENAME COLUMN name TO full_name")
+    client.execute("ALTER TABLE a ADD CONSTRAINT positive CHECK (n > 0)")
+    client.execute("ALTER TABLE a ALTER COLUMN n SET NOT NULL")
+    assert heard == [
+        'constraint "positive" holds for writes through every version',
+        "NOT NULL holds for writes through every version",
+    ]
+    with pytest.raises(errors.CheckViolation, match='"positive"'):
+        client.execute("INSERT INTO v1.a (id, n) VALUES (2, -1)")
+    with pytest.raises(errors.NotNullViolation, match='"n"'):
+        client.execute("INSERT INTO v2.a (id) VALUES (2)")
+    client.execute("ALTER TABLE a DROP CONSTRAINT positive")
+    client.execute("ALTER TABLE a ALTER COLUMN n DROP NOT NULL")
+    client.execute("INSERT INTO v1.a (id, n) VALUES (2, -1)")
+    left = "SELECT count(*) FROM pg_constraint WHERE conname = 'positive' AND "
+    left += "connamespace IN ('v1'::regnamespace, 'v4'::regnamespace, 'public'::regnamespace)"
+    assert rows(client, left) == [(0,)]
+
+
+def test_virtual_columns_read_one_another(client: Connection) -> None:  # R3.1
+    add = "ALTER TABLE {} ADD COLUMN {} GENERATED ALWAYS AS ({}) VIRTUAL"
+    client.execute(add.format("a", "v int", "n * 2"))
+    client.execute(add.format("a", "w int", "v + 1"))
+    client.execute(add.format("a", "bs bigint", "morph.aggregate('b', 'count', '*')"))
+    client.execute(add.format("b", "aname text", "morph.lookup('a', 'name', 'id', a_id)"))
+    assert rows(client, "SELECT v, w, bs FROM v5.a") == [(10, 11, 1)]
+    assert rows(client, "SELECT aname FROM v5.b") == [("x",)]
+    client.execute("ALTER TABLE a RENAME COLUMN n TO amount")
+    assert rows(client, "SELECT amount, v, w FROM v6.a WHERE w = 11") == [(5, 10, 11)]
+    with pytest.raises(errors.FeatureNotSupported, match='"aname" of table "b"'):
+        client.execute("ALTER TABLE a RENAME COLUMN name TO full_name")
+    with pytest.raises(errors.DependentObjectsStillExist):
+        client.execute("ALTER TABLE a DROP COLUMN amount")
+    client.execute("ALTER TABLE a DROP COLUMN amount CASCADE")
+    names = "SELECT name FROM morph.columns WHERE version = 7 AND table_name = 'a' ORDER BY 1"
+    assert [n for (n,) in rows(client, names)] == ["bs", "code", "id", "name"]
+
+
+def test_create_table_in_many_forms(client: Connection) -> None:  # R0.2
+    client.execute(
+        'CREATE TABLE "Odd ""Name" ("A b" int PRIMARY KEY, t text DEFAULT \'it\'\'s\', '
+        "g bigint GENERATED BY DEFAULT AS IDENTITY (START 7), up int, UNIQUE (t, g), "
+        'CHECK ("A b" > 0), FOREIGN KEY (up) REFERENCES "Odd ""Name", '
+        'v int GENERATED ALWAYS AS ("A b" * 2) VIRTUAL)'
+    )
+    client.execute('INSERT INTO "Odd ""Name" ("A b") VALUES (3)')
+    assert rows(client, 'SELECT * FROM "Odd ""Name"') == [(3, "it's", 7, None, 6)]
+    client.execute("CREATE TABLE l (LIKE a INCLUDING ALL)")
+    client.execute("INSERT INTO l VALUES (1, 'x')")
+    client.execute("CREATE TABLE IF NOT EXISTS l (z int)")
+    wide = ", ".join(f"c{n} int DEFAULT {n}" for n in range(1000))
+    client.execute(f"CREATE TABLE wide (id int PRIMARY KEY, {wide})")
+    client.execute("INSERT INTO wide (id) VALUES (1)")
+    assert rows(client, "SELECT c999 FROM wide") == [(999,)]
+    client.execute("DELETE FROM b; DELETE FROM a")
+    client.execute("CREATE TABLE kid (id int, a int REFERENCES a ON DELETE CASCADE)")
+    client.execute("INSERT INTO a (id) VALUES (1); INSERT INTO kid VALUES (1, 1)")
+    client.execute("DELETE FROM a")
+    assert rows(client, "SELECT * FROM kid") == []
+
+
+def test_create_table_as(client: Connection) -> None:  # R0.2
+    assert (
+        client.execute("CREATE TABLE x AS SELECT id, name AS n FROM a").statusmessage == "SELECT 1"
+    )
+    assert client.execute("SELECT a.*, 1.5 AS y INTO z FROM a").statusmessage == "SELECT 1"
+    made = client.execute("CREATE TABLE e (p, q) AS SELECT id, n FROM a WITH NO DATA")
+    assert made.statusmessage == "CREATE TABLE AS"
+    assert rows(client, "SELECT * FROM x") == [(1, "x")]
+    assert [c.name for c in client.execute("SELECT * FROM z").description or ()] == [
+        "id", "name", "code", "n", "y",
+    ]  # fmt: skip
+    assert rows(client, "SELECT p, q FROM e") == []
+    client.execute("BEGIN; CREATE TABLE gone AS SELECT 1 AS a; ROLLBACK")
+    with pytest.raises(errors.UndefinedTable):
+        client.execute("SELECT * FROM gone")
+    assert versions(client) == [1]
+
+
+def test_views(client: Connection) -> None:  # R1.4
+    client.execute("CREATE VIEW vv AS SELECT name FROM va")
+    client.execute("CREATE OR REPLACE VIEW va AS SELECT id, name, n FROM a")
+    assert rows(client, "SELECT * FROM vv") == [("x",)]
+    client.execute("CREATE VIEW star AS SELECT * FROM a")
+    client.execute("ALTER TABLE a ADD COLUMN extra int DEFAULT 4")
+    assert rows(client, "SELECT * FROM v2.star") == [(1, "x", "c", 5)]
+    client.execute("SET search_path = v2")
+    client.execute("CREATE VIEW late AS SELECT extra FROM a")
+    assert rows(client, "SELECT * FROM late") == [(4,)]
+    with pytest.raises(errors.UndefinedTable):
+        client.execute("SELECT * FROM v1.late")
+    with pytest.raises(errors.DependentObjectsStillExist, match="view va"):
+        client.execute("DROP VIEW va")
+    client.execute("DROP VIEW va CASCADE")
+    assert rows(client, "SELECT * FROM v1.vv") == [("x",)]
+
+
+def test_indexes_are_used_renamed_and_dropped(client: Connection) -> None:  # R5.4
+    client.execute("CREATE TABLE d (id int PRIMARY KEY, a text, n bigint, j jsonb)")
+    client.execute(
+        "INSERT INTO d SELECT i, 't' || i, i, jsonb_build_object('k', i) "
+        "FROM generate_series(1, 2000) i"
+    )
+    for definition, condition in (
+        ("d (a)", "a = 't7'"),
+        ("CONCURRENTLY d_n ON d (n) WHERE n > 0", "n = 7 AND n > 0"),
+        ("d ((j ->> 'k'))", "j ->> 'k' = '7'"),
+        ("d (lower(a), n DESC)", "lower(a) = 't7'"),
+    ):
+        client.execute(f"CREATE INDEX {'' if ' ON ' in definition else 'ON '}{definition}")
+        plan = "\n".join(r[0] for r in rows(client, f"EXPLAIN SELECT * FROM d WHERE {condition}"))
+        assert "Index Scan" in plan or "Bitmap Index Scan" in plan, plan
+    with pytest.raises(errors.UniqueViolation, match='"a_of_d"'):
+        client.execute("INSERT INTO d VALUES (0, 't7'); CREATE UNIQUE INDEX a_of_d ON d (a)")
+    client.execute("CREATE INDEX IF NOT EXISTS d_n ON d (n)")
+    client.execute("ALTER INDEX d_n RENAME TO d_m")
+    client.execute("DROP INDEX CONCURRENTLY d_m")
+    client.execute("DROP INDEX IF EXISTS d_m")
+
+
+def test_comments_and_psql(client: Connection) -> None:  # R0.2
+    client.execute("COMMENT ON TABLE a IS 'all of it'; COMMENT ON COLUMN a.n IS 'a number'")
+    client.execute("ALTER TABLE a RENAME COLUMN n TO m")
+    said = "SELECT obj_description('{0}.a'::regclass), col_description('{0}.a'::regclass, 4)"
+    for schema in ("public", "v1", "v2"):
+        assert rows(client, said.format(schema)) == [("all of it", "a number")]
