@@ -8,7 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from core.errors import CachedPlanChanged, DuplicatePreparedStatement, SyntaxErrorAt
+from core.errors import (
+    CachedPlanChanged,
+    DuplicatePreparedStatement,
+    ProgramLimitExceeded,
+    SyntaxErrorAt,
+)
 from proxy.prepared import Portal, Prepared
 from proxy.protocol.bind import bind_names
 from proxy.protocol.body import encode_string
@@ -50,6 +55,12 @@ def prepare(session: Session, request: Parse, plan: Plan, body: bytes) -> None:
         raise SyntaxErrorAt("cannot insert multiple commands into a prepared statement")
     if request.statement and request.statement in session.statements:
         raise DuplicatePreparedStatement(f'prepared statement "{request.statement}" already exists')
+    limit = session.worker.settings.server.max_prepared_statements
+    if request.statement and len(session.statements) - ("" in session.statements) >= limit:
+        raise ProgramLimitExceeded(
+            f"the session has {limit} prepared statements already",
+            hint="Close some, or raise server.max_prepared_statements.",
+        )
     prepared = Prepared(
         request.statement, request.sql, types, plan, session.snapshot.epoch, session.search_path
     )
@@ -144,6 +155,12 @@ def bind(session: Session, body: bytes) -> None:
     portal_name, statement_name, _ = bind_names(body)
     if _replanning(session, statement_name, ClientType.BIND, body):
         return
+    limit = session.worker.settings.server.max_portals
+    if portal_name not in session.portals and len(session.portals) >= limit:
+        raise ProgramLimitExceeded(
+            f"the session has {limit} portals already",
+            hint="Close some, or raise server.max_portals.",
+        )
     prepared = _known(session, statement_name)
     plan = None
     if prepared is not None:

@@ -188,6 +188,7 @@ class Relay:
         self.expect: deque[Entry] = deque()
         self.skip = False
         self.copying = False
+        self._synced = True
         self._out: list[bytes] = []
         self._collected: Sink | None = None
         self._handlers: dict[int, Callable[[bytes], None]] = {
@@ -216,9 +217,17 @@ class Relay:
         """True when nothing is asked that was not answered."""
         return not self.expect
 
+    @property
+    def in_step(self) -> bool:
+        """True when idle and no batch is open: without its Sync the backend may be skipping, or
+        have work that is not committed.
+        """
+        return self._synced and not self.expect
+
     def push(self, entry: Entry) -> None:
         """A message was sent that will be answered."""
         self.expect.append(entry)
+        self._synced = entry.kind == SYNC or entry.kind == QUERY  # noqa: PLR1714 (hot)
 
     def answer_locally(self, data: bytes) -> None:
         """Answer the client ourselves, after everything asked before."""

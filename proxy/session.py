@@ -189,7 +189,7 @@ class Session:
     def give_back(self) -> BackendConnection | None:
         """The backend when the session keeps no state in it (see pool.Lender)."""
         backend = self.relay.backend
-        if backend is None or self.pinned or self.status != IDLE or not self.relay.idle:
+        if backend is None or self.pinned or self.status != IDLE or not self.relay.in_step:
             return None
         if self._script is not None or self._inbox or self._cancels or self._outgoing:
             return None
@@ -294,7 +294,7 @@ class Session:
         if backend is None:
             return
         # A script may be between two statements of an open implicit transaction.
-        if script is None and self.status == IDLE and self.relay.idle and not self._cancels:
+        if script is None and self.status == IDLE and self.relay.in_step and not self._cancels:
             self.worker.pool.release(backend)
         else:
             self.worker.pool.discard(backend)
@@ -343,7 +343,7 @@ class Session:
         self._temporaries_stale = False
         if self.status == FAILED:
             return  # whatever comes, PostgreSQL refuses it
-        alone = self.relay.idle
+        alone = self.relay.in_step
         try:
             sink = await self.worker.scripts.fetch(self, TEMPORARY_QUERY)
             codec = self.client.codec

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from core.errors import InvalidText
+from core.errors import QueryProtocolError
 from engine.plans import Plan
 from proxy.protocol.body import decode_text
 from proxy.protocol.framing import message
@@ -29,7 +29,7 @@ def query(session: Session, body: bytes) -> None:
     if session.statements.pop("", None) is not None and session.relay.backend is not None:
         session.relay.backend.statements.discard("")
     if body[-1:] != b"\0" or b"\0" in body[:-1]:
-        raise InvalidText("invalid message format")
+        raise QueryProtocolError("invalid message format")
     text = decode_text(body[:-1], session.client.codec)
     session.worker.check_length(text)
     try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import select
 import signal
 import subprocess
 import sys
@@ -85,8 +84,7 @@ class ServerProcess:
     preexec: Callable[[], None] | None = None
     user: int | None = None
     config_path: Path | None = None
-    _process: subprocess.Popen[str] | None = None
-    _output: str = ""
+    _process: subprocess.Popen[bytes] | None = None
 
     @property
     def pid(self) -> int:
@@ -112,13 +110,12 @@ class ServerProcess:
     @property
     def output(self) -> str:
         """What it wrote to standard output and standard error until now."""
-        self._drain(0.0)
-        return self._output
+        return self._log_path.read_text("utf-8", "replace")
 
     def launch(self) -> None:
         """Start the process; do not wait for it."""
         self._write_config()
-        self._output = ""
+        sink = self._log_path.open("wb")  # a file: a pipe that nobody reads would stop it
         self._process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "proxy.main", "serve"),
@@ -126,15 +123,17 @@ class ServerProcess:
                 *("--config", str(self._config_path), *self.arguments),
             ],
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=sink,
             stderr=subprocess.STDOUT,
-            text=True,
             env={**os.environ, **self.environment},
             preexec_fn=self.preexec,  # noqa: PLW1509 (limits of the child only)
             user=self.user,
         )
-        assert self._process.stdout is not None
-        os.set_blocking(self._process.stdout.fileno(), False)
+        sink.close()
+
+    @property
+    def _log_path(self) -> Path:
+        return self._config_path.with_suffix(".log")
 
     @property
     def _config_path(self) -> Path:
@@ -153,42 +152,24 @@ class ServerProcess:
         """Start it and wait for its ready line."""
         self.launch()
         deadline = time.monotonic() + timeout_s
-        while (match := READY.search(self._output)) is None:
-            self._drain(0.05)
+        while (match := READY.search(self.output)) is None:
             assert self._process is not None
             if self._process.poll() is not None:
-                self._drain(0.0)
-                self.kill()
-                raise AssertionError(f"morphgres ended early:\n{self._output}")
-            assert time.monotonic() < deadline, f"not ready in {timeout_s} s:\n{self._output}"
+                raise AssertionError(f"morphgres ended early:\n{self.output}")
+            assert time.monotonic() < deadline, f"not ready in {timeout_s} s:\n{self.output}"
+            time.sleep(POLL_S)
         self.host, self.port = match[1], int(match[2])
         return self
-
-    def _drain(self, timeout_s: float) -> None:
-        assert self._process is not None
-        assert self._process.stdout is not None
-        if self._process.stdout.closed:
-            return
-        fd = self._process.stdout.fileno()
-        while select.select([fd], [], [], timeout_s)[0]:
-            data = os.read(fd, 65536)
-            if not data:
-                return
-            self._output += data.decode("utf-8", "replace")
-            timeout_s = 0.0
 
     def wait(self, timeout_s: float = STOP_TIMEOUT_S) -> int:
         """Wait for the end of the process; its exit status."""
         assert self._process is not None
         deadline = time.monotonic() + timeout_s
         while self._process.poll() is None:
-            self._drain(0.01)
             if time.monotonic() > deadline:
                 self.kill()
-                raise AssertionError(f"still running after {timeout_s} s:\n{self._output}")
-        self._drain(0.0)
-        assert self._process.stdout is not None
-        self._process.stdout.close()
+                raise AssertionError(f"still running after {timeout_s} s:\n{self.output}")
+            time.sleep(POLL_S)
         return self._process.returncode
 
     def kill(self) -> None:
@@ -196,18 +177,16 @@ class ServerProcess:
         assert self._process is not None
         self._process.kill()
         self._process.wait()
-        if self._process.stdout is not None:
-            self._process.stdout.close()
 
     def stop(self) -> None:
         """SIGTERM; asserts a clean exit that leaves no process behind."""
         family = descendants(self.pid)
         os.kill(self.pid, signal.SIGTERM)
         status = self.wait()
-        assert status == 0, f"exit status {status}:\n{self._output}"
+        assert status == 0, f"exit status {status}:\n{self.output}"
         left = eventually_gone(family)
         assert left == set(), f"left behind: {left}"
-        assert "Traceback" not in self._output, self._output
+        assert "Traceback" not in self.output, self.output
 
     def connect(self, **parameters: Any) -> psycopg.Connection[Any]:
         """A psycopg connection with autocommit."""

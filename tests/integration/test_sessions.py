@@ -13,6 +13,7 @@ from psycopg import errors
 
 from tests.integration.server_process import ServerProcess, eventually, running
 from tests.integration.wire import (
+    FLUSH,
     SYNC,
     WireClient,
     bind,
@@ -296,6 +297,44 @@ def test_a_client_that_leaves_stops_its_statement(server: ServerProcess) -> None
         eventually(lambda: root.execute(sleeping).fetchone() == (1,))
         client.close()
         eventually(lambda: root.execute(sleeping).fetchone() == (0,))
+
+
+@pytest.mark.parametrize(
+    "unfinished",
+    [
+        parse("SELEC") + FLUSH,  # the backend skips to a Sync that never comes
+        parse("SELECT 1") + bind() + execute() + FLUSH,
+        parse("SELECT 1") + FLUSH,
+    ],
+    ids=["failed", "executed", "parsed"],
+)
+def test_a_batch_without_its_end_is_not_handed_on(
+    crowded: ServerProcess, unfinished: bytes
+) -> None:
+    """Neither when the client leaves, nor when others wait for its backend."""
+    with ExitStack() as stack:
+        for number in range(12):
+            client = stack.enter_context(WireClient(crowded.host, crowded.port))
+            client.log_in()
+            client.send(unfinished)
+            assert client.read().kind in "1E"
+            if number % 4 != 3:
+                client.close()
+        with crowded.connect() as other:
+            assert other.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_work_of_an_open_batch_is_not_committed_by_others(crowded: ServerProcess) -> None:
+    with crowded.connect() as client:
+        client.execute("CREATE TABLE batched (a int)")
+    with WireClient(crowded.host, crowded.port) as client, ExitStack() as stack:
+        client.log_in()
+        client.send(parse("INSERT INTO batched VALUES (1)"), bind(), execute(), FLUSH)
+        assert [client.read().kind for _ in range(3)] == ["1", "2", "C"]
+        for _ in range(6):  # more than there are backends
+            stack.enter_context(crowded.connect()).execute("SELECT 1")
+    with crowded.connect() as other:
+        assert other.execute("SELECT count(*) FROM batched").fetchone() == (0,)
 
 
 def test_a_pipelining_client_that_leaves_harms_nobody(server: ServerProcess) -> None:
