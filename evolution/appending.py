@@ -333,8 +333,19 @@ class Appender:
             asyncpg.ProgramLimitExceededError,
             asyncpg.RaiseError,
         ) as error:
-            return str(error)
+            return self._in_clients_names(str(error.args[0]))
         return None
+
+    def _in_clients_names(self, message: str) -> str:
+        """The store's names in a message as the names that clients know."""
+        table = self._table
+        names = {table.store: table.name}
+        names |= {c.store_name: c.name for c in table.constraints}
+        names |= {i.store_name: i.name for i in table.indexes}
+        names |= {c.source.column: c.name for c in table.columns if isinstance(c.source, Stored)}
+        for store, name in names.items():
+            message = message.replace(f'"{store}"', f'"{name}"')
+        return message
 
     async def _insert_halves(self, target: Target, low: int, high: int, *, replacing: bool) -> int:
         """Insert what can be inserted between two ordinals; how many rows were refused."""
@@ -383,10 +394,16 @@ class Appender:
         if await self._try_version(snapshot, growth):
             return
         self._session.note("types stay as they are: views or indexes of this version need them")
-        if fallback is not None and not await self._try_version(snapshot, fallback):
+        if fallback is None or await self._try_version(snapshot, fallback):
+            return
+        if growth.store:
             raise ObjectNotInPrerequisiteState(
                 f'the new fields of "{self._table.name}" could not be published as a new version'
             )
+        detail = "the new fields could not be shown in a new version: they are in the document"
+        name = self._table.name
+        self._events.append(LoadEvent(self._table.id, name, (), "unpublished", detail, 0))
+        self._session.note(detail)
 
     async def _try_version(self, snapshot: CatalogSnapshot, growth: Growth) -> bool:
         session = self._session

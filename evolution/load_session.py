@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
 
@@ -16,6 +16,7 @@ from engine.loading.jobs import Rows
 from evolution.transaction import AdminTransaction
 
 OWNER: Final = "morph_owner"
+PREFETCH: Final = 500
 Conflict = Literal["reject", "skip", "replace"]
 CONFLICTS: Final[tuple[Conflict, ...]] = ("reject", "skip", "replace")
 
@@ -66,19 +67,25 @@ class LoadSession:
 
     async def take_out(self, query: str, reason: str) -> int:
         """Run a DELETE on the staging table (see backends.embedded.append) and reject its rows."""
-        rows = await self._taken(query)
-        for source, line, excerpt in rows:
-            self.sink.reject(source, line, reason, excerpt)
-        self.report.rejects += len(rows)
-        return len(rows)
+        taken = 0
+        async for source, line, record in self._rows_of(query):
+            self.sink.reject(source, line, reason, record)
+            taken += 1
+        self.report.rejects += taken
+        return taken
 
     async def leave_out(self, query: str) -> None:
         """The same without a word: the user asked to skip them."""
-        self.report.skipped += len(await self._taken(query))
+        async for _ in self._rows_of(query):
+            self.report.skipped += 1
 
-    async def _taken(self, query: str) -> list[tuple[int, int, str]]:
-        rows = await self.fetch(query)
-        return [(int(str(source)), int(str(line)), str(start)) for source, line, start in rows]
+    async def _rows_of(self, query: str) -> AsyncIterator[tuple[int, int, str]]:
+        """The rows of a DELETE, a few at a time: it may be all documents of a load."""
+        async with self.connection.transaction():
+            await self.connection.execute(f"SET LOCAL ROLE {OWNER}")
+            async for source, line, record in self.connection.cursor(query, prefetch=PREFETCH):
+                yield source, line, record
+            await self.connection.execute("RESET ROLE")
 
     def note(self, text: str) -> None:
         """Tell the user about something at the end."""

@@ -23,7 +23,9 @@ from backends.embedded.ingest import (
     COPY_TRAILER,
     STAGING,
     STAGING_COLUMNS,
+    cell_fields,
     fill_statement,
+    readable_field,
     staged_value,
     staging_statements,
 )
@@ -31,10 +33,12 @@ from backends.embedded.layout import (
     Layout,
     constraint_statements,
     create_statement,
+    few_physical,
     lay_out,
     store_table,
 )
 from catalog.inference.infer import InferredTable, KeyCandidate, infer_table
+from catalog.inference.rules import JSONB
 from catalog.inference.statistics import TableStats
 from catalog.model import CatalogSnapshot, DocPath, Stored, Table, Version
 from catalog.naming import table_name
@@ -154,7 +158,11 @@ class Loader:
     async def _load(self, frames: AsyncIterator[Frame]) -> None:
         connection = self._connection
         # Input comes as fast as it comes; the first error ends the transaction anyway.
-        for setting in ("statement_timeout = 0", "search_path = pg_catalog, pg_temp"):
+        for setting in (
+            "statement_timeout = 0",
+            "temp_file_limit = -1",
+            "search_path = pg_catalog, pg_temp",
+        ):
             await connection.execute(f"SET LOCAL {setting}")
         for statement in staging_statements(OWNER):
             await connection.execute(statement)
@@ -237,22 +245,24 @@ class Loader:
         self, inferred: InferredTable, next_id: int, taken: Collection[str]
     ) -> Layout:
         """The store's table with all rows, under the first key whose values are unique."""
-        cells = cell_columns(inferred)
+        inferred, moved = few_physical(inferred)
+        fields = cell_fields(cell_columns(inferred))
+        fields |= {key: readable_field(key, t) for key, t in moved.items() if t != JSONB}
         for key in inferred.keys:
             layout = lay_out(inferred, key, next_id, taken)
-            if await self._fill(layout, cells):
+            if await self._fill(layout, fields):
                 return layout
             if key.path == _ID:
                 await self._refuse_repeated(key)
-                if await self._fill(layout, cells):
+                if await self._fill(layout, fields):
                     return layout
         raise InternalError("a generated key was not unique")
 
-    async def _fill(self, layout: Layout, cells: dict[str, str]) -> bool:
+    async def _fill(self, layout: Layout, fields: dict[str, str]) -> bool:
         table = layout.table
         statements = [
             create_statement(table),
-            fill_statement(table, layout.nullable, cells),
+            fill_statement(table, layout.nullable, fields),
             *constraint_statements(table),
             # Nobody can name the table; with SELECT PostgreSQL shows the key in its errors.
             f"GRANT SELECT ON {store_table(table)} TO morph_client",

@@ -12,11 +12,11 @@ from typing import Final
 
 from backends.embedded.fitting import Value, cast, fits
 from backends.embedded.ingest import STAGING
-from backends.files.records import EXCERPT_CHARS
 from catalog.sqltext import STORE_SCHEMA, quote_ident, quote_literal
 
 STAGING_NAME: Final = STAGING.rpartition(".")[2]
-WHERE_FROM: Final = f"source, line, left(doc::text, {EXCERPT_CHARS})"
+RECORD_CHARS_MAX: Final = 64 * 1024
+WHERE_FROM: Final = f"source, line, left(doc::text, {RECORD_CHARS_MAX})"
 
 
 @dataclass(frozen=True, slots=True)

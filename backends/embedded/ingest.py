@@ -185,24 +185,43 @@ def staged_columns(table: Table) -> Sequence[tuple[Column, str, str]]:
     return [(c, s.column, s.field) for c, s in physical(table) if s.field]
 
 
-def cells_expression(cells: Mapping[str, str]) -> str:
-    """` || …` that makes JSON values of the cells of typed columns."""
+def fields_expression(fields: Mapping[str, str]) -> str:
+    """` || …` that sets fields of a document to SQL values."""
     parts = []
-    items = sorted(cells.items())
+    items = sorted(fields.items())
     for start in range(0, len(items), PAIRS_MAX):
         pairs = ", ".join(
-            f"{quote_literal(key)}, {staged_value(key, pg_type)}"
-            for key, pg_type in items[start : start + PAIRS_MAX]
+            f"{quote_literal(key)}, {sql}" for key, sql in items[start : start + PAIRS_MAX]
         )
         parts.append(f" || pg_catalog.jsonb_build_object({pairs})")
     return "".join(parts)
 
 
+def cell_fields(cells: Mapping[str, str]) -> dict[str, str]:
+    """CSV fields, given with the types that their cells are text of, as JSON values."""
+    return {key: staged_value(key, pg_type) for key, pg_type in cells.items()}
+
+
+def readable_field(key: str, pg_type: str) -> str:
+    """A special value (all of the column are) in the form that readers of documents know."""
+    text = f"s.phys->>{quote_literal(key)}"
+    plain = f"s.doc->{quote_literal(key)}"
+    form = {
+        "timestamp with time zone": f"pg_catalog.jsonb_build_object('$date', {text})",
+        "uuid": f"pg_catalog.jsonb_build_object('$uuid', {text})",
+        "bytea": (
+            "pg_catalog.jsonb_build_object('$binary', pg_catalog.jsonb_build_object('base64', "
+            f"pg_catalog.encode(({text})::bytea, 'base64'), 'subType', '00'))"
+        ),
+    }.get(pg_type, f"pg_catalog.to_jsonb({text})")
+    return f"CASE WHEN {text} IS NULL THEN {plain} ELSE {form} END"
+
+
 def fill_statement(
-    table: Table, nullable: frozenset[str] = frozenset(), cells: Mapping[str, str] | None = None
+    table: Table, nullable: frozenset[str] = frozenset(), fields: Mapping[str, str] | None = None
 ) -> str:
     """Move all staged rows into the new store table. `nullable` fields keep their JSON nulls in the
-    document, `cells` are CSV fields with the types that their cells are text of.
+    document, `fields` are to be set to SQL values there.
     """
     filled = staged_columns(table)
     names = [quote_ident(store) for _, store, _ in filled]
@@ -217,7 +236,7 @@ def fill_statement(
             f"THEN pg_catalog.jsonb_build_object({name}, NULL) ELSE '{{}}'::jsonb END"
         )
     physical_keys = {key for _, _, key in filled}
-    rest += cells_expression({k: t for k, t in (cells or {}).items() if k not in physical_keys})
+    rest += fields_expression({k: v for k, v in (fields or {}).items() if k not in physical_keys})
     return (
         f"INSERT INTO {store_table(table)} ({', '.join([*names, '_doc'])}) "
         f"SELECT {', '.join([*values, rest])} FROM {STAGING} s"
@@ -226,4 +245,4 @@ def fill_statement(
 
 def cells_statement(cells: Mapping[str, str]) -> str:
     """Make JSON values of the cells of new columns, in the staging table."""
-    return f"UPDATE {STAGING} s SET doc = s.doc{cells_expression(cells)}"
+    return f"UPDATE {STAGING} s SET doc = s.doc{fields_expression(cell_fields(cells))}"

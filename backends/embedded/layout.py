@@ -10,7 +10,7 @@ in which inference found them, a generated key before all others.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from catalog.inference.infer import InferredChild, InferredColumn, InferredTable, KeyCandidate
@@ -29,6 +29,7 @@ from catalog.sqltext import STORE_SCHEMA, quote_ident
 
 NAME_BYTES_MAX: Final = 63
 JSONB: Final = "jsonb"
+PHYSICAL_MAX: Final = 45  # of fields: a whole document is put together by one call of a function
 
 # Types that the readers of catalog/readers.py find inside of a document below the first level.
 _NESTED: Final = frozenset(
@@ -87,6 +88,24 @@ def lay_out(
         at = children[-1].columns[-1].id + 1
     nullable = frozenset(c.path[0] for c in inferred.columns if stays_physical(c) and c.nulls)
     return Layout(table, tuple(children), at, nullable)
+
+
+def few_physical(inferred: InferredTable) -> tuple[InferredTable, dict[str, str]]:
+    """The table with no more than PHYSICAL_MAX physical columns; the fields of the others, which
+    are read from the document, with their types.
+    """
+    moved: dict[str, str] = {}
+    columns = []
+    keys = {key.path for key in inferred.keys}
+    room = PHYSICAL_MAX
+    for column in inferred.columns:
+        if stays_physical(column) and column.path not in keys:
+            room -= 1
+            if room < 0:
+                moved[column.path[0]] = nested_type(column)
+                column = replace(column, pg_type=nested_type(column), physical=False)
+        columns.append(column)
+    return replace(inferred, columns=tuple(columns)), moved
 
 
 def stays_physical(column: InferredColumn) -> bool:

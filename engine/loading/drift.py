@@ -266,7 +266,9 @@ class Grower:
         known = self._family.known_paths(())
         fields = self._family.stored_fields
         new = [c for c in self._found.columns if c.path not in known and c.path[0] not in fields]
-        return new if self._table.has_doc else [c for c in new if len(c.path) == 1]
+        shown = new if self._table.has_doc else [c for c in new if len(c.path) == 1]
+        # PostgreSQL bounds the columns of a table; fields beyond that are in the document only.
+        return shown[: max(0, self._stats.limits.columns_max - len(self._table.columns))]
 
     def new_elements(self) -> list[tuple[InferredChild, list[InferredColumn]]]:
         """The same for the elements of arrays that are child tables already."""

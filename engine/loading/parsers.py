@@ -7,11 +7,14 @@ of parts are merged at the end (the order does not matter, catalog.inference.sta
 
 from __future__ import annotations
 
+import ctypes
 import io
 import multiprocessing
 import os
+import signal
+import sys
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import BinaryIO, Final, TypeVar, cast
@@ -28,7 +31,15 @@ from engine.loading.jobs import Job, Rows
 T = TypeVar("T")
 
 PARSERS_MAX: Final = 4
+PR_SET_PDEATHSIG: Final = 1
+RECORD_BYTES_MAX: Final = 64 * 1024  # of a rejected line; of a longer one the beginning is kept
 STOP_TIMEOUT_S: Final = 5.0
+
+
+def die_with_parent() -> None:
+    """End this process when its parent ends, however that comes (Linux; elsewhere by its pipes)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def parser_count() -> int:
@@ -55,7 +66,7 @@ def parse_block(
     rejects: list[Reject] = []
     for batch in read_ndjson(ByteSource(cast("BinaryIO", raw)), options):
         documents += batch.documents
-        rejects += (r._replace(line_number=r.line_number + offset) for r in batch.rejects)
+        rejects += (_whole_record(r, block, offset) for r in batch.rejects)
     for document in documents:
         observer.observe(document.value, document.ordinal)
     copy = encode_rows(
@@ -64,8 +75,20 @@ def parse_block(
     return Rows(source, copy, len(documents), tuple(rejects), block.stored, 0)
 
 
-def _serve(pipe: Connection, job: Job) -> None:
+def _whole_record(reject: Reject, block: Block, offset: int) -> Reject:
+    """The reject with its own line number and all of its text, if that is not far too long."""
+    line = reject.line_number + offset
+    raw = block.data.split(b"\n")[line - block.first_line]
+    if len(raw) > RECORD_BYTES_MAX:
+        return reject._replace(line_number=line)
+    return Reject(line, reject.reason, raw.decode(errors="replace").rstrip("\r"))
+
+
+def _serve(pipe: Connection, others: Sequence[Connection], job: Job) -> None:
     """The life of one parsing process: tasks until None, then the statistics."""
+    die_with_parent()
+    for other in others:  # ends that the fork copied: with them open, no pipe would ever end
+        other.close()
     observer = Observer(job.limits)
     while (task := pipe.recv()) is not None:
         block, source, first_ordinal = task
@@ -91,7 +114,9 @@ class Parsers:
         self._processes = []
         for _ in range(count):
             ours, theirs = context.Pipe()
-            process = context.Process(target=_serve, args=(theirs, job), daemon=True)
+            process = context.Process(
+                target=_serve, args=(theirs, [*self._pipes, ours], job), daemon=True
+            )
             process.start()
             theirs.close()
             self._pipes.append(ours)

@@ -20,7 +20,7 @@ from core.errors import MorphError
 from engine.loading.blocks import cut_blocks
 from engine.loading.cells import typed_cells
 from engine.loading.jobs import Failed, Finished, Frame, Input, Job, Rows
-from engine.loading.parsers import Parsers
+from engine.loading.parsers import Parsers, parse_block
 
 PARALLEL_FROM_BYTES: Final = 2 * 1024 * 1024
 
@@ -119,6 +119,12 @@ class _Run:
 
     def _alone(self, source: ByteSource, file_format: Format, number: int) -> Iterator[Rows]:
         job = self._job
+        if file_format == "ndjson":
+            first = self._ordinal
+            for block in cut_blocks(source, job.options):
+                yield parse_block(block, number, first + block.first_line - 1, job, self._observer)
+                self._ordinal = first + block.first_line - 1 + block.lines
+            return
         options = replace(job.options, first_ordinal=self._ordinal)
         for batch in read_batches(source, file_format, options):
             documents = batch.documents

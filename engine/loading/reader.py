@@ -17,7 +17,7 @@ import sys
 from collections.abc import Sequence
 
 from engine.loading.jobs import Job
-from engine.loading.parsers import parser_count
+from engine.loading.parsers import die_with_parent, parser_count
 from engine.loading.prepare import frames
 
 GC_THRESHOLD = 1_000_000
@@ -31,6 +31,7 @@ def encode_jobs(jobs: Sequence[Job]) -> str:
 
 def main(argument: str) -> None:
     """Read all jobs and write their frames to the pipe on file descriptor 1."""
+    die_with_parent()
     # The terminal sends SIGINT to the whole group: the parent decides what ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Documents have no cycles; looking for some among many of them costs an eighth of the time.

@@ -247,8 +247,9 @@ def run(options: argparse.Namespace) -> int:
 def _summarize(result: LoadReport, seconds: float, rejects: Path) -> None:
     rate = result.documents / seconds if seconds else 0
     made = "new table, " if result.created else ""
+    plural = "" if result.documents == 1 else "s"
     lines = [
-        f"{result.table}: {result.documents:,} documents loaded, {made}"
+        f"{result.table}: {result.documents:,} document{plural} loaded, {made}"
         f"{seconds:.1f} s ({rate:,.0f}/s)"
     ]
     if result.version:

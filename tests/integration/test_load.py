@@ -6,6 +6,7 @@ import gzip
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -214,6 +215,24 @@ class TestFormats:
         await store.load_files([str(path)], "t")
         await self._check(store)
 
+    async def test_more_physical_columns_than_a_document_is_put_together_from(
+        self, store: Store
+    ) -> None:  # R7.2
+        day = datetime(2024, 2, 29, tzinfo=UTC)
+        columns = {"_id": [1, 2]} | {f"t{n}": [day, None] for n in range(60)}
+        columns |= {f"b{n}": [b"\0\1", None] for n in range(9)}
+        path = store.directory / "wide.parquet"
+        pq.write_table(pa.table(columns), path)
+        for conflict in ("reject", "replace"):
+            await store.load_files([str(path)], "t", conflict)
+            row = await store.rows("SELECT t0::text, t59::text, b8::text FROM morph_v1.t")
+            assert sorted(row, key=str) == [
+                ("2024-02-29 00:00:00+00", "2024-02-29 00:00:00+00", "\\x0001"),
+                (None, None, None),
+            ]
+        whole = json.loads(await store.value("SELECT _doc FROM morph_w1.t WHERE _id = 1"))
+        assert len(whole) == 70
+
     async def test_several_files_are_one_table(self, store: Store) -> None:  # R1.4
         paths = [store.file([row]) for row in self.ROWS]
         report, _ = await store.load_files([*paths, store.file(["bad"])], "t")
@@ -394,6 +413,17 @@ class TestExistingTable:
             (None, []),
             (5, ["a"]),
         ]
+
+    async def test_columns_are_bounded_and_the_rest_is_in_the_document(
+        self, store: Store
+    ) -> None:  # R7.1
+        await store.load(['{"_id":1}'])
+        many = {f"f{n}": n for n in range(1_200)}
+        report, _ = await store.load([json.dumps({"_id": 2, **many})])
+        assert (report.documents, report.version) == (1, 2)
+        assert len(await store.columns(schema="v2")) == 1_000
+        whole = json.loads(await store.value("SELECT _doc FROM morph_w2.t WHERE _id = 2"))
+        assert len(whole) == 1_201
 
     async def test_keys_that_exist(self, store: Store) -> None:  # R7.3
         again = ['{"_id":1,"name":"new"}', '{"_id":9,"name":"nine"}', '{"_id":9,"name":"last"}']
