@@ -29,3 +29,17 @@ SYSTEM_VIEWS: tuple[SystemView, ...] = (
 def system_views_sql() -> str:
     """DDL of all views, to be run as morph_owner."""
     return ";\n".join(s for view in SYSTEM_VIEWS for s in view.statements())
+
+
+def reference() -> str:
+    """docs/system-views.md."""
+    parts = [
+        "# System views\n\nThe views of schema `morph`, as `\\d+ morph.<view>` describes them. "
+        "This page is made by `python -m catalog.system_views`.\n"
+    ]
+    for view in sorted(SYSTEM_VIEWS, key=lambda v: v.name):
+        rows = "\n".join(f"| `{name}` | {about} |" for name, about in view.columns)
+        parts.append(
+            f"## morph.{view.name}\n\n{view.about}\n\n| column | meaning |\n| --- | --- |\n{rows}\n"
+        )
+    return "\n".join(parts)

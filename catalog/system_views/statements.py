@@ -11,7 +11,7 @@ STATEMENTS = SystemView(
         ("worker", "Worker process."),
         ("fingerprint", "Same for texts that differ in literals only."),
         ("query", "One such text."),
-        ("kind", "Select, Insert, …"),
+        ("kind", "Kind of statement, such as Select or Insert."),
         ("tier", "1: the store answered; 2: merged in the private PostgreSQL."),
         ("calls", "Times run."),
         ("errors", "Times failed."),
