@@ -11,6 +11,7 @@ from core.errors import (
     AdminShutdown,
     CannotConnectNow,
     FeatureNotSupported,
+    InvalidAuthorization,
     InvalidCatalogName,
     InvalidPassword,
     MorphError,
@@ -223,6 +224,11 @@ class ClientConnection(asyncio.Protocol):
             raise CannotConnectNow("the database system is shutting down")
         if self.worker.connections > self.worker.settings.server.max_connections:
             raise TooManyConnections("sorry, too many clients already")
+        if self.worker.settings.tls.required and not self.tls:
+            raise InvalidAuthorization(
+                "the server accepts encrypted connections only",
+                hint="Connect with sslmode=require or stronger.",
+            )
         certificate = self._certificate_name()
         method = self.worker.auth.method(
             self.address, startup.user, tls=self.tls, certificate=certificate
