@@ -8,6 +8,7 @@ time, while further messages wait in the inbox (bounded: reading from the client
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
@@ -82,6 +83,7 @@ class Session:
         self._plans: PlanCache | None = None
         self._inbox: deque[tuple[int, bytes]] = deque()
         self._script: asyncio.Task[None] | None = None
+        self._copying = False  # the client's own COPY FROM STDIN, relayed
         self._outgoing: list[bytes] = []
         self._pinned_snapshot: CatalogSnapshot | None = None
         self._rolled_back = False
@@ -157,7 +159,7 @@ class Session:
             self._inbox.appendleft((kind, body))
             self.start_script(self._attach())
             return
-        if self._temporaries_stale and kind in (ClientType.QUERY, ClientType.PARSE):
+        if self._temporaries_stale and _may_name_tables(kind, body):
             self._inbox.appendleft((kind, body))
             self.start_script(self._read_temporaries())
             return
@@ -171,7 +173,7 @@ class Session:
         except ProtocolViolation:
             raise
         except MorphError as error:
-            self.fail(error, simple_query=kind == ClientType.QUERY)
+            self.fail(error, simple_query=kind in (ClientType.QUERY, ClientType.FUNCTION_CALL))
 
     # ------------------------------------------------------------------ backend
 
@@ -283,6 +285,7 @@ class Session:
         finally:
             self._script = None
             self.copy_sink = None
+        self.client.reading(True, "read-ahead")
         self._pump()
 
     async def stop(self) -> None:
@@ -467,11 +470,13 @@ class Session:
     def copy_in_begun(self) -> None:
         """RelayOwner: data is forwarded as it comes; a script's COPY takes it from now on."""
         self.copy_sink, self.copy_waiting = self.copy_waiting, None
+        self._copying = self.copy_sink is None
         self._feed_copy()
 
     def copy_in_ended(self) -> None:
-        """RelayOwner: what comes now is no part of a script's COPY."""
+        """RelayOwner: what comes now is no part of a COPY."""
         self.copy_sink = None
+        self._copying = False
 
     def ready(self, status: int) -> None:
         """RelayOwner: ReadyForQuery."""
@@ -538,6 +543,8 @@ class Session:
 
     def sync(self, body: bytes) -> None:
         """Sync: ends the skipping after an error, and the implicit transaction."""
+        if self._copying:
+            return  # PostgreSQL ignores it between CopyInResponse and CopyDone: no answer comes
         self.relay.skip = False
         self.send(SYNC_MESSAGE, Entry(SYNC))
 
@@ -547,6 +554,8 @@ class Session:
 
     def forward_copy(self, kind: int, body: bytes) -> None:
         """CopyData, CopyDone, CopyFail: PostgreSQL ignores strays itself."""
+        if kind != ClientType.COPY_DATA:
+            self._copying = False
         self.send(message(kind, body))
 
     def function_call(self, body: bytes) -> None:
@@ -555,6 +564,24 @@ class Session:
             "the function call protocol message is not supported",
             hint="Use SELECT function(...).",
         )
+
+
+_NO_TABLES = re.compile(
+    rb"\s*(set|reset|show|begin|start|commit|end|rollback|abort|savepoint|release|discard|deallocate)\b"
+    rb"[^;]*;?\s*\Z",
+    re.IGNORECASE,
+)
+
+
+def _may_name_tables(kind: int, body: bytes) -> bool:
+    """False for what names no table: SET TRANSACTION must be the first query of its transaction,
+    so nothing may be asked of the backend before it.
+    """
+    if kind == ClientType.QUERY:
+        return _NO_TABLES.match(body.rstrip(b"\0")) is None
+    if kind == ClientType.PARSE:
+        return _NO_TABLES.match(body.partition(b"\0")[2].partition(b"\0")[0]) is None
+    return False
 
 
 def _set_variable(session: Session, node: object) -> None:
