@@ -12,8 +12,10 @@ from typing import Any
 import psycopg
 import pytest
 
+from tests.integration.conftest import fresh_directory, open_directory
 from tests.integration.server_process import ServerProcess, eventually
 
+__all__ = ["fresh_directory", "open_directory"]
 KILLS = 20
 
 
