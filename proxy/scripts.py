@@ -91,6 +91,10 @@ class Scripts:
         session.flush_backend()
         if session.relay.backend is None:
             raise InternalError("the session lost its backend")
+        if session.relay.skip and not sink.done.done():
+            # What the client sent before has failed meanwhile, and the Sync waits behind this
+            # script: the backend skips all of it and will never answer.
+            raise BackendError({}, answered=True)
         return await sink.done
 
     async def run_sql(self, session: Session, statements: Sequence[str]) -> None:
@@ -119,8 +123,9 @@ class Scripts:
         """Report our own error and make the backend's transaction fail."""
         try:
             await self.fetch(session, "morphgres")
-        except BackendError:
-            session.send_to_client(error_response(error, session.client.codec))
+        except BackendError as poisoned:
+            if not poisoned.answered:
+                session.send_to_client(error_response(error, session.client.codec))
 
     async def _run_statements(self, session: Session, text: str) -> None:
         plan = await self._plan(session, text)
