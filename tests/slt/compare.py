@@ -31,7 +31,7 @@ def shown(value: str | None) -> str:
 
 def result_lines(record: Record, outcome: Outcome) -> list[str]:
     """The results of a query in its sort mode, hashed when they are many."""
-    rows = [[shown(v) for v in row] for row in outcome.text_rows]
+    rows = [[shown(v) for v in row] or ["()"] for row in outcome.text_rows]
     count = sum(len(row) for row in rows)
     if record.sort == "valuesort":
         lines = sorted(value for row in rows for value in row)

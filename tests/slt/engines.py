@@ -6,6 +6,7 @@ results, and Parse, Describe, Bind, Execute with binary results.
 
 from __future__ import annotations
 
+import select
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,8 +16,10 @@ from psycopg import pq
 SIMPLE, EXTENDED, BINARY = "simple", "extended", "binary"
 MODES = (SIMPLE, EXTENDED, BINARY)
 FIRST_USER_OID = 16384
-RECORD_OIDS = frozenset({2249, 2287})
+# record, record[], and the types whose binary form is an oid: regproc, regclass, regtype …
+OPAQUE_OIDS = frozenset({24, 26, 2202, 2203, 2204, 2205, 2206, 2210, 2211, 2249, 2287, 4089, 4096})
 STATEMENT_TIMEOUT_MS = 20_000
+ANSWER_TIMEOUT_S = 30.0
 
 _ERROR_FIELDS = {
     "severity": pq.DiagnosticField.SEVERITY_NONLOCALIZED,
@@ -138,9 +141,11 @@ class Engine:
         return outcome
 
     def _described(self, text: bytes, outcome: Outcome) -> bool:
-        result = self._conn.prepare(b"", text)
+        self._conn.send_prepare(b"", text)
+        result = self._only_result()
         if result.status == pq.ExecStatus.COMMAND_OK:
-            result = self._conn.describe_prepared(b"")
+            self._conn.send_describe_prepared(b"")
+            result = self._only_result()
         if result.status == pq.ExecStatus.FATAL_ERROR:
             outcome.error = _report(result)
             return False
@@ -148,9 +153,22 @@ class Engine:
         outcome.fields = self._fields(result)
         return True
 
+    def _only_result(self) -> Any:
+        result = self._next_result()
+        assert self._next_result() is None
+        return result
+
+    def _next_result(self) -> Any:
+        """The next result; TimeoutError when the server stays silent (libpq would wait on)."""
+        while self._conn.is_busy():
+            if not select.select([self._conn.socket], [], [], ANSWER_TIMEOUT_S)[0]:
+                raise TimeoutError(f"no answer in {ANSWER_TIMEOUT_S} s")
+            self._conn.consume_input()
+        return self._conn.get_result()
+
     def _collect(self, outcome: Outcome, data: Sequence[str]) -> None:
         while True:
-            result = self._conn.get_result()
+            result = self._next_result()
             if result is None:
                 return
             status = result.status
@@ -181,7 +199,7 @@ class Engine:
         width = range(result.nfields)
         opaque = [
             result.fformat(n) == 1
-            and (result.ftype(n) in RECORD_OIDS or result.ftype(n) >= FIRST_USER_OID)
+            and (result.ftype(n) in OPAQUE_OIDS or result.ftype(n) >= FIRST_USER_OID)
             for n in width
         ]
         outcome.opaque = any(opaque)

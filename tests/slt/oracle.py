@@ -176,6 +176,9 @@ def load_table(connection: psycopg.Connection[Any], definition: Path) -> None:
             document[columns[0].name] = Number(number)
     rows = [[value_at(d, c.name) for c in columns] for d in documents]
     _insert(connection, tables[0], columns, iter(rows))
+    if "-- generated key" in text:
+        sequence = f"pg_get_serial_sequence('{tables[0]}', '{columns[0].name}')"
+        connection.execute(f"SELECT setval({sequence}, {len(rows)})")  # type: ignore[call-overload]
     for table, (path, key) in zip(tables[1:], paths, strict=True):
         columns = _columns(connection, table)
         _insert(connection, table, columns, _child_rows(documents, key, path, columns))

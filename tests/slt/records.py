@@ -1,8 +1,8 @@
 """The sqllogictest format: files to records, and back with results filled in.
 
 The format is that of sqlite.org/sqllogictest (about.wiki) with what sqllogictest-rs added
-(`include`, `connection`, error patterns). Ours: `params`, a `-- oracle` line in front of the SQL
-for the oracle, and `statement ok` with `----` for the lines that COPY FROM STDIN reads. See
+(`include`, `connection`, error patterns). Ours: `params`, `differs`, a `-- oracle` line in front of
+the SQL for the oracle, and `statement ok` with `----` for the lines that COPY FROM STDIN reads. See
 docs/testing.md.
 """
 
@@ -53,6 +53,7 @@ class Record:
     conditions: tuple[Condition, ...] = ()
     connection: str = "default"
     params: tuple[str | None, ...] | None = None
+    differs: frozenset[str] = frozenset()
     hash_threshold: int = 0
 
     @property
@@ -81,6 +82,7 @@ class _State:
     conditions: list[Condition] = field(default_factory=list)
     connection: str = "default"
     params: tuple[str | None, ...] | None = None
+    differs: frozenset[str] = frozenset()
 
 
 class _Parser:
@@ -139,6 +141,10 @@ class _Parser:
         elif word == "params":
             cells = rest.split("|")
             self.state.params = tuple(None if c == "NULL" else _unescape(c) for c in cells)
+        elif word == "differs":
+            if not text or not reason.strip():
+                raise self.fault("differs needs fields and a reason: differs detail # reason")
+            self.state.differs = frozenset(text.split())
         elif word == "hash-threshold":
             self.hash_threshold = int(text)
         else:
@@ -157,6 +163,7 @@ class _Parser:
         record.hash_threshold = self.hash_threshold
         record.conditions = tuple(self.state.conditions)
         record.connection, record.params = self.state.connection, self.state.params
+        record.differs = self.state.differs
         self.state = _State()
         start = self.at
         if self.at < len(self.lines) and self.lines[self.at] == SEPARATOR:
@@ -238,8 +245,10 @@ def complete_text(text: str, filled: list[Record]) -> str:
     lines = text.split("\n")
     for record in sorted(filled, key=lambda r: r.head_line, reverse=True):
         start, end = record.result_lines
-        if record.kind in ("query", "error"):
-            lines[start:end] = [SEPARATOR, *record.results] if record.kind == "query" else []
+        if record.kind == "query" or record.results:
+            lines[start:end] = [SEPARATOR, *record.results]
+        elif record.kind == "error":
+            lines[start:end] = []
         lines[record.head_line] = _head(record)
     return "\n".join(lines)
 
