@@ -10,8 +10,9 @@ from proxy.protocol.body import decode_text
 from proxy.protocol.framing import message
 from proxy.protocol.message_types import ClientType
 from proxy.relay import BIND, CLOSE, DESCRIBE, EXECUTE, PARSE, QUERY, SYNC, Entry
-from rewrite.analysis import Action, StatementPlan
+from rewrite.analysis import Action, Analysis, StatementPlan
 from rewrite.context import NeedsWidth
+from rewrite.edits import render
 
 if TYPE_CHECKING:
     from proxy.session import Session
@@ -84,9 +85,11 @@ def describe_original(session: Session, plan: Plan, statement: StatementPlan) ->
     text = " " * statement.start + plan.text[statement.start : statement.end]
     if statement.action is Action.EXPLAIN:
         text = _without_explain(plan, statement)
-    data = DESCRIBE_NAME + b"\0" + text.encode(session.client.codec) + b"\0\0\0"
-    # No plan: the positions of this text are the client's own.
-    session.send(message(ClientType.PARSE, data), Entry(PARSE, swallow=True))
+    rendered = render(text, statement.described)
+    data = DESCRIBE_NAME + b"\0" + rendered.text.encode(session.client.codec) + b"\0\0\0"
+    analysis = Analysis(text, rendered, statement.described, (statement,))
+    described = Plan(text, rendered.text, analysis, False, (statement,), True)
+    session.send(message(ClientType.PARSE, data), Entry(PARSE, described, swallow=True))
     session.send(_CLOSE_DESCRIBE, Entry(CLOSE, swallow=True))
 
 

@@ -25,6 +25,7 @@ from rewrite.edits import Edit, Rendered, render
 from rewrite.namespaces import Namespaces
 from rewrite.parsing import parse_statements
 from rewrite.rules import RULES
+from rewrite.rules.dotted_paths import quote_dotted_paths, quote_dotted_targets
 from rewrite.scope import RelationRef
 from rewrite.tree import Node, Tokens, ast, walk
 
@@ -54,6 +55,7 @@ class StatementPlan:
     notices: tuple[Notice, ...] = ()
     functions: frozenset[str] = frozenset()
     system_views: frozenset[str] = frozenset()
+    described: tuple[Edit, ...] = ()  # what the text to describe first needs
     keeps_state: bool = False
     makes_temporary: bool = False
 
@@ -190,6 +192,10 @@ def _edits(context: Context) -> Iterable[Edit]:
     return [edit for rule in RULES for edit in rule(context)]
 
 
+def _described(context: Context) -> tuple[Edit, ...]:
+    return (*quote_dotted_paths(context), *quote_dotted_targets(context))
+
+
 def _plan(context: Context, *, pushdown: bool) -> StatementPlan:
     node = context.statement
     functions, system_views = _mentioned(node)
@@ -197,16 +203,20 @@ def _plan(context: Context, *, pushdown: bool) -> StatementPlan:
     query = node.query if isinstance(node, ast.ExplainStmt) else node
     temporary = _makes_temporary(node)
     hold = isinstance(node, ast.DeclareCursorStmt) and bool(node.options & 0x20)
+    first = (
+        action in (Action.RELAY, Action.EXPLAIN)
+        and not isinstance(query, ast.PrepareStmt)
+        and any(needs_document_write(r) for r in context.relations)
+        and not mentions_document(node)
+    )
     return StatementPlan(
         node=node,
         action=action,
         start=context.start,
         end=context.end,
         relations=context.relations,
-        describe_first=action in (Action.RELAY, Action.EXPLAIN)
-        and not isinstance(query, ast.PrepareStmt)
-        and any(needs_document_write(r) for r in context.relations)
-        and not mentions_document(node),
+        describe_first=first,
+        described=_described(context) if first else (),
         notices=deprecation_notices(context),
         functions=functions,
         system_views=system_views,

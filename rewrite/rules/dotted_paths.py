@@ -46,3 +46,22 @@ def quote_dotted_paths(context: Context) -> Iterable[Edit]:
             continue
         chain = context.tokens.name_chain(node.location)
         yield replace_text(chain[skip].start, chain[-1].end, quote_ident(joined))
+
+
+def quote_dotted_targets(context: Context) -> Iterable[Edit]:
+    """The same for assigned columns, for the text that is described against the shapes: there
+    `SET address.city = …` would mean a field of a composite column.
+    """
+    columns = {c.name for r in context.relations for c in r.resolved.table.columns if "." in c.name}
+    for node in walk(context.statement):
+        if not isinstance(node, ast.ResTarget) or not node.name or not node.indirection:
+            continue
+        names = [node.name]
+        for part in node.indirection:
+            if not isinstance(part, ast.String):
+                break
+            names.append(part.sval)
+        joined = ".".join(names)
+        if len(names) > 1 and joined in columns:
+            chain = context.tokens.name_chain(node.location)[: len(names)]
+            yield replace_text(chain[0].start, chain[-1].end, quote_ident(joined))

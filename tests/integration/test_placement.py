@@ -85,3 +85,18 @@ def test_what_cannot_move_is_refused_and_stays(
             connection.execute(f"CALL morph.{call}")
         assert caught.value.sqlstate == sqlstate
         assert _one(connection, DIGEST.format("orders")) == before
+
+
+def test_dotted_paths_are_assigned_without_quotes(shop: ServerProcess) -> None:
+    # R0.3: SET address.city, INSERT (address.city), and PostgreSQL's words for a wrong one
+    with shop.connect() as connection:
+        with connection.transaction(force_rollback=True):
+            query = "UPDATE orders SET address.city = 'Oslo' WHERE _id = 1 RETURNING address.city"
+            assert _one(connection, query) == "Oslo"
+            inserted = (
+                "INSERT INTO orders (_id, address.city) VALUES (-1, 'Bonn') RETURNING address"
+            )
+            assert _one(connection, inserted) == {"city": "Bonn"}
+        with pytest.raises(psycopg.errors.UndefinedColumn) as caught:
+            connection.execute("UPDATE orders SET address.city = nope WHERE _id = 1")
+        assert caught.value.diag.statement_position == "34"
