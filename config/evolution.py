@@ -8,7 +8,6 @@ from typing import Annotated, Literal, get_args
 from config.fields import choice
 
 DdlMode = Literal["auto", "virtual", "shadow", "direct"]
-MissingGenerator = Literal["error"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +22,3 @@ class EvolutionSettings:
             get_args(DdlMode),
         ),
     ] = "auto"
-    missing_generator: Annotated[
-        MissingGenerator,
-        choice(
-            "A virtual column whose generator is gone gives an error, never a silent NULL.",
-            get_args(MissingGenerator),
-        ),
-    ] = "error"

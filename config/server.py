@@ -76,19 +76,12 @@ class ServerSettings:
     max_statement_bytes: Annotated[
         int, size("Longest statement text; a longer one gets 54000.", KB, GB)
     ] = 16 * MB
-    max_nesting: Annotated[
-        int,
-        integer("Deepest nesting of brackets and expressions in a statement (54001).", 10, 10_000),
-    ] = 2000
     max_prepared_statements: Annotated[
         int, integer("Prepared statements that one session may keep (54000).", 1, 1_000_000)
     ] = 10_000
     max_portals: Annotated[
         int, integer("Open portals and cursors that one session may keep (54000).", 1, 100_000)
     ] = 1000
-    read_chunk_bytes: Annotated[
-        int, size("Bytes taken from a socket at once.", 4 * KB, 16 * MB)
-    ] = 64 * KB
     read_ahead_max_bytes: Annotated[
         int,
         size(

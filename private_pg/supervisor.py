@@ -15,18 +15,25 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import CannotConnectNow, DataDirectoryError, DiskFull
 from private_pg.cluster import Cluster
 
 PR_SET_PDEATHSIG = 1
-START_TIMEOUT_S = 60.0
-STOP_TIMEOUT_S = 20.0
 POLL_S = 0.01
-BACKOFF_FIRST_S = 0.1
-BACKOFF_MAX_S = 10.0
 LOG_MAX_BYTES = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class SupervisorTimes:
+    """How long the server may take, and the pauses between restarts; from the settings."""
+
+    start_s: float = 60.0
+    stop_s: float = 30.0
+    backoff_first_s: float = 0.1
+    backoff_max_s: float = 10.0
 
 
 def _child_setup(libc: ctypes.CDLL | None) -> Callable[[], None]:
@@ -71,12 +78,12 @@ async def _wait_gone(pid: int, timeout_s: float) -> bool:
     return False
 
 
-async def stop_leftover(pg: Path) -> None:
+async def stop_leftover(pg: Path, stop_timeout_s: float) -> None:
     """Stop a postmaster that a killed Morphgres left behind in this cluster."""
     pid = _read_postmaster_pid(pg)
     if pid <= 0 or not _runs_in(pid, pg):
         return
-    for signum, timeout_s in ((signal.SIGINT, STOP_TIMEOUT_S), (signal.SIGQUIT, 5.0)):
+    for signum, timeout_s in ((signal.SIGINT, stop_timeout_s), (signal.SIGQUIT, 5.0)):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signum)
         if await _wait_gone(pid, timeout_s):
@@ -87,12 +94,12 @@ async def stop_leftover(pg: Path) -> None:
 class Supervisor:
     """Owns the server process. `on_down` and `on_up` are called at a crash and after a restart."""
 
-    def __init__(self, cluster: Cluster, *, start_timeout_s: float = START_TIMEOUT_S) -> None:
+    def __init__(self, cluster: Cluster, times: SupervisorTimes | None = None) -> None:
         self.cluster = cluster
         self.restarts = 0
         self.on_down: Callable[[], None] = lambda: None
         self.on_up: Callable[[], None] = lambda: None
-        self._start_timeout_s = start_timeout_s
+        self._times = times or SupervisorTimes()
         self._process: subprocess.Popen[bytes] | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._stopping = False
@@ -100,7 +107,7 @@ class Supervisor:
 
     async def start(self) -> None:
         """Start the server and watch it; returns when it accepts connections."""
-        await stop_leftover(self.cluster.pg)
+        await stop_leftover(self.cluster.pg, self._times.stop_s)
         await self._launch()
         self._watcher = asyncio.create_task(self._watch(), name="private-pg-watch")
 
@@ -128,7 +135,7 @@ class Supervisor:
 
     async def _await_ready(self, log_start: int) -> None:
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._start_timeout_s
+        deadline = loop.time() + self._times.start_s
         assert self._process is not None
         while loop.time() < deadline:
             if self._process.poll() is not None:
@@ -162,7 +169,7 @@ class Supervisor:
         return DataDirectoryError("the private PostgreSQL did not start", detail=text)
 
     async def _watch(self) -> None:
-        backoff_s = BACKOFF_FIRST_S
+        backoff_s = self._times.backoff_first_s
         while not self._stopping:
             process = self._process
             assert process is not None
@@ -174,13 +181,13 @@ class Supervisor:
             self.on_down()
             while not self._stopping:
                 try:
-                    await stop_leftover(self.cluster.pg)
+                    await stop_leftover(self.cluster.pg, self._times.stop_s)
                     await self._launch()
                 except (DataDirectoryError, DiskFull, CannotConnectNow, OSError):
                     await asyncio.sleep(backoff_s)
-                    backoff_s = min(backoff_s * 2, BACKOFF_MAX_S)
+                    backoff_s = min(backoff_s * 2, self._times.backoff_max_s)
                     continue
-                backoff_s = BACKOFF_FIRST_S
+                backoff_s = self._times.backoff_first_s
                 self.on_up()
                 break
 
@@ -196,7 +203,7 @@ class Supervisor:
         if process is not None and process.poll() is None:
             process.send_signal(signal.SIGINT)
             try:
-                await asyncio.wait_for(asyncio.to_thread(process.wait, STOP_TIMEOUT_S), None)
+                await asyncio.to_thread(process.wait, self._times.stop_s)
             except subprocess.TimeoutExpired:
                 process.send_signal(signal.SIGQUIT)
                 await asyncio.to_thread(process.wait)

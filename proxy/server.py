@@ -25,7 +25,7 @@ from private_pg.binaries import find_binaries
 from private_pg.cluster import DATABASE, SUPERUSER, Cluster, ClusterLimits, prepare_cluster
 from private_pg.identity import choose_identity
 from private_pg.session_defaults import session_default_statements
-from private_pg.supervisor import Supervisor
+from private_pg.supervisor import Supervisor, SupervisorTimes
 from proxy.auth.directory import DEFAULT_ROLE
 from proxy.client import ClientConnection
 from proxy.deadlines import Deadlines
@@ -53,7 +53,13 @@ async def start_private_pg(settings: Settings) -> Supervisor:
         choose_identity(private.run_as),
         limits,
     )
-    supervisor = Supervisor(cluster, start_timeout_s=private.start_timeout)
+    times = SupervisorTimes(
+        start_s=private.start_timeout,
+        stop_s=private.stop_timeout,
+        backoff_first_s=private.restart_backoff_min,
+        backoff_max_s=private.restart_backoff_max,
+    )
+    supervisor = Supervisor(cluster, times)
     try:
         await supervisor.start()
     except BaseException:
