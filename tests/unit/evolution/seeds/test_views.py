@@ -6,9 +6,11 @@ values and that an expression is impure.
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import AsyncIterator
 from decimal import Decimal
+from importlib.resources import files
 
 import asyncpg
 import pytest
@@ -142,6 +144,16 @@ async def _make_shape(connection: asyncpg.Connection, version: Version, table: T
     await connection.execute(f"CREATE TABLE public.shape ({columns})")
 
 
+def _readers_functions() -> str:
+    """The functions that catalog.readers calls, from the product's own text."""
+    text = (files("catalog") / "bootstrap.sql").read_text("utf-8")
+    found = re.findall(
+        r"CREATE OR REPLACE FUNCTION morph_catalog\.extended_json\(.*?\$\$.*?\$\$;", text, re.DOTALL
+    )
+    assert found
+    return "\n".join(found)
+
+
 @pytest_asyncio.fixture(scope="module")
 async def store(pg18_cluster: Cluster) -> AsyncIterator[asyncpg.Connection]:
     address = {"host": str(pg18_cluster.socket_directory), "user": "morph_root"}
@@ -151,7 +163,8 @@ async def store(pg18_cluster: Cluster) -> AsyncIterator[asyncpg.Connection]:
         await admin.execute("CREATE ROLE morph_client NOLOGIN")
     await admin.close()
     connection = await asyncpg.connect(**address, database=DATABASE, statement_cache_size=0)
-    await connection.execute("CREATE SCHEMA morph")
+    await connection.execute("CREATE SCHEMA morph; CREATE SCHEMA morph_catalog")
+    await connection.execute(_readers_functions())
     await connection.execute(library_sql())
     await connection.execute(STORE)
     yield connection
