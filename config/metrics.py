@@ -14,7 +14,11 @@ class MetricsSettings:
     """The HTTP endpoint for Prometheus and for probes."""
 
     listen: Annotated[
-        str, address('Address of the endpoint, such as "127.0.0.1:9187"; empty is off.')
+        str,
+        address(
+            'Address of the endpoint, such as "127.0.0.1:9187"; empty is off. With several workers'
+            " each has its own: the port plus the worker's number, from 1."
+        ),
     ] = ""
 
     @property

@@ -64,11 +64,25 @@ class _Template:
     statements: tuple[StatementPlan, ...]
 
 
+@dataclass(slots=True)
+class CacheCounts:
+    """Hits and misses of all caches of a worker; they outlive the caches."""
+
+    hits: int = 0
+    misses: int = 0
+
+
 class PlanCache:
     """Plans of one namespace view; bounded by entries and by the length of cached texts."""
 
     def __init__(
-        self, namespaces: Namespaces, *, pushdown: bool, entries_max: int, text_max: int
+        self,
+        namespaces: Namespaces,
+        *,
+        pushdown: bool,
+        entries_max: int,
+        text_max: int,
+        counts: CacheCounts | None = None,
     ) -> None:
         self._namespaces = namespaces
         self._pushdown = pushdown
@@ -76,29 +90,35 @@ class PlanCache:
         self._text_max = text_max
         self._exact: OrderedDict[str, Plan] = OrderedDict()
         self._templates: OrderedDict[str, _Template] = OrderedDict()
-        self.hits = 0
-        self.misses = 0
+        self.counts = counts or CacheCounts()
 
     @property
     def namespaces(self) -> Namespaces:
         """The names that the plans were made with."""
         return self._namespaces
 
+    @property
+    def entries(self) -> int:
+        """Plans and templates kept."""
+        return len(self._exact) + len(self._templates)
+
     def lookup(self, text: str) -> Plan:
         """The plan for a text; raises MorphError when the text cannot be served."""
         plan = self._exact.get(text)
         if plan is not None:
-            self.hits += 1
+            self._exact.move_to_end(text)
+            self.counts.hits += 1
             return plan
         short = len(text) <= self._text_max
         parts = _LITERAL.split(text) if short and _UNSAFE.search(text) is None else []
         key = _template_key(parts) if len(parts) > 1 else ""
         template = self._templates.get(key) if len(parts) > 1 else None
         if template is not None:
-            self.hits += 1
+            self._templates.move_to_end(key)
+            self.counts.hits += 1
             parts[::2] = template.segments
             return Plan(text, "".join(parts), None, True, template.statements, True)
-        self.misses += 1
+        self.counts.misses += 1
         plan = make_plan(text, self._namespaces, pushdown=self._pushdown)
         if short:
             _remember(self._exact, text, plan, self._entries_max)

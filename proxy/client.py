@@ -77,6 +77,8 @@ class ClientConnection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._last_heard = 0.0
         self._closing = False
+        self._received = worker.metrics.received_bytes
+        self._sent = worker.metrics.sent_bytes
 
     # ------------------------------------------------------------------ asyncio
 
@@ -103,6 +105,7 @@ class ClientConnection(asyncio.Protocol):
         if self._closing:
             return
         try:
+            self._received.value += len(data)
             if self._reader is not None:
                 self._start(data)
                 return
@@ -305,6 +308,8 @@ class ClientConnection(asyncio.Protocol):
         try:
             backend = await self.worker.attach(self.startup)
         except StartupRefused as error:
+            refused = self.worker.metrics.connections_rejected
+            refused.cell(error.fields.get("C", "XX000")).value += 1
             self.write(encode_error({**error.fields, "S": "FATAL", "V": "FATAL"}))
             self.close()
             return
@@ -334,12 +339,18 @@ class ClientConnection(asyncio.Protocol):
     def write(self, data: bytes) -> None:
         """Send bytes; ignored when the client is gone."""
         if self.transport is not None and data:
+            self._sent.value += len(data)
             self.transport.write(data)
 
     def fatal(self, error: MorphError) -> None:
         """Report an error as FATAL and close."""
         if self._closing:
             return
+        metrics = self.worker.metrics
+        rejected = self.session is None
+        (metrics.connections_rejected if rejected else metrics.errors).cell(
+            error.sqlstate
+        ).value += 1
         error.fields = {**error.fields, "S": "FATAL", "V": "FATAL"}
         self.write(error_response(error, self.codec))
         self.close()
@@ -357,6 +368,11 @@ class ClientConnection(asyncio.Protocol):
     def shut_down(self) -> None:
         """The server goes down."""
         self.fatal(AdminShutdown("terminating connection due to administrator command"))
+
+    @property
+    def closing(self) -> bool:
+        """True when nothing more is read from the client."""
+        return self._closing
 
     @property
     def idle_since(self) -> float:

@@ -237,6 +237,9 @@ class Merging:
             piles[number].add(batch)
         if changed:
             await self._set(store, changed)
+        metrics = self._operations.worker.metrics
+        metrics.merge_rows.value += sum(pile.rows for pile in piles)
+        metrics.merge_bytes.value += limits.used
         staged = Staged(columns, piles, {})
         for number, pile in enumerate(piles):
             if pile.large:

@@ -78,6 +78,16 @@ class BackendPool:
         """Backends open or being opened."""
         return len(self._open) + self._opening
 
+    @property
+    def attached(self) -> int:
+        """Backends that sessions hold, or that are being opened for one."""
+        return self.size - sum(len(idle) for idle in self._idle.values())
+
+    @property
+    def waiting(self) -> int:
+        """Sessions that wait for a backend."""
+        return len(self._waiters)
+
     async def acquire(self, startup: StartupMessage) -> BackendConnection:
         """A clean backend; 53300 when none comes free in time, StartupRefused by the server."""
         key = _key(startup)

@@ -125,6 +125,7 @@ class Scripts:
             await self.fetch(session, "morphgres")
         except BackendError as poisoned:
             if not poisoned.answered:
+                self._worker.metrics.errors.cell(error.sqlstate).value += 1
                 session.send_to_client(error_response(error, session.client.codec))
 
     async def _run_statements(self, session: Session, text: str) -> None:

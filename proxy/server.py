@@ -29,6 +29,7 @@ from private_pg.supervisor import Supervisor, SupervisorTimes
 from proxy.auth.directory import DEFAULT_ROLE
 from proxy.client import ClientConnection
 from proxy.deadlines import Deadlines
+from proxy.metrics_endpoint import MetricsEndpoint
 from proxy.sample_data import load_sample
 from proxy.worker import Worker
 from proxy.workers import READY_LINE, WorkerProcesses
@@ -165,12 +166,14 @@ class Server:
         self.settings = settings
         self.worker = Worker(settings, socket_directory=socket_directory, number=number)
         self._listener: asyncio.Server | None = None
+        self._metrics = MetricsEndpoint(self.worker, settings.metrics.address)
 
     async def start(self, sock: socket.socket) -> None:
         """Accept clients."""
         await self.worker.open()
         self.worker.tls_context = tls_context(self.settings)
         self.worker.certificate_der = certificate_der(self.settings.tls.cert)
+        await self._metrics.start()
         gc.collect()
         gc.freeze()
         loop = asyncio.get_running_loop()
@@ -189,6 +192,7 @@ class Server:
         if self._listener is not None:
             self._listener.close()
         await self.worker.close(self.settings.server.shutdown_drain)
+        self._metrics.stop()
         if self._listener is not None:
             await self._listener.wait_closed()
 

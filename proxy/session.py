@@ -30,7 +30,7 @@ from proxy.prepared import Portal, Prepared
 from proxy.protocol.framing import message
 from proxy.protocol.message_types import ClientType
 from proxy.protocol.parse import Parse
-from proxy.protocol.reports import error_response, notice_response
+from proxy.protocol.reports import error_response, notice_response, sqlstate_of
 from proxy.protocol.server import parameter_status
 from proxy.relay import PARSE, QUERY, SYNC, BackendError, Entry, Relay
 
@@ -123,6 +123,10 @@ class Session:
             self.client.reading(True, "read-ahead")
         self.flush_backend()
 
+    def drop_input(self) -> None:
+        """The client is gone: nothing of what still waits is begun."""
+        self._inbox.clear()
+
     @property
     def inbox_bytes(self) -> int:
         """Bytes that wait behind a script."""
@@ -151,6 +155,7 @@ class Session:
         if self.relay.skip and kind not in (ClientType.SYNC, ClientType.TERMINATE):
             return
         if kind == ClientType.TERMINATE:
+            self.drop_input()
             self.client.close()
             return
         if self.relay.backend is None:
@@ -237,6 +242,10 @@ class Session:
             self.client.close()
         elif busy or self._script is not None:
             self.client.fatal(fault)
+        if self.client.closing:
+            self.drop_input()
+            if self._script is not None:
+                self._script.cancel()
         self.portals.clear()
 
     def backend_ends(self, raw: bytes, *, asked: bool) -> None:
@@ -395,6 +404,7 @@ class Session:
                 if number in line(snapshot, snapshot.current):
                     hint = f"Version {snapshot.current} has superseded it."
                     message = f"version {number} is deprecated"
+                    self.worker.metrics.warnings.cell("01000").value += 1
                     self.relay.answer_locally(
                         notice_response("WARNING", "01000", message, "", hint)
                     )
@@ -406,6 +416,8 @@ class Session:
     def notices_for_statement(self, statement: StatementPlan) -> bytes:
         """WARNINGs that go before one statement's answer."""
         notices = statement.notices
+        if notices:
+            self.worker.metrics.warnings.cell("01000").value += len(notices)
         return b"".join(
             notice_response("WARNING", "01000", n.message, n.detail, n.hint) for n in notices
         )
@@ -423,11 +435,13 @@ class Session:
             entry = Entry(PARSE)
             data = message(ClientType.PARSE, b"\0" + _POISON_SQL + b"\0\0")
             self.statements.pop("", None)
+        self.worker.metrics.errors.cell(error.sqlstate).value += 1
         entry.replace_error = error_response(error, self.client.codec)
         self.send(data, entry)
 
     def translate_error(self, raw: bytes, plan: Plan | None) -> bytes:
         """RelayOwner: names and positions as the client knows them."""
+        self.worker.metrics.errors.cell(sqlstate_of(raw)).value += 1
         if self._timed_out and QueryCanceled.sqlstate.encode() in raw:
             return error_response(QueryCanceled(_LIMIT_EXCEEDED))
         return translate(raw, plan, self.plans, self.snapshot)

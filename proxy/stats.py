@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING
 from pglast import fingerprint
 from pglast.parser import ParseError
 
+from core.telemetry.metrics import Cell, Distribution, Metrics
+
 if TYPE_CHECKING:
     from engine.plans import Plan
+    from rewrite.analysis import StatementPlan
 
 STATEMENTS_MAX = 1000
 TEXT_MAX = 1000
@@ -29,34 +32,59 @@ class StatementStats:
     max_ms: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """What is counted for one plan shape. `statements` is held: its identity is the key."""
+
+    statements: tuple[StatementPlan, ...]
+    stats: StatementStats
+    count: Cell
+    seconds: Distribution
+
+
 class Statements:
     """Counters by plan shape, least recently used first; folded by fingerprint when read."""
 
-    def __init__(self) -> None:
-        self._by_key: OrderedDict[int, StatementStats] = OrderedDict()
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._by_key: OrderedDict[int, _Shape] = OrderedDict()
 
     def record(self, plan: Plan, elapsed_s: float, *, failed: bool) -> None:
         """Count one run. Plans of one template share their statements tuple, so its identity is
         the cheapest key; texts that are equal in another plan are folded by `rows`.
         """
         key = id(plan.statements)
-        stats = self._by_key.get(key)
-        if stats is None:
-            tier = 2 if any(s.action.value == "merge" for s in plan.statements) else 1
-            kind = plan.statements[0].kind if plan.statements else "Unknown"
-            stats = self._by_key[key] = StatementStats(plan.text[:TEXT_MAX], kind, tier)
+        shape = self._by_key.get(key)
+        if shape is None:
+            shape = self._by_key[key] = self._shape(plan)
             if len(self._by_key) > STATEMENTS_MAX:
                 self._by_key.popitem(last=False)
+        else:
+            self._by_key.move_to_end(key)
+        if not failed:
+            shape.count.value += 1
+        shape.seconds.observe(elapsed_s)
+        stats = shape.stats
         stats.calls += 1
         stats.errors += failed
         elapsed_ms = elapsed_s * 1000
         stats.total_ms += elapsed_ms
         stats.max_ms = max(stats.max_ms, elapsed_ms)
 
+    def _shape(self, plan: Plan) -> _Shape:
+        tier = 2 if any(s.action.value == "merge" for s in plan.statements) else 1
+        kind = plan.statements[0].kind if plan.statements else "Unknown"
+        return _Shape(
+            plan.statements,
+            StatementStats(plan.text[:TEXT_MAX], kind, tier),
+            self._metrics.statements.cell(kind, str(tier)),
+            self._metrics.statement_seconds.cell(str(tier)),
+        )
+
     def rows(self) -> list[tuple[str, str, str, int, int, int, float, float]]:
         """One row a fingerprint: fingerprint, query, kind, tier, calls, errors, total, max."""
         folded: dict[str, StatementStats] = {}
-        for stats in self._by_key.values():
+        for stats in [shape.stats for shape in self._by_key.values()]:
             try:
                 key = fingerprint(stats.query)
             except ParseError:

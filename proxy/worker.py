@@ -19,7 +19,8 @@ from catalog.store import EPOCH_CHANNEL, load_snapshot, read_secret
 from config.settings import Settings
 from core.clock import SystemClock
 from core.errors import ProgramLimitExceeded
-from engine.plans import Plan, PlanCache
+from core.telemetry.metrics import Metrics
+from engine.plans import CacheCounts, Plan, PlanCache
 from proxy import cancel_routes
 from proxy.auth.directory import UserDirectory
 from proxy.backend import BackendConnection, send_cancel
@@ -96,7 +97,9 @@ class Worker:
         self.snapshot = CatalogSnapshot(0, 0, 0, {}, 1)
         self.secret = b""
         self.stateless_functions: frozenset[str] = frozenset()
-        self.statements = Statements()
+        self.metrics = Metrics()
+        self.cache_counts = CacheCounts()
+        self.statements = Statements(self.metrics)
         self.scripts = Scripts(self)
         self.sessions: dict[int, Session] = {}
         self.clients: set[ClientConnection] = set()
@@ -111,6 +114,7 @@ class Worker:
         self._reloading = False
         self._reopening = False
         self._clock = SystemClock()
+        self._started_at: datetime | None = None
         private = settings.private_pg
         self.pool = BackendPool(
             self._socket,
@@ -152,6 +156,10 @@ class Worker:
     async def _prepare_admin(self, admin: asyncpg.Connection) -> None:
         await admin.add_listener(EPOCH_CHANNEL, self._epoch_announced)
         self.secret = await read_secret(admin)
+        started_at = await admin.fetchval("SELECT pg_catalog.pg_postmaster_start_time()")
+        if self._started_at not in (None, started_at):
+            self.metrics.private_pg_restarts.value += 1
+        self._started_at = started_at
         names = await admin.fetch(
             "SELECT DISTINCT p.proname FROM pg_proc p "
             "JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = 'pg_catalog'"
@@ -274,6 +282,7 @@ class Worker:
     def connected(self, client: ClientConnection) -> None:
         """A client is there."""
         self.clients.add(client)
+        self.metrics.connections_opened.value += 1
 
     def disconnected(self, client: ClientConnection) -> None:
         """A client is gone: its session ends, a running statement is cancelled."""
@@ -286,6 +295,7 @@ class Worker:
                 self.spawn(self._end(session), name=f"end-{session.id}")
 
     async def _end(self, session: Session) -> None:
+        session.drop_input()
         await session.cancel()
         await session.stop()
 
@@ -362,12 +372,18 @@ class Worker:
                 pushdown=pushdown,
                 entries_max=max(plan.cache_entries, 1),
                 text_max=plan.cache_text_bytes_max if plan.cache_entries else -1,
+                counts=self.cache_counts,
             )
             if shared:
                 self._caches[key] = cache
                 if len(self._caches) > NAMESPACE_CACHES_MAX:
                     self._caches.popitem(last=False)
         return cache
+
+    @property
+    def plans_cached(self) -> int:
+        """Plans in the caches that sessions share."""
+        return sum(cache.entries for cache in self._caches.values())
 
     def oid_map(self, plan: Plan) -> Mapping[int, int]:
         """View oid → oid of the shape in the schema that the client's names came from."""

@@ -134,8 +134,8 @@ class Metrics:
             "tier",
             LATENCY_BUCKETS,
         )
-        self.errors = _counters("errors", "Errors sent to clients, by SQLSTATE.", "sqlstate")
-        self.warnings = _counters("warnings", "Warnings sent to clients, by SQLSTATE.", "sqlstate")
+        self.errors = _counters("errors", "Errors of statements, by SQLSTATE.", "sqlstate")
+        self.warnings = _counters("warnings", "Warnings of Morphgres, by SQLSTATE.", "sqlstate")
         self.plan_cache_hits = _counter("plan_cache_hits", "Statements whose plan was cached.")
         self.plan_cache_misses = _counter("plan_cache_misses", "Statements planned anew.")
         self.plan_cache_entries = _gauge("plan_cache_entries", "Plans cached now.")
@@ -150,8 +150,6 @@ class Metrics:
         )
         self.merge_rows = _counter("merge_rows", "Rows from stores brought to the merge.")
         self.merge_bytes = _counter("merge_bytes", "Bytes from stores brought to the merge.")
-        self.load_rows = _counter("load_rows", "Documents loaded from files.")
-        self.load_rejected_rows = _counter("load_rejected_rows", "Documents put to the rejects.")
 
     def all(self) -> list[AnyMetric]:
         """Every metric in order of declaration."""

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from core.errors import MorphError
-from proxy.protocol.framing import message
+from proxy.protocol.framing import HEADER_BYTES, message
 from proxy.protocol.message_types import ServerType
 
 SEVERITY: Final = "S"
@@ -45,6 +45,12 @@ def decode_report(body: bytes, codec: str = "utf-8") -> dict[str, str]:
         if raw:
             fields[chr(raw[0])] = raw[1:].decode(codec, "surrogateescape")
     return fields
+
+
+def sqlstate_of(raw: bytes) -> str:
+    """The SQLSTATE of a whole ErrorResponse, without decoding the rest."""
+    at = raw.find(b"\0C", HEADER_BYTES)
+    return raw[at + 2 : at + 7].decode("ascii", "replace") if at >= 0 else "XX000"
 
 
 def encode_error(fields: Mapping[str, str], codec: str = "utf-8") -> bytes:

@@ -88,7 +88,7 @@ def test_texts_that_differ_in_literals_share_one_analysis() -> None:
     for number in range(20):
         plan = cache.lookup(f"SELECT id FROM orders WHERE id = {number}")
         assert plan.wire_text == f'SELECT id FROM "morph_v1".orders WHERE id = {number}'
-    assert cache.misses == 1
+    assert cache.counts.misses == 1
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_what_a_literal_can_change_is_analysed_each_time(text: str) -> None:
     cache = _cache()
     cache.lookup(text)
     cache.lookup(text.replace("5", "6").replace("3", "4"))
-    assert cache.misses == 2
+    assert cache.counts.misses == 2
 
 
 def test_positions_of_a_template_map_back() -> None:
