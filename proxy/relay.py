@@ -222,7 +222,7 @@ class Relay:
         """True when idle and no batch is open: without its Sync the backend may be skipping, or
         have work that is not committed.
         """
-        return self._synced and not self.expect
+        return self._synced and not self.skip and not self.expect
 
     def push(self, entry: Entry) -> None:
         """A message was sent that will be answered."""

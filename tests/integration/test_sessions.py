@@ -305,8 +305,9 @@ def test_a_client_that_leaves_stops_its_statement(server: ServerProcess) -> None
         parse("SELEC") + FLUSH,  # the backend skips to a Sync that never comes
         parse("SELECT 1") + bind() + execute() + FLUSH,
         parse("SELECT 1") + FLUSH,
+        parse("SELEC") + query("SELECT 1"),  # skipped too
     ],
-    ids=["failed", "executed", "parsed"],
+    ids=["failed", "executed", "parsed", "skipped"],
 )
 def test_a_batch_without_its_end_is_not_handed_on(
     crowded: ServerProcess, unfinished: bytes
