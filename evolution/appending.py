@@ -9,7 +9,7 @@ that holds everything. New fields are columns of that new version. What breaks a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 import asyncpg
@@ -62,6 +62,16 @@ WHERE a.attrelid = $1::regclass AND a.attnum > 0 AND NOT a.attisdropped AND a.at
   AND a.attname <> '_doc' ORDER BY a.attnum"""
 
 
+@dataclass(frozen=True, slots=True)
+class _Brought:
+    """The table as the new documents alone show it, with what of it older ones touch."""
+
+    found: InferredTable
+    taken: frozenset[str]
+    occupied: frozenset[tuple[Path, Path]]
+    unknown: frozenset[Path]
+
+
 class Appender:
     """One load into one existing table; the rows are staged, the catalog is locked."""
 
@@ -83,17 +93,15 @@ class Appender:
         await self._refuse_unreadable(readings)
         await self._refuse_missing(target)
         await self._refuse_duplicates(target)
-        left = await self._counts(["true"])
-        if not left[0]:
+        brought = await self._brought()
+        if not target.has_doc:
+            target = await self._extended(target, brought)
+        await self._insert(target)
+        if not (await self._counts(["true"]))[0]:
             return
         misfits = await self._misfits(readings, target)
-        growth, fallback = await self._growth(misfits)
-        if growth is not None and growth.store:
-            await self._session.tx.apply(growth.store)
-            target = replace(target, columns=(*target.columns, *self._grown(growth)))
-        await self._insert(target)
         snapshot = await self._guard(misfits)
-        await self._publish(snapshot, growth, fallback)
+        await self._publish(snapshot, brought, misfits)
         await self._session.tx.apply(
             [*map(event_statement, self._events), f"ANALYZE {target.table}"]
         )
@@ -239,8 +247,8 @@ class Appender:
         )
         self._session.note(f"{reading.name}: {detail}")
 
-    async def _growth(self, misfits: Sequence[Reading]) -> tuple[Growth | None, Growth | None]:
-        """The new version, and the one without new types for when something depends on the old."""
+    async def _brought(self) -> _Brought:
+        """Look at what is new before the rows are among the old ones."""
         taken = relation_names(self._snapshot)
         found = infer_table(self._table.name, self._stats, taken=taken)
         grower = self._grower(found)
@@ -250,10 +258,18 @@ class Appender:
         cells = {k: t for k, t in cell_columns(found).items() if k in new_cells}
         if cells:
             await self._session.tx.apply([cells_statement(cells)])
-        number = max(self._snapshot.versions) + 1
-        growth = grower.grow(number, misfits, occupied, taken, unknown)
-        fallback = self._grower(found).grow(number, (), occupied, taken)
-        return growth, fallback
+        return _Brought(found, frozenset(taken), frozenset(occupied), frozenset(unknown))
+
+    def _growth(
+        self, brought: _Brought, misfits: Sequence[Reading], *, retype: bool = True
+    ) -> Growth | None:
+        return self._grower(brought.found).grow(
+            max(self._snapshot.versions) + 1,
+            misfits if retype else (),
+            brought.occupied,
+            brought.taken,
+            brought.unknown if retype else (),
+        )
 
     def _grower(self, found: InferredTable) -> Grower:
         return Grower(self._family, self._head, found, self._stats, self._snapshot.next_id)
@@ -293,15 +309,21 @@ class Appender:
                 unknown.add(path)
         return unknown
 
-    def _grown(self, growth: Growth) -> list[StoreColumn]:
+    async def _extended(self, target: Target, brought: _Brought) -> Target:
+        """A table without documents gets store columns for new fields before the rows come."""
+        growth = self._growth(brought, ())
+        if growth is None:
+            return target
+        await self._session.tx.apply(growth.store)
         table = growth.version.table_by_id(self._table.id)
         assert table is not None
         known = {c.id for c in self._table.columns}
-        return [
+        columns = [
             StoreColumn(c.source.column, c.source.type, c.source.field)
             for c in table.columns
             if c.id not in known and isinstance(c.source, Stored)
         ]
+        return replace(target, columns=(*target.columns, *columns))
 
     # Moving the rows
 
@@ -387,14 +409,14 @@ class Appender:
         )  # fmt: skip
 
     async def _publish(
-        self, snapshot: CatalogSnapshot, growth: Growth | None, fallback: Growth | None
+        self, snapshot: CatalogSnapshot, brought: _Brought, misfits: Sequence[Reading]
     ) -> None:
-        if growth is None:
-            return
-        if await self._try_version(snapshot, growth):
+        growth = self._growth(brought, misfits)
+        if growth is None or await self._try_version(snapshot, growth):
             return
         self._session.note("types stay as they are: views or indexes of this version need them")
-        if fallback is None or await self._try_version(snapshot, fallback):
+        growth = self._growth(brought, misfits, retype=False)
+        if growth is None or await self._try_version(snapshot, growth):
             return
         if growth.store:
             raise ObjectNotInPrerequisiteState(

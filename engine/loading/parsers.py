@@ -23,10 +23,11 @@ from backends.embedded.ingest import encode_rows
 from backends.files.ndjson import read_ndjson
 from backends.files.records import Reject
 from backends.files.source import ByteSource
-from catalog.inference.statistics import InferenceLimits, Observer, TableStats, merge
+from catalog.inference.statistics import InferenceLimits, TableStats, merge
 from core.errors import InternalError
 from engine.loading.blocks import Block
 from engine.loading.jobs import Job, Rows
+from engine.loading.shape_counts import ShapeCounter
 
 T = TypeVar("T")
 
@@ -48,7 +49,7 @@ def parser_count() -> int:
 
 
 def parse_block(
-    block: Block, source: int, first_ordinal: int, job: Job, observer: Observer
+    block: Block, source: int, first_ordinal: int, job: Job, counter: ShapeCounter
 ) -> Rows:
     """One block as rows. Ordinals rise with the lines, but are not those of documents."""
     first = block.first_line == 1
@@ -68,7 +69,7 @@ def parse_block(
         documents += batch.documents
         rejects += (_whole_record(r, block, offset) for r in batch.rejects)
     for document in documents:
-        observer.observe(document.value, document.ordinal)
+        counter.observe(document.value, document.ordinal)
     copy = encode_rows(
         documents, source, foreign=False, readable=job.types is not None, line_offset=offset
     )
@@ -89,11 +90,11 @@ def _serve(pipe: Connection, others: Sequence[Connection], job: Job) -> None:
     die_with_parent()
     for other in others:  # ends that the fork copied: with them open, no pipe would ever end
         other.close()
-    observer = Observer(job.limits)
+    counter = ShapeCounter(job.limits)
     while (task := pipe.recv()) is not None:
         block, source, first_ordinal = task
-        pipe.send(parse_block(block, source, first_ordinal, job, observer))
-    pipe.send(observer.stats)
+        pipe.send(parse_block(block, source, first_ordinal, job, counter))
+    pipe.send(counter.stats())
 
 
 def _receive(pipe: Connection, kind: type[T]) -> T:

@@ -15,12 +15,13 @@ from backends.embedded.ingest import encode_rows
 from backends.files.reader import read_batches, source_format
 from backends.files.records import Format
 from backends.files.source import HEAD_BYTES, STDIN, ByteSource
-from catalog.inference.statistics import Observer, TableStats, merge
+from catalog.inference.statistics import TableStats, merge
 from core.errors import MorphError
 from engine.loading.blocks import cut_blocks
 from engine.loading.cells import typed_cells
 from engine.loading.jobs import Failed, Finished, Frame, Input, Job, Rows
 from engine.loading.parsers import Parsers, parse_block
+from engine.loading.shape_counts import ShapeCounter
 
 PARALLEL_FROM_BYTES: Final = 2 * 1024 * 1024
 
@@ -84,7 +85,7 @@ class _Run:
     def __init__(self, job: Job, parsers: int) -> None:
         self._job = job
         self._count = parsers
-        self._observer = Observer(job.limits)
+        self._counter = ShapeCounter(job.limits)
         self._team: Parsers | None = None
         self._ordinal = 1  # the next; ordinals rise, but some are left out
 
@@ -103,7 +104,7 @@ class _Run:
 
     def stats(self) -> TableStats:
         """What all documents look like."""
-        stats = self._observer.stats
+        stats = self._counter.stats()
         return merge(stats, self._team.finish(self._job.limits)) if self._team else stats
 
     def close(self) -> None:
@@ -122,7 +123,7 @@ class _Run:
         if file_format == "ndjson":
             first = self._ordinal
             for block in cut_blocks(source, job.options):
-                yield parse_block(block, number, first + block.first_line - 1, job, self._observer)
+                yield parse_block(block, number, first + block.first_line - 1, job, self._counter)
                 self._ordinal = first + block.first_line - 1 + block.lines
             return
         options = replace(job.options, first_ordinal=self._ordinal)
@@ -131,7 +132,7 @@ class _Run:
             if file_format == "csv" and job.types is not None:
                 documents = [typed_cells(document, job.types) for document in documents]
             for document in documents:
-                self._observer.observe(document.value, document.ordinal)
+                self._counter.observe(document.value, document.ordinal)
             copy = encode_rows(
                 documents,
                 number,
