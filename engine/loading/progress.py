@@ -67,7 +67,7 @@ class Progress:
             parts.append(f"[{'#' * full}{'.' * (BAR_CELLS - full)}] {share:4.0%}")
         parts.append(f"{self.documents:,} documents")
         parts.append(f"{rate:,.0f}/s")
-        if self._bytes:
+        if self._bytes and not self._total:
             parts.append(f"{self._bytes / _MB:,.1f} MB")
         if self.rejects:
             parts.append(f"{self.rejects:,} rejected")
