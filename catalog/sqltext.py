@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 STORE_SCHEMA = "morph_store"
-CATALOG_SCHEMA = "morph_catalog"
 SYSTEM_SCHEMA = "morph"
 PUBLIC = "public"
 RESERVED_PREFIX = "morph_"

@@ -29,8 +29,3 @@ class TlsSettings:
     min_version: Annotated[TlsVersion, choice("Lowest protocol version.", get_args(TlsVersion))] = (
         "1.2"
     )
-
-    @property
-    def enabled(self) -> bool:
-        """Whether a certificate is set."""
-        return self.cert is not None

@@ -55,10 +55,6 @@ class QueryProtocolError(MorphError, sqlstate="08P01"):
     """A protocol fault that PostgreSQL answers with ERROR and goes on from."""
 
 
-class ConnectionDoesNotExist(MorphError, sqlstate="08003"):
-    """The connection to a store is gone."""
-
-
 class ConnectionFailure(MorphError, sqlstate="08006"):
     """A store could not be reached or broke off."""
 
@@ -139,10 +135,6 @@ class SyntaxErrorAt(MorphError, sqlstate="42601"):
     """Syntax error."""
 
 
-class InsufficientPrivilege(MorphError, sqlstate="42501"):
-    """The role may not do this."""
-
-
 class UndefinedColumn(MorphError, sqlstate="42703"):
     """No such column."""
 
@@ -173,10 +165,6 @@ class DependentObjectsStillExist(MorphError, sqlstate="2BP01"):
 
 class DuplicatePreparedStatement(MorphError, sqlstate="42P05"):
     """The prepared statement exists already."""
-
-
-class DuplicateObject(MorphError, sqlstate="42710"):
-    """The object exists already."""
 
 
 class InvalidTableDefinition(MorphError, sqlstate="42P16"):
@@ -217,7 +205,3 @@ class ObjectNotInPrerequisiteState(MorphError, sqlstate="55000"):
 
 class InvalidTransactionState(MorphError, sqlstate="25000"):
     """The command cannot run in this transaction state."""
-
-
-class InFailedTransaction(MorphError, sqlstate="25P02"):
-    """The transaction is aborted; commands are ignored until its end."""

@@ -27,7 +27,6 @@ from rewrite.rules.group_by_key import complete_group_by
 from rewrite.tree import Node, Tokens, ast, names_of, walk
 
 DUMMY_COLUMN = "_morph_n"
-PARAMETERS_MAX = 32_767
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,10 +97,6 @@ class Scripts:
             raise BackendError({}, answered=True)
         return await sink.done
 
-    async def run_sql(self, session: Session, statements: Sequence[str]) -> None:
-        """Run internal statements as the control plane (see morph_catalog.apply)."""
-        await self.operations.apply(session, list(statements))
-
     # ------------------------------------------------------------------ simple protocol
 
     async def run_text(self, session: Session, text: str) -> None:

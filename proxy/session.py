@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from rewrite.analysis import StatementPlan
 
 IDLE = ord("I")
-IN_TRANSACTION = ord("T")
 FAILED = ord("E")
 SYNC_MESSAGE = message(ClientType.SYNC)
 FLUSH_MESSAGE = message(ClientType.FLUSH)

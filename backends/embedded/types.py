@@ -58,12 +58,6 @@ def type_row(type_name: str) -> EmbeddedType | None:
     return _BY_NAME.get(base_type(type_name))
 
 
-def arrow_type(type_name: str) -> pa.DataType:
-    """The Arrow type that carries the values; text for what is not listed."""
-    row = type_row(type_name)
-    return pa.string() if row is None else row.arrow
-
-
 def type_sql(type_name: str) -> str | None:
     """The type as SQL that means the same under every search_path; None when not listed.
 

@@ -90,12 +90,6 @@ def mock_verifier(user: str, secret: bytes, iterations: int = ITERATIONS_DEFAULT
     return Verifier(iterations, salt, bytes(_KEY_BYTES), bytes(_KEY_BYTES))
 
 
-def password_fits(password: str, verifier: Verifier) -> bool:
-    """Check a password that came in clear text over TLS. Slow by design: run it in a thread."""
-    computed = build_verifier(password, verifier.salt, verifier.iterations)
-    return hmac.compare_digest(computed.server_key, verifier.server_key)
-
-
 def prepare_password(password: str) -> bytes:
     """SASLprep (RFC 4013); a password that it prohibits is used as it is, as in PostgreSQL."""
     raw = password.encode("utf-8", "surrogateescape")

@@ -1,13 +1,12 @@
 """Bind: give a prepared statement its parameters and make a portal of it.
 
 Parameter values stay the bytes of the client: their text or binary form is PostgreSQL's business.
-The relay does not decode at all; it reads the two names and puts others in their place.
+The relay does not decode at all; it reads the two names.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 from core.errors import QueryProtocolError
 from proxy.protocol.body import (
@@ -19,9 +18,6 @@ from proxy.protocol.body import (
 )
 from proxy.protocol.framing import message
 from proxy.protocol.message_types import ClientType
-
-# From here on copying once (a join) is cheaper than copying thrice with fewer calls.
-_JOIN_BYTES_MIN: Final = 8_192
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +64,3 @@ class Bind:
 def bind_names(body: bytes) -> tuple[str, str, int]:
     """`(portal, statement, offset of the parameter formats)` without a look at the parameters."""
     return two_names(body)
-
-
-def rename_bind(body: bytes, portal: str, statement: str, end: int) -> bytes:
-    """The whole message with other names; `end` as `bind_names` gave it."""
-    names = encode_names(portal, statement)
-    if len(body) < _JOIN_BYTES_MIN:
-        return message(ClientType.BIND, names + body[end:])
-    rest = memoryview(body)[end:]
-    return b"".join((b"B", (len(names) + len(rest) + 4).to_bytes(4), names, rest))

@@ -32,12 +32,6 @@ def invalid_format() -> QueryProtocolError:
     return QueryProtocolError("invalid message format")
 
 
-def expect_empty(body: bytes) -> None:
-    """Sync and Flush carry nothing; PostgreSQL answers ERROR when they do."""
-    if body:
-        raise invalid_format()
-
-
 def invalid_text(raw: bytes, start: int, codec: str = "utf-8") -> InvalidText:
     """The bytes from `start` are not in the encoding: shown as PostgreSQL shows them."""
     lead, width = raw[start], 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from proxy.protocol.body import BodyReader, encode_names, encode_string, two_names, write_oids
+from proxy.protocol.body import BodyReader, encode_string, write_oids
 from proxy.protocol.framing import message
 from proxy.protocol.message_types import ClientType
 
@@ -30,13 +30,3 @@ class Parse:
         """The whole message."""
         names = encode_string(self.statement, codec) + encode_string(self.sql, codec)
         return message(ClientType.PARSE, names + write_oids(self.parameter_oids))
-
-
-def parse_names(body: bytes) -> tuple[str, str, int]:
-    """`(statement, sql, offset of the parameter types)` without a look at the types."""
-    return two_names(body)
-
-
-def rename_parse(body: bytes, statement: str, sql: str, end: int) -> bytes:
-    """The whole message with another name and text; `end` as `parse_names` gave it."""
-    return message(ClientType.PARSE, encode_names(statement, sql) + body[end:])

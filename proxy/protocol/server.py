@@ -17,10 +17,8 @@ from proxy.protocol.framing import message
 from proxy.protocol.message_types import ServerType
 
 _int32 = Struct(">i")
-_copy_head = Struct(">BH")
 
 AUTHENTICATION_OK: Final = message(ServerType.AUTHENTICATION, _int32.pack(0))
-AUTHENTICATION_CLEARTEXT_PASSWORD: Final = message(ServerType.AUTHENTICATION, _int32.pack(3))
 BIND_COMPLETE: Final = message(ServerType.BIND_COMPLETE)
 CLOSE_COMPLETE: Final = message(ServerType.CLOSE_COMPLETE)
 COPY_DONE: Final = message(ServerType.COPY_DONE)
@@ -96,41 +94,3 @@ def command_complete(tag: str) -> bytes:
 def decode_command_complete(body: bytes) -> str:
     """The tag."""
     return body[:-1].decode("utf-8", "replace")
-
-
-def copy_in_response(overall: int, column_formats: Sequence[int]) -> bytes:
-    """The client may send CopyData now; formats are 0 text (and CSV) or 1 binary."""
-    return _copy_response(ServerType.COPY_IN_RESPONSE, overall, column_formats)
-
-
-def copy_out_response(overall: int, column_formats: Sequence[int]) -> bytes:
-    """CopyData follow."""
-    return _copy_response(ServerType.COPY_OUT_RESPONSE, overall, column_formats)
-
-
-def copy_both_response(overall: int, column_formats: Sequence[int]) -> bytes:
-    """CopyData go both ways (replication)."""
-    return _copy_response(ServerType.COPY_BOTH_RESPONSE, overall, column_formats)
-
-
-def _copy_response(kind: int, overall: int, column_formats: Sequence[int]) -> bytes:
-    formats = b"".join(code.to_bytes(2) for code in column_formats)
-    return message(kind, _copy_head.pack(overall, len(column_formats)) + formats)
-
-
-def copy_data(data: bytes) -> bytes:
-    """One row (text, CSV) or piece (binary) of COPY TO."""
-    return message(ServerType.COPY_DATA, data)
-
-
-def notification_response(process_id: int, channel: str, payload: str) -> bytes:
-    """What NOTIFY sent; `process_id` is the notifying session's."""
-    names = encode_string(channel) + encode_string(payload)
-    return message(ServerType.NOTIFICATION_RESPONSE, _int32.pack(process_id) + names)
-
-
-def function_call_response(value: bytes | None) -> bytes:
-    """The result of a FunctionCall."""
-    if value is None:
-        return message(ServerType.FUNCTION_CALL_RESPONSE, _int32.pack(-1))
-    return message(ServerType.FUNCTION_CALL_RESPONSE, _int32.pack(len(value)) + value)

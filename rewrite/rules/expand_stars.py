@@ -9,7 +9,7 @@ from core.errors import FeatureNotSupported
 from rewrite.context import Context
 from rewrite.edits import Edit, replace_text
 from rewrite.scope import RelationRef
-from rewrite.tree import Node, ast, walk
+from rewrite.tree import Node, ast
 
 
 def columns_text(ref: RelationRef, qualifier: str) -> str:
@@ -106,8 +106,3 @@ def _expansion(star: Node, owner: Node, by_node: dict[int, RelationRef]) -> str 
             )
         parts.append(columns_text(ref, name) if ref else f"{quote_ident(name)}.*")
     return ", ".join(parts)
-
-
-def mentions_star(statement: Node) -> bool:
-    """True when some target list has a star."""
-    return any(isinstance(node, ast.A_Star) for node in walk(statement))

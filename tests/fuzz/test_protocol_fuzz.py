@@ -33,7 +33,7 @@ from proxy.protocol.descriptions import (
 from proxy.protocol.execute import Execute
 from proxy.protocol.framing import BackendWalker, Framer
 from proxy.protocol.function_call import FunctionCall
-from proxy.protocol.parse import Parse, parse_names
+from proxy.protocol.parse import Parse
 from proxy.protocol.password import PasswordMessage, SaslInitialResponse, SaslResponse
 from proxy.protocol.query import Query
 from proxy.protocol.reports import decode_report
@@ -79,7 +79,6 @@ DECODERS: list[Callable[[bytes], object]] = [
     SaslInitialResponse.decode,
     SaslResponse.decode,
     bind_names,
-    parse_names,
     decode_row_description,
     decode_parameter_description,
     lambda raw: patch_table_oids(raw, {0: 1, 1: 2}),

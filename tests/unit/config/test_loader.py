@@ -41,7 +41,7 @@ def test_defaults_without_any_source() -> None:
     assert settings.server.max_statement_bytes == 16 << 20
     assert settings.evolution.ddl_mode == "auto"
     assert settings.metrics.address is None
-    assert not settings.tls.enabled
+    assert settings.tls.cert is None
     assert settings.instances == (InstanceSettings("local", "embedded"),)
 
 

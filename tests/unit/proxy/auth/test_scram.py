@@ -16,7 +16,6 @@ from proxy.auth.scram import (
     Verifier,
     build_verifier,
     mock_verifier,
-    password_fits,
     prepare_password,
 )
 
@@ -273,11 +272,6 @@ def test_the_text_of_a_verifier_is_postgresqls() -> None:  # R0.1
 )
 def test_what_is_no_verifier(text: str) -> None:  # R0.1
     assert Verifier.parse(text) is None
-
-
-def test_a_clear_text_password_is_checked_against_the_verifier() -> None:  # R0.1
-    assert password_fits("pencil", VERIFIER)
-    assert not password_fits("Pencil", VERIFIER)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from core.errors import InvalidText, MorphError, QueryProtocolError
-from proxy.protocol.body import BodyReader, decode_text, encode_string, expect_empty, two_names
+from proxy.protocol.body import BodyReader, decode_text, encode_string, two_names
 
 
 @pytest.mark.parametrize(
@@ -65,9 +65,3 @@ def test_two_names_are_checked(body: bytes) -> None:  # R0.1
         two_names(body)
     assert two_names(b"\0\0x") == ("", "", 2)
     assert two_names("ä\0b\0".encode()) == ("ä", "b", 5)
-
-
-def test_sync_and_flush_are_empty() -> None:  # R0.1
-    expect_empty(b"")
-    with pytest.raises(QueryProtocolError, match="invalid message format"):
-        expect_empty(b"x")

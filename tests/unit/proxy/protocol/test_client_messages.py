@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from core.errors import MorphError, ProtocolViolation
-from proxy.protocol.bind import Bind, bind_names, rename_bind
+from proxy.protocol.bind import Bind, bind_names
 from proxy.protocol.copy import CopyData, CopyDone, CopyFail
 from proxy.protocol.describe_close import Close, Describe, rename_close, rename_describe
 from proxy.protocol.execute import Execute, execute_name, rename_execute
 from proxy.protocol.function_call import FunctionCall
-from proxy.protocol.parse import Parse, parse_names, rename_parse
+from proxy.protocol.parse import Parse
 from proxy.protocol.password import (
     PASSWORD_BYTES_MAX,
     SASL_MESSAGE_BYTES_MAX,
@@ -120,14 +120,6 @@ def test_renaming_touches_the_names_only() -> None:  # R0.1
     body = bind.encode()[5:]
     portal, statement, end = bind_names(body)
     assert (portal, statement, body[end:]) == ("p", "s", body[4:])
-    renamed = rename_bind(body, "", "statement", end)
-    expected = Bind("", "statement", (1,), (b"\0\1", None), (0, 1))
-    assert Bind.decode(renamed[5:]) == expected
-    assert renamed == expected.encode()
-
-    body = Parse("s", "select $1", (20,)).encode()[5:]
-    assert parse_names(body) == ("s", "select $1", 12)
-    assert rename_parse(body, "t", "x", 12) == Parse("t", "x", (20,)).encode()
     assert execute_name(b"p\0\0\0\0\2") == ("p", 2)
     assert rename_execute("q", 2) == Execute("q", 2).encode()
     assert rename_describe("S", "t") == Describe("S", "t").encode()
@@ -153,18 +145,3 @@ def test_texts_in_another_client_encoding() -> None:  # R0.1
 
 def test_copy_done_may_carry_anything() -> None:  # R0.1
     assert CopyDone.decode(b"why") == CopyDone()
-
-
-def test_a_large_bind_is_renamed_alike() -> None:  # R0.1
-    bind = Bind("p", "s", (1,), (bytes(100_000),))
-    body = bind.encode()[5:]
-    expected = Bind("q", "t", (1,), (bytes(100_000),)).encode()
-    assert rename_bind(body, "q", "t", bind_names(body)[2]) == expected
-
-
-@pytest.mark.parametrize("names", [("a\0b", ""), ("", "a\0b")])
-def test_a_name_with_a_nul_is_not_written(names: tuple[str, str]) -> None:  # R0.1 R6.3
-    with pytest.raises(MorphError):
-        rename_bind(b"\0\0", *names, 2)
-    with pytest.raises(MorphError):
-        rename_parse(b"\0\0", *names, 2)
