@@ -1,8 +1,8 @@
 """Who comes in: TLS, SCRAM-SHA-256, client certificates, host rules (R6.3).
 
-The certificates protect nothing: `ca.pem` signed `server.pem` (localhost, 127.0.0.1) and `client.pem`
-(CN=certified), `stranger.pem` has the client's name and signed itself. They are valid for a hundred
-years, and the authority's key was thrown away.
+The certificates protect nothing: `ca.pem` signed `server.pem` (localhost, 127.0.0.1) and
+`client.pem` (CN=certified), `stranger.pem` has the client's name and signed itself. They are
+valid for a hundred years, and the authority's key was thrown away.
 """
 
 from __future__ import annotations
