@@ -65,6 +65,8 @@ class Capabilities:
     change_feed: bool = False
     session_transaction: bool = False
     """Statements run inside the client's own transaction (the embedded store)."""
+    relays_copy_binary: bool = False
+    """Its COPY BINARY can go into the private PostgreSQL as it is, without Arrow between."""
 
 
 @dataclass(frozen=True, slots=True)

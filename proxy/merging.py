@@ -1,9 +1,10 @@
-"""The merge tier: rows come out of the store as Arrow batches and the statement runs over them.
+"""The merge tier: rows come out of the store and the statement runs over them.
 
 All scans of a statement are one COPY TO in the session's own backend: one snapshot (engine/
 scan_copy.py), the transaction's own changes included. The connection is then free for the way back:
 few rows as binary arrays in parameters, many by COPY BINARY into temporary tables. In between they
-wait encoded, at most `merge.memory_max` of them in memory and `merge.spill_max` on disk.
+wait encoded, at most `merge.memory_max` of them in memory and `merge.spill_max` on disk. Rows pass
+as Arrow batches, or undecoded (engine/scan_relay.py) where the store's COPY BINARY fits as it is.
 
 It serves `SET morph.pushdown = off` (nothing goes into the scans) and `= scan` (what the exactness
 table proves goes into them); cursors, COPY (query) and writes stay in tier 1. Row descriptions are
@@ -12,8 +13,9 @@ always tier 1's, so a client cannot tell the tiers apart.
 
 from __future__ import annotations
 
+import secrets
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from itertools import count
@@ -27,6 +29,7 @@ from engine.explain import Explanation, scan_use, without_explain
 from engine.merge import MergePlan, ask_of, columns_of, create_text, plan_merge, unnest_text
 from engine.plans import Plan
 from engine.scan_copy import ScanColumns, ScanReader, copy_text
+from engine.scan_relay import TOKEN_BYTES, RelayLayout, RelaySplitter, relay_layout
 from proxy import simple
 from proxy.explain import take_up
 from proxy.internal_errors import reported
@@ -38,6 +41,7 @@ from proxy.protocol.execute import execute_name
 from proxy.protocol.framing import message
 from proxy.protocol.message_types import ClientType
 from proxy.relay import BIND, DESCRIBE, EXECUTE, PARSE, BackendError, Entry, Sink
+from proxy.relayed import RelayedPile
 from proxy.session_store import SessionStore
 from rewrite.analysis import StatementPlan
 from rewrite.namespaces import Namespaces
@@ -66,8 +70,14 @@ class Staged:
     """The staged scans: `tables` has the temporary table of each large one."""
 
     columns: list[ScanColumns]
-    piles: list[Pile]
+    piles: Sequence[Pile | RelayedPile]
     tables: dict[int, str]
+    layout: RelayLayout | None = None
+
+    def relation(self, number: int) -> str:
+        """The table of a large scan as the statement reads it."""
+        table = self.tables[number]
+        return table if self.layout is None else self.layout.relation_text(table, number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +129,7 @@ class Merging:
             await self._relay(session, plan, statement, portal, execute)
             return
         if portal is None:
-            await self._describe(session, plan, statement)
+            self._describe(session, plan, statement)
         bound = read_bound(portal)
         merge, values = await self._with_parameters(session, plan, statement, merge, bound)
         staged = await self._stage(session, merge, values)
@@ -193,8 +203,8 @@ class Merging:
             session.send(message(ClientType.EXECUTE, execute), Entry(EXECUTE, plan))
             session.flush_backend()
 
-    async def _describe(self, session: Session, plan: Plan, statement: StatementPlan) -> None:
-        """RowDescription of tier 1, and its errors."""
+    def _describe(self, session: Session, plan: Plan, statement: StatementPlan) -> None:
+        """RowDescription of tier 1, and its errors; goes out with what is sent next."""
         assert plan.analysis is not None
         text = encode_string(plan.analysis.part(statement).text, session.client.codec)
         self._scripts.forget_unnamed(session)
@@ -205,41 +215,95 @@ class Merging:
         entry = Entry(DESCRIBE, plan)
         entry.quiet_no_data = True
         session.send(_DESCRIBE_PORTAL, entry)
-        await self._scripts.wait_for(session, entry)
 
     # ------------------------------------------------------------------ scans
 
     async def _stage(
         self, session: Session, merge: MergePlan, values: Mapping[int, str | None]
     ) -> Staged:
-        store = SessionStore(self._scripts, session, self._settings.batch_bytes)
-        changed, read_only = await self._forms(store)
         columns = []
         for scan in merge.scans:
             ask = ask_of(scan, values, push=session.push_scans)
             plan = self._backend.plan_scan(scan.placed.table, ask)
             columns.append(columns_of(scan, str(plan.native)))
-        limits = Limits.of(self._settings, read_only=read_only)
-        piles = [Pile(each, limits) for each in columns]
-        reader = ScanReader(columns, self._settings.batch_bytes)
+        store = SessionStore(self._scripts, session, self._settings.batch_bytes)
+        if self._relayable(session, columns):
+            layout = relay_layout(columns, secrets.token_bytes(TOKEN_BYTES))
+            staged = await self._stage_relayed(store, layout)
+            if staged is not None:
+                return staged
+        return await self._stage_decoded(store, columns)
+
+    def _relayable(self, session: Session, columns: Iterable[ScanColumns]) -> bool:
+        """Whether rows can go back undecoded: text must not pass through another encoding, and
+        arrays cannot be elements of arrays.
+        """
+        return (
+            self._backend.capabilities.relays_copy_binary
+            and session.client.codec == "utf-8"
+            and not any(sql.endswith("[]") for each in columns for sql in each.types)
+        )
+
+    async def _stage_relayed(self, store: SessionStore, layout: RelayLayout) -> Staged | None:
+        """None in a read-only transaction when there are many rows: no table can be made."""
+        limits = Limits.of(self._settings, read_only=False)
+        small = self._settings.batch_bytes
+        piles = [RelayedPile(layout, n, limits, small) for n in range(len(layout.scans))]
+        splitter = RelaySplitter(layout)
+
+        def take(data: bytes) -> None:
+            for number, part in splitter.feed(data):
+                piles[number].add(part)
+
+        await self._copy_out(store, layout.copy_text(), take, framed=True)
+        for number, part in splitter.finish():
+            piles[number].add(part)
+        for pile in piles:
+            pile.complete()
+        staged = Staged(list(layout.scans), piles, {}, layout)
+        large = [pile for pile in piles if pile.large]
+        if large and await store.fetch("SHOW transaction_read_only") == [("on",)]:
+            return None
+        for pile in large:
+            name, quoted = self._table()
+            await store.fetch(layout.create_text(name))
+            copy = f"COPY {quoted} FROM STDIN (FORMAT binary)"
+            await store.copy_frames(copy, pile.frames(), cut=True)
+            for text in layout.analyze_texts(quoted, pile.number):
+                await store.fetch(text)
+            staged.tables[pile.number] = quoted
+        return staged
+
+    async def _copy_out(
+        self, store: SessionStore, text: str, take: Callable[[bytes], None], *, framed: bool
+    ) -> None:
         try:
-            async with aclosing(store.copy_out(copy_text(columns))) as chunks:
+            async with aclosing(store.copy_out(text, framed=framed)) as chunks:
                 async for chunk in chunks:
-                    for number, batch in reader.feed(chunk):
-                        piles[number].add(batch)
+                    take(chunk)
         except BackendError:
             raise
         except MorphError as error:
             if store.broken:
                 raise reported(error) from error
             raise
+
+    async def _stage_decoded(self, store: SessionStore, columns: list[ScanColumns]) -> Staged:
+        """By Arrow batches."""
+        changed, read_only = await self._forms(store)
+        limits = Limits.of(self._settings, read_only=read_only)
+        piles = [Pile(each, limits) for each in columns]
+        reader = ScanReader(columns, self._settings.batch_bytes)
+
+        def take(data: bytes) -> None:
+            for number, batch in reader.feed(data):
+                piles[number].add(batch)
+
+        await self._copy_out(store, copy_text(columns), take, framed=False)
         for number, batch in reader.finish():
             piles[number].add(batch)
         if changed:
             await self._set(store, changed)
-        metrics = self._operations.worker.metrics
-        metrics.merge_rows.value += sum(pile.rows for pile in piles)
-        metrics.merge_bytes.value += limits.used
         staged = Staged(columns, piles, {})
         for number, pile in enumerate(piles):
             if pile.large:
@@ -264,12 +328,16 @@ class Merging:
         await store.fetch(f"SELECT {calls}")
 
     async def _fill(self, store: SessionStore, pile: Pile, columns: ScanColumns) -> str:
-        name = f"_morph_m{next(self._numbers)}"
-        quoted = f"pg_temp.{quote_ident(name)}"
+        name, quoted = self._table()
         await store.fetch(create_text(name, columns))
         await store.copy_in(f"COPY {quoted} FROM STDIN (FORMAT binary)", pile.pieces())
         await store.fetch(f"ANALYZE {quoted}")
         return quoted
+
+    def _table(self) -> tuple[str, str]:
+        """A new name for a temporary table, and how statements call it."""
+        name = f"_morph_m{next(self._numbers)}"
+        return name, f"pg_temp.{quote_ident(name)}"
 
     # ------------------------------------------------------------------ answer
 
@@ -279,7 +347,7 @@ class Merging:
         relations: dict[int, str] = {}
         for number, pile in enumerate(staged.piles):
             if number in staged.tables:
-                relations[number] = staged.tables[number]
+                relations[number] = staged.relation(number)
                 continue
             relations[number] = unnest_text(staged.columns[number], len(values) + 1)
             values += pile.arrays()
@@ -348,7 +416,7 @@ class Merging:
         if merge.refusal or not isinstance(statement.node.query, ast.SelectStmt):
             return False
         if portal is None:
-            await self._describe(session, plan, statement)
+            self._describe(session, plan, statement)
         bound = read_bound(portal)
         merge, values = await self._with_parameters(session, plan, statement, merge, bound)
         if analyze:

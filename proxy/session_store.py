@@ -26,8 +26,9 @@ _COPY_DONE = message(ClientType.COPY_DONE)
 class _CopyOut(Sink):
     """Takes COPY data as it comes; `chunks` wait for the consumer."""
 
-    def __init__(self, session: Session, bytes_max: int) -> None:
+    def __init__(self, session: Session, bytes_max: int, framed: bool) -> None:
         super().__init__()
+        self._framed = framed  # with the headers of the messages
         self.chunks: deque[bytes] = deque()
         self.waiting = 0
         self.dropping = False
@@ -40,7 +41,7 @@ class _CopyOut(Sink):
         if kind != ServerType.COPY_DATA:
             super().add(kind, raw)
             return
-        chunk = self._payload(raw)
+        chunk = raw if self._framed else self._payload(raw)
         if self.dropping:
             return
         self.chunks.append(chunk)
@@ -110,9 +111,9 @@ class SessionStore:
         codec = self._session.client.codec
         return [tuple(None if v is None else v.decode(codec) for v in row) for row in sink.rows()]
 
-    async def copy_out(self, sql: str) -> AsyncGenerator[bytes, None]:
-        """The bytes of a COPY TO STDOUT; closing the iterator cancels it."""
-        sink = _CopyOut(self._session, self._bytes_max)
+    async def copy_out(self, sql: str, *, framed: bool = False) -> AsyncGenerator[bytes, None]:
+        """The bytes of a COPY TO STDOUT, or its messages; closing the iterator cancels it."""
+        sink = _CopyOut(self._session, self._bytes_max, framed)
         self._scripts.queue(self._session, sql, (), sink)
         self._session.send(_FLUSH)
         self._session.flush_backend()
@@ -135,14 +136,20 @@ class SessionStore:
 
     async def copy_in(self, sql: str, pieces: Iterable[bytes]) -> None:
         """COPY FROM STDIN with these bytes; raises BackendError."""
+        await self.copy_frames(sql, (message(ClientType.COPY_DATA, piece) for piece in pieces))
+
+    async def copy_frames(self, sql: str, frames: Iterable[bytes], *, cut: bool = False) -> None:
+        """The same with messages. When they are cut anywhere all must go, after an error too, or
+        the backend would take what follows for the rest of one.
+        """
         session = self._session
         sink = Sink()
         self._scripts.queue(session, sql, (), sink, hide_copy=True)
-        for piece in pieces:
-            session.send(message(ClientType.COPY_DATA, piece))
+        for frame in frames:
+            session.send(frame)
             session.flush_backend()
             await session.writable()
-            if sink.done.done():
+            if sink.done.done() and (not cut or session.relay.backend is None):
                 break
         session.send(_COPY_DONE)
         await self._scripts.complete(session, sink)

@@ -66,7 +66,12 @@ class EmbeddedBackend(BackendDefaults):
 
     kind = KIND
     capabilities = Capabilities(
-        predicate=True, limit=True, order=True, transactions=True, session_transaction=True
+        predicate=True,
+        limit=True,
+        order=True,
+        transactions=True,
+        session_transaction=True,
+        relays_copy_binary=True,
     )
 
     def __init__(self, name: str, session: SessionHandle | None = None) -> None:
