@@ -91,6 +91,10 @@ class OutOfMemory(MorphError, sqlstate="53200"):
     """A bounded buffer would outgrow its named limit."""
 
 
+class ConfigurationLimitExceeded(MorphError, sqlstate="53400"):
+    """A statement needs more than a setting lets it have."""
+
+
 class ProgramLimitExceeded(MorphError, sqlstate="54000"):
     """A statement is larger or more complex than a named limit allows."""
 
@@ -137,6 +141,22 @@ class SyntaxErrorAt(MorphError, sqlstate="42601"):
 
 class UndefinedColumn(MorphError, sqlstate="42703"):
     """No such column."""
+
+
+class UndefinedParameter(MorphError, sqlstate="42P02"):
+    """A parameter where none can be given."""
+
+
+class InvalidColumnReference(MorphError, sqlstate="42P10"):
+    """A column that cannot be used here."""
+
+
+class GroupingError(MorphError, sqlstate="42803"):
+    """An aggregate where none is allowed."""
+
+
+class WindowingError(MorphError, sqlstate="42P20"):
+    """A window function where none is allowed."""
 
 
 class UndefinedTable(MorphError, sqlstate="42P01"):
@@ -187,6 +207,14 @@ class WrongObjectType(MorphError, sqlstate="42809"):
     """The object is of another kind than the command needs."""
 
 
+class NumericValueOutOfRange(MorphError, sqlstate="22003"):
+    """A number that its type cannot hold."""
+
+
+class DatetimeFieldOverflow(MorphError, sqlstate="22008"):
+    """A date or time that its type cannot hold."""
+
+
 class InvalidParameterValue(MorphError, sqlstate="22023"):
     """A parameter has a value that is not allowed."""
 
@@ -205,3 +233,11 @@ class ObjectNotInPrerequisiteState(MorphError, sqlstate="55000"):
 
 class InvalidTransactionState(MorphError, sqlstate="25000"):
     """The command cannot run in this transaction state."""
+
+
+class ActiveTransaction(InvalidTransactionState, sqlstate="25001"):
+    """The command cannot run inside a transaction block."""
+
+
+class ReadOnlyTransaction(InvalidTransactionState, sqlstate="25006"):
+    """The command writes and the transaction is read-only."""

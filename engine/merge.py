@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from backends.base import ScanAsk, judge_nothing
+from catalog.naming import DOC_COLUMN
 from catalog.sqltext import quote_ident
 from core.errors import UndefinedObject
 from core.types import type_by_name
@@ -19,7 +20,7 @@ from engine.predicates import PlacedTable
 from engine.scan_copy import ScanColumns
 from engine.scans import Scan, list_scans
 from rewrite.analysis import Analysis, StatementPlan
-from rewrite.context import DOC_COLUMN, Context, make_context
+from rewrite.context import Context, make_context
 from rewrite.edits import Edit, render, replace_text
 from rewrite.namespaces import Namespaces
 from rewrite.rules.dotted_paths import quote_dotted_paths

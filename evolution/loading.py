@@ -19,8 +19,6 @@ import asyncpg
 
 from backends.embedded.append import delete_repeated
 from backends.embedded.ingest import (
-    COPY_HEADER,
-    COPY_TRAILER,
     STAGING,
     STAGING_COLUMNS,
     cell_fields,
@@ -45,6 +43,7 @@ from catalog.naming import table_name
 from catalog.readers import field_of
 from catalog.sqltext import RESERVED_PREFIX
 from catalog.store import load_snapshot
+from core.encoding.rows import COPY_HEADER, COPY_TRAILER
 from core.errors import (
     BadCopyFormat,
     DiskFull,

@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import CannotConnectNow, DataDirectoryError, DiskFull
+from core.parent_death import follow_parent
 from private_pg.cluster import Cluster
 
-PR_SET_PDEATHSIG = 1
 POLL_S = 0.01
 LOG_MAX_BYTES = 16 << 20
 
@@ -36,17 +34,14 @@ class SupervisorTimes:
     backoff_max_s: float = 10.0
 
 
-def _child_setup(libc: ctypes.CDLL | None) -> Callable[[], None]:
+def _child_setup() -> Callable[[], None]:
+    follow = follow_parent(signal.SIGINT)
+
     def run() -> None:
         os.umask(0o077)
-        if libc is not None:
-            libc.prctl(PR_SET_PDEATHSIG, signal.SIGINT)
+        follow()
 
     return run
-
-
-def _libc() -> ctypes.CDLL | None:
-    return ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
 def _read_postmaster_pid(pg: Path) -> int:
@@ -128,7 +123,7 @@ class Supervisor:
                 extra_groups=[] if self.cluster.identity.changes_user else None,
                 env={"LC_ALL": "C", "TZ": "UTC", "PATH": "/usr/bin:/bin"},
                 start_new_session=True,
-                preexec_fn=_child_setup(_libc()),  # noqa: PLW1509 (before threads; only prctl)
+                preexec_fn=_child_setup(),  # noqa: PLW1509 (before threads; only prctl)
             )
         await self._await_ready(log_start)
         self.ready.set()

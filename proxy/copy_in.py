@@ -18,30 +18,28 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from catalog.model import Column, Constraint, DocPath, Seed, Table
+from catalog.naming import DOC_COLUMN
 from catalog.sqltext import quote_ident
 from core.errors import (
+    ConfigurationLimitExceeded,
     DuplicateColumn,
     FeatureNotSupported,
-    MorphError,
+    InvalidColumnReference,
     ObjectNotInPrerequisiteState,
+    ReadOnlyTransaction,
     UndefinedColumn,
     WrongObjectType,
 )
 from engine.plans import Plan
 from proxy.copy_documents import insert_documents
-from proxy.internal_errors import (
-    InvalidColumnReference,
-    ReadOnlyTransaction,
-    reported,
-    restate,
-)
+from proxy.internal_errors import reported, restate
 from proxy.prepared import Portal
+from proxy.protocol import requests
 from proxy.protocol.framing import message
 from proxy.protocol.message_types import ClientType
 from proxy.protocol.server import command_complete
 from proxy.relay import BackendError, Sink
 from rewrite.analysis import StatementPlan
-from rewrite.context import DOC_COLUMN
 from rewrite.edits import Rendered, render, replace_text
 from rewrite.scope import RelationRef
 from rewrite.tree import Node, Tokens, ast, names_of, walk
@@ -51,12 +49,7 @@ if TYPE_CHECKING:
     from proxy.session import Session
 
 FALLBACK_NAME = "_morph_copy"
-_FLUSH = message(ClientType.FLUSH)
 _TRUE = ("", "true", "on", "1")
-
-
-class StagingFull(MorphError, sqlstate="53400"):
-    """The COPY data is larger than temp_file_limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +216,7 @@ class _Feed:
         self._session = session
         self._left = bytes_max
         self._bytes_max = bytes_max
-        self.fault: StagingFull | None = None
+        self.fault: ConfigurationLimitExceeded | None = None
 
     def __call__(self, kind: int, body: bytes) -> None:
         session = self._session
@@ -233,7 +226,7 @@ class _Feed:
         if kind == ClientType.COPY_DATA:
             self._left -= len(body)
             if self._left < 0:
-                self.fault = StagingFull(
+                self.fault = ConfigurationLimitExceeded(
                     f"COPY data is larger than temp_file_limit ({self._bytes_max >> 10}kB)",
                     hint="Raise private_pg.temp_file_limit, or copy in several parts.",
                 )
@@ -242,7 +235,7 @@ class _Feed:
         if kind != ClientType.COPY_DATA:
             # What follows is no part of the COPY any more.
             session.copy_sink = None
-            session.send(_FLUSH)
+            session.send(requests.FLUSH)
 
 
 class CopyIn:

@@ -1,12 +1,10 @@
-"""Errors of statements that ran inside a script, as if the client's own statement had raised them;
-and the errors that the scripts raise in PostgreSQL's words before the backend would.
-"""
+"""Errors of statements inside a script, as if the client's own statement had raised them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from core.errors import InvalidTransactionState, MorphError
+from core.errors import MorphError
 from proxy.protocol.framing import HEADER_BYTES
 from proxy.protocol.reports import decode_report, encode_error, error_response
 from proxy.relay import BackendError
@@ -17,18 +15,6 @@ if TYPE_CHECKING:
 
 # Where an internal statement was: its positions, texts and call stack mean nothing to the client.
 _INTERNAL = frozenset({"P", "p", "q", "W"})
-
-
-class ActiveTransaction(InvalidTransactionState, sqlstate="25001"):
-    """The command cannot run inside a transaction block."""
-
-
-class ReadOnlyTransaction(InvalidTransactionState, sqlstate="25006"):
-    """The command writes and the transaction is read-only."""
-
-
-class InvalidColumnReference(MorphError, sqlstate="42P10"):
-    """A column that cannot be used here."""
 
 
 def restate(session: Session, error: BackendError, plan: Plan | None) -> BackendError:

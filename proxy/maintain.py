@@ -16,10 +16,16 @@ import asyncpg
 
 from catalog.model import DocPath, Stored, Table
 from catalog.sqltext import STORE_SCHEMA, quote_ident, quote_literal
-from core.errors import QueryCanceled, UndefinedColumn, WrongObjectType
+from core.errors import (
+    ActiveTransaction,
+    QueryCanceled,
+    ReadOnlyTransaction,
+    UndefinedColumn,
+    WrongObjectType,
+)
 from engine.plans import Plan
 from private_pg.cluster import SUPERUSER
-from proxy.internal_errors import ActiveTransaction, ReadOnlyTransaction, restate
+from proxy.internal_errors import restate
 from proxy.prepared import Portal
 from proxy.protocol.reports import encode_notice, notice_response
 from proxy.protocol.server import command_complete

@@ -35,6 +35,7 @@ from proxy.explain import take_up
 from proxy.internal_errors import reported
 from proxy.piles import Limits, Pile
 from proxy.prepared import Portal
+from proxy.protocol import requests
 from proxy.protocol.bind import Bind
 from proxy.protocol.body import encode_string, write_int16s, write_values
 from proxy.protocol.execute import execute_name
@@ -54,8 +55,6 @@ if TYPE_CHECKING:
 PLANS_MAX = 256
 INNER = "_morph_merge_"
 _NO_TYPES = b"\0\0"
-_DESCRIBE_STATEMENT = message(ClientType.DESCRIBE, b"S\0")
-_DESCRIBE_PORTAL = message(ClientType.DESCRIBE, b"P\0")
 # What the decoders of COPY's text expect (core/types.py, "text carrier").
 _FORMS = {
     "DateStyle": "ISO, MDY",
@@ -167,7 +166,7 @@ class Merging:
         self._parse(session, text, bound.types, sink)
         describe = Entry(DESCRIBE, None, True, sink)
         describe.last = True
-        session.send(_DESCRIBE_STATEMENT, describe)
+        session.send(requests.DESCRIBE_STATEMENT, describe)
         await self._scripts.complete(session, sink)
         oids = sink.parameter_oids
         found = {n: find_type(oid) for n, oid in enumerate(oids, 1)}
@@ -214,7 +213,7 @@ class Merging:
         session.send(message(ClientType.BIND, bytes(8)), Entry(BIND, plan, swallow=True))
         entry = Entry(DESCRIBE, plan)
         entry.quiet_no_data = True
-        session.send(_DESCRIBE_PORTAL, entry)
+        session.send(requests.DESCRIBE_PORTAL, entry)
 
     # ------------------------------------------------------------------ scans
 

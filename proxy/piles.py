@@ -16,17 +16,13 @@ import pyarrow as pa
 from config.merge import MergeSettings
 from core.encoding.family import encode_whole, to_text_carrier
 from core.encoding.rows import COPY_HEADER, COPY_TRAILER, encode_copy_rows
-from core.errors import MorphError, OutOfMemory
+from core.errors import ConfigurationLimitExceeded, OutOfMemory
 from core.types import PgType, type_by_name
 from engine.merge import staged_columns
 from engine.scan_copy import ScanColumns
 
 PIECE_BYTES = 256 * 1024
 _TEXT = type_by_name("text")
-
-
-class SpillFull(MorphError, sqlstate="53400"):
-    """The rows of a statement need more disk than merge.spill_max."""
 
 
 @dataclass(slots=True)
@@ -55,7 +51,7 @@ class Limits:
                 "rows of the statement need more memory than merge.memory_max",
                 hint="Raise merge.memory_max, or let fewer rows be scanned.",
             )
-        raise SpillFull(
+        raise ConfigurationLimitExceeded(
             "rows of the statement need more disk than merge.spill_max",
             hint="Raise merge.spill_max, or let fewer rows be scanned.",
         )

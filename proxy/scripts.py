@@ -19,6 +19,7 @@ from engine.plans import Plan
 from proxy import simple
 from proxy.operations import Operations
 from proxy.prepared import Portal
+from proxy.protocol import requests
 from proxy.protocol.framing import message
 from proxy.protocol.message_types import ClientType
 from proxy.protocol.parse import Parse
@@ -30,12 +31,6 @@ from rewrite.context import NeedsWidth
 if TYPE_CHECKING:
     from proxy.session import Session
     from proxy.worker import Worker
-
-_DESCRIBE_PORTAL = message(ClientType.DESCRIBE, b"P\0")
-_DESCRIBE_STATEMENT = message(ClientType.DESCRIBE, b"S\0")
-_EXECUTE_ALL = message(ClientType.EXECUTE, b"\0\0\0\0\0")
-_FLUSH = message(ClientType.FLUSH)
-_SYNC = message(ClientType.SYNC)
 
 
 class Scripts:
@@ -74,11 +69,11 @@ class Scripts:
         session.send(message(ClientType.PARSE, data), Entry(PARSE, None, True, sink))
         bind = b"\0\0" + body + b"\0\0"
         session.send(message(ClientType.BIND, bind), Entry(BIND, None, True, sink))
-        session.send(_DESCRIBE_PORTAL, Entry(DESCRIBE, None, True, sink))
+        session.send(requests.DESCRIBE_PORTAL, Entry(DESCRIBE, None, True, sink))
         execute = Entry(EXECUTE, None, True, sink)
         execute.last = True
         execute.hide_copy = hide_copy
-        session.send(_EXECUTE_ALL, execute)
+        session.send(requests.EXECUTE_ALL, execute)
 
     def forget_unnamed(self, session: Session) -> None:
         """The client's unnamed statement is about to be replaced: prepare it again if needed."""
@@ -87,7 +82,7 @@ class Scripts:
 
     async def complete(self, session: Session, sink: Sink) -> Sink:
         """Flush and wait for a sink; raises BackendError, or what ended the backend."""
-        session.send(_FLUSH)
+        session.send(requests.FLUSH)
         session.flush_backend()
         if session.relay.backend is None:
             raise InternalError("the session lost its backend")
@@ -111,7 +106,7 @@ class Scripts:
                 session.send_to_client(session.translate_error(raw, None))
         except MorphError as error:
             await self.poison(session, error)
-        session.send(_SYNC, Entry(SYNC))
+        session.send(requests.SYNC, Entry(SYNC))
         session.relay.skip = False
         session.flush_backend()
 
@@ -159,7 +154,7 @@ class Scripts:
         session.send(message(ClientType.PARSE, data), Entry(PARSE, plan, True, sink))
         describe = Entry(DESCRIBE, plan, True, sink)
         describe.last = True
-        session.send(_DESCRIBE_STATEMENT, describe)
+        session.send(requests.DESCRIBE_STATEMENT, describe)
         return await self.complete(session, sink)
 
     async def run_one(self, session: Session, plan: Plan, statement: StatementPlan) -> None:

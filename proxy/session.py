@@ -27,6 +27,7 @@ from proxy import extended, simple
 from proxy.backend import BackendConnection, Piece
 from proxy.errors import translate
 from proxy.prepared import Portal, Prepared
+from proxy.protocol import requests
 from proxy.protocol.framing import message
 from proxy.protocol.message_types import ClientType
 from proxy.protocol.parse import Parse
@@ -42,8 +43,6 @@ if TYPE_CHECKING:
 
 IDLE = ord("I")
 FAILED = ord("E")
-SYNC_MESSAGE = message(ClientType.SYNC)
-FLUSH_MESSAGE = message(ClientType.FLUSH)
 _LIMIT_EXCEEDED = "canceling statement due to private_pg.statement_timeout_max"
 TEMPORARY_QUERY = (
     "SELECT c.relname FROM pg_catalog.pg_class c WHERE c.relnamespace "
@@ -101,9 +100,13 @@ class Session:
 
     # ------------------------------------------------------------------ client → session
 
-    def handle(self, messages: list[tuple[int, bytes]]) -> None:
-        """Work off messages of the client, or queue them behind a running script."""
+    def handle(self, messages: list[tuple[int, bytes]], raw: bytes = b"") -> None:
+        """Work off messages of the client, or queue them behind a running script. `raw` are the
+        bytes of all of them, if they came alone.
+        """
         inbox = self._inbox
+        if raw and not inbox and self._script is None and extended.batch(self, messages, raw):
+            return
         inbox.extend(messages)
         if self._script is None:
             self._pump()
@@ -127,8 +130,23 @@ class Session:
         self._inbox.clear()
 
     @property
+    def direct(self) -> bool:
+        """True when a message can go to the backend with nothing before it."""
+        relay = self.relay
+        return not (
+            relay.expect
+            or relay.skip
+            or relay.backend is None
+            or self._cancels
+            or self._outgoing
+            or self._temporaries_stale
+        )
+
+    @property
     def inbox_bytes(self) -> int:
         """Bytes that wait behind a script."""
+        if not self._inbox:
+            return 0
         return sum(len(body) for _, body in self._inbox)
 
     def _pump(self) -> None:
@@ -167,8 +185,7 @@ class Session:
             self._inbox.appendleft((kind, body))
             self.start_script(self._read_temporaries())
             return
-        if self._started == 0.0:
-            self._started = self.worker.clock()
+        self.begin()
         try:
             handler = _HANDLERS.get(kind)
             if handler is None:
@@ -203,6 +220,11 @@ class Session:
         self.portals.clear()
         return backend
 
+    def begin(self) -> None:
+        """A statement begins, unless one began since the last ReadyForQuery."""
+        if self._started == 0.0:
+            self._started = self.worker.clock()
+
     def send(self, data: bytes, entry: Entry | None = None) -> None:
         """Queue a message for the backend, and what it will answer."""
         self._outgoing.append(data)
@@ -222,6 +244,14 @@ class Session:
         self.relay.pieces(pieces)
         if self._inbox and self._script is None:
             self._pump()
+
+    def backend_whole(self, data: bytes) -> bool:
+        """BackendOwner: a complete answer is passed on as it is."""
+        if not self.relay.whole(data):
+            return False
+        if self._inbox and self._script is None:
+            self._pump()
+        return True
 
     def backend_lost(self, error: MorphError | None) -> None:
         """BackendOwner: the private PostgreSQL died or ended the connection."""
@@ -363,7 +393,7 @@ class Session:
         except BackendError:
             self._temporaries_stale = True  # a failed batch; look again at the next
         if alone:
-            self.send(SYNC_MESSAGE, Entry(SYNC, swallow=True))
+            self.send(requests.SYNC, Entry(SYNC, swallow=True))
         if self.relay.backend is not None:
             self.relay.backend.statements.discard("")
         self.forget_plans()
@@ -377,6 +407,8 @@ class Session:
         self._plan = plan
         self.statements_run += 1
         self.last_query = plan.text
+        if plan.inert and not self.maybe_temporary:
+            return
         if plan.touches_store:
             self._warn_superseded(plan)
         for statement in plan.statements:
@@ -451,9 +483,9 @@ class Session:
         """RelayOwner: write to the client."""
         self.client.write(data)
 
-    def oid_map(self, plan: Plan) -> Mapping[int, int]:
-        """RelayOwner: view oid → shape oid."""
-        return self.worker.oid_map(plan)
+    def shown(self, raw: bytes, plan: Plan) -> bytes:
+        """RelayOwner: a RowDescription with the oids of the shapes."""
+        return self.worker.shown(raw, plan)
 
     def parameter_changed(self, name: str, value: str) -> None:
         """RelayOwner: a reported setting changed."""
@@ -559,11 +591,11 @@ class Session:
         if self._copying:
             return  # PostgreSQL ignores it between CopyInResponse and CopyDone: no answer comes
         self.relay.skip = False
-        self.send(SYNC_MESSAGE, Entry(SYNC))
+        self.send(requests.SYNC, Entry(SYNC))
 
     def forward_flush(self, body: bytes) -> None:
         """Flush."""
-        self.send(FLUSH_MESSAGE)
+        self.send(requests.FLUSH)
 
     def forward_copy(self, kind: int, body: bytes) -> None:
         """CopyData, CopyDone, CopyFail: PostgreSQL ignores strays itself."""

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Iterable
 from typing import TYPE_CHECKING
 
+from proxy.protocol import requests
 from proxy.protocol.framing import HEADER_BYTES, message
 from proxy.protocol.message_types import ClientType, ServerType
 from proxy.relay import BackendError, Sink
@@ -18,9 +19,6 @@ from proxy.relay import BackendError, Sink
 if TYPE_CHECKING:
     from proxy.scripts import Scripts
     from proxy.session import Session
-
-_FLUSH = message(ClientType.FLUSH)
-_COPY_DONE = message(ClientType.COPY_DONE)
 
 
 class _CopyOut(Sink):
@@ -115,7 +113,7 @@ class SessionStore:
         """The bytes of a COPY TO STDOUT, or its messages; closing the iterator cancels it."""
         sink = _CopyOut(self._session, self._bytes_max, framed)
         self._scripts.queue(self._session, sql, (), sink)
-        self._session.send(_FLUSH)
+        self._session.send(requests.FLUSH)
         self._session.flush_backend()
         try:
             while (chunk := await sink.next()) is not None:
@@ -151,5 +149,5 @@ class SessionStore:
             await session.writable()
             if sink.done.done() and (not cut or session.relay.backend is None):
                 break
-        session.send(_COPY_DONE)
+        session.send(requests.COPY_DONE)
         await self._scripts.complete(session, sink)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from core.errors import QueryProtocolError
 from engine.plans import Plan
+from proxy.protocol import requests
 from proxy.protocol.body import decode_text
 from proxy.protocol.framing import message
 from proxy.protocol.message_types import ClientType
@@ -19,10 +20,7 @@ if TYPE_CHECKING:
 
 DESCRIBE_NAME = b"_morph_describe"
 _BIND_TEXT = message(ClientType.BIND, b"\0\0\0\0\0\0\0\0")
-_DESCRIBE_PORTAL = message(ClientType.DESCRIBE, b"P\0")
-_EXECUTE_ALL = message(ClientType.EXECUTE, b"\0\0\0\0\0")
 _CLOSE_DESCRIBE = message(ClientType.CLOSE, b"S" + DESCRIBE_NAME + b"\0")
-_SYNC = message(ClientType.SYNC)
 
 
 def query(session: Session, body: bytes) -> None:
@@ -50,7 +48,7 @@ def query(session: Session, body: bytes) -> None:
         if any(s.describe_first for s in plan.statements):
             for statement in plan.statements:
                 run_statement(session, plan, statement)
-            session.send(_SYNC, Entry(SYNC))
+            session.send(requests.SYNC, Entry(SYNC))
         else:
             _forward(session, plan)
 
@@ -68,7 +66,7 @@ _RUNTIME_VIEWS = frozenset({"sessions", "statements"})
 
 def relay_text(session: Session, plan: Plan) -> None:
     """Forward the whole text."""
-    if any(s.system_views & _RUNTIME_VIEWS for s in plan.statements):
+    if not plan.inert and any(s.system_views & _RUNTIME_VIEWS for s in plan.statements):
         session.start_script(session.worker.scripts.run_text(session, plan.text))
         return
     session.note(plan)
@@ -77,7 +75,9 @@ def relay_text(session: Session, plan: Plan) -> None:
 
 def _forward(session: Session, plan: Plan) -> None:
     data = plan.wire_text.encode(session.client.codec)
-    session.send(message(ClientType.QUERY, data + b"\0"), Entry(QUERY, plan))
+    entry = Entry(QUERY, plan)
+    entry.plain = True
+    session.send(message(ClientType.QUERY, data + b"\0"), entry)
 
 
 def describe_original(session: Session, plan: Plan, statement: StatementPlan) -> None:
@@ -111,7 +111,7 @@ def run_statement(session: Session, plan: Plan, statement: StatementPlan) -> Ent
     session.send(_BIND_TEXT, Entry(BIND, plan, True))
     describe = Entry(DESCRIBE, plan)
     describe.quiet_no_data = True
-    session.send(_DESCRIBE_PORTAL, describe)
+    session.send(requests.DESCRIBE_PORTAL, describe)
     execute = Entry(EXECUTE, plan)
-    session.send(_EXECUTE_ALL, execute)
+    session.send(requests.EXECUTE_ALL, execute)
     return execute

@@ -21,11 +21,13 @@ from core.clock import SystemClock
 from core.errors import ProgramLimitExceeded
 from core.telemetry.metrics import Metrics
 from engine.plans import CacheCounts, Plan, PlanCache
+from private_pg.cluster import DATABASE
 from proxy import cancel_routes
 from proxy.auth.directory import UserDirectory
 from proxy.backend import BackendConnection, send_cancel
 from proxy.client import ClientConnection
 from proxy.pool import BackendPool, Lender, PoolLimits
+from proxy.protocol.descriptions import patch_table_oids
 from proxy.protocol.startup import CancelRequest, StartupMessage
 from proxy.runtime_views import write_runtime
 from proxy.scripts import Scripts
@@ -45,6 +47,7 @@ _ADMIN_FAULTS = (
     asyncpg.InternalClientError,
 )
 NAMESPACE_CACHES_MAX = 64
+DESCRIPTIONS_MAX = 1000
 DRAIN_POLL_S = 0.02
 SESSION_BITS = 20
 
@@ -88,7 +91,7 @@ class Worker:
     def __init__(self, settings: Settings, *, socket_directory: str, number: int = 0) -> None:
         self.settings = settings
         self.number = number
-        self.database = "morph"
+        self.database = DATABASE
         self.stopping = False
         self.ddl_mode = settings.evolution.ddl_mode
         self.auth = UserDirectory(settings.auth, os.environ)
@@ -110,10 +113,12 @@ class Worker:
         self._caches: OrderedDict[tuple[object, ...], PlanCache] = OrderedDict()
         self._oids: dict[str, dict[str, int]] = {}
         self._oid_maps: dict[tuple[int, bool], dict[int, int]] = {}
+        self._shown: dict[bytes, tuple[object, bytes]] = {}
         self._next_session = 1
         self._reloading = False
         self._reopening = False
         self._clock = SystemClock()
+        self.clock = self._clock.monotonic  # seconds; asked for in every statement
         self._started_at: datetime | None = None
         private = settings.private_pg
         self.pool = BackendPool(
@@ -219,6 +224,7 @@ class Worker:
                     oids.setdefault(schema, {})[name] = oid
         self._oids = oids
         self._oid_maps.clear()
+        self._shown.clear()
         if snapshot.epoch >= self.snapshot.epoch:
             self.snapshot = snapshot
             self._caches.clear()
@@ -245,10 +251,6 @@ class Worker:
             admin, self.admin = self.admin, None
             admin.remove_termination_listener(self._admin_lost)
             await admin.close(timeout=5)
-
-    def clock(self) -> float:
-        """Monotonic seconds."""
-        return self._clock.monotonic()
 
     def now(self) -> datetime:
         """The time of day, UTC."""
@@ -384,6 +386,17 @@ class Worker:
     def plans_cached(self) -> int:
         """Plans in the caches that sessions share."""
         return sum(cache.entries for cache in self._caches.values())
+
+    def shown(self, raw: bytes, plan: Plan) -> bytes:
+        """A RowDescription of a plan as the client should see it: with the oids of the shapes."""
+        known = self._shown.get(raw)
+        if known is not None and known[0] is plan.statements:
+            return known[1]
+        if len(self._shown) >= DESCRIPTIONS_MAX:
+            self._shown.clear()
+        patched = patch_table_oids(raw, self.oid_map(plan))
+        self._shown[raw] = plan.statements, patched
+        return patched
 
     def oid_map(self, plan: Plan) -> Mapping[int, int]:
         """View oid → oid of the shape in the schema that the client's names came from."""

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import os
 import signal
 import subprocess
@@ -14,10 +13,10 @@ import sys
 from collections.abc import Sequence
 
 from core.errors import CannotConnectNow
+from core.parent_death import follow_parent
 from core.telemetry.log import Log
 
 LOG = Log("workers")
-PR_SET_PDEATHSIG = 1
 NUMBER_VARIABLE = "_MORPHGRES_WORKER"
 READY_LINE = "worker ready"
 READY_TIMEOUT_S = 30.0
@@ -31,11 +30,6 @@ def worker_identity() -> tuple[int, int, str] | None:
         return None
     number, port, directory = text.split(":", 2)
     return int(number), int(port), directory
-
-
-def _die_with_parent() -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 class WorkerProcesses:
@@ -65,7 +59,7 @@ class WorkerProcesses:
                 **os.environ,
                 NUMBER_VARIABLE: f"{number}:{self._port}:{self._socket_directory}",
             },
-            preexec_fn=_die_with_parent,
+            preexec_fn=follow_parent(signal.SIGTERM),
         )
         self._processes[number] = process
         assert process.stdout is not None

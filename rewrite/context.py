@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from catalog.model import Column, DocPath, Stored, Table
+from catalog.naming import DOC_COLUMN
 from rewrite.namespaces import Namespaces
 from rewrite.scope import RelationRef, find_relations
 from rewrite.tree import Node, Tokens, ast, names_of, walk
-
-DOC_COLUMN = "_doc"
 
 
 @dataclass(frozen=True, slots=True)

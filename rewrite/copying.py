@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from catalog.naming import DOC_COLUMN
 from catalog.sqltext import quote_ident
-from rewrite.context import DOC_COLUMN, Context
+from rewrite.context import Context
 from rewrite.edits import Edit, replace_text
 from rewrite.rules.qualification import target_schema
 from rewrite.tree import OPEN_PAREN

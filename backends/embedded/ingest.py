@@ -26,8 +26,6 @@ from catalog.sqltext import quote_ident, quote_literal, text_array
 
 STAGING: Final = "pg_temp.morph_load"
 STAGING_COLUMNS: Final = ("ordinal", "source", "line", "doc", "phys")
-COPY_HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
-COPY_TRAILER: Final = b"\xff\xff"
 
 _ROW: Final = struct.Struct(">hiqiiiqib")
 _LENGTH: Final = struct.Struct(">ib")

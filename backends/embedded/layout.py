@@ -25,9 +25,9 @@ from catalog.model import (
     Stored,
     Table,
 )
+from catalog.naming import NAME_BYTES_MAX
 from catalog.sqltext import STORE_SCHEMA, quote_ident
 
-NAME_BYTES_MAX: Final = 63
 JSONB: Final = "jsonb"
 PHYSICAL_MAX: Final = 45  # of fields: a whole document is put together by one call of a function
 

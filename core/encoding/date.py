@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from core.encoding.buffers import big_endian, fixed_binary, floor_divide, int32, joined
 from core.encoding.family import Family
-from core.errors import InvalidParameterValue
+from core.errors import DatetimeFieldOverflow
 from core.types import PgType
 
 PG_EPOCH_DAYS: Final = 10_957
@@ -66,7 +66,7 @@ def check_bounds(numbers: pa.Array, first: int, last: int, what: str) -> None:
     """Refuse values that Arrow can hold and PostgreSQL cannot."""
     bounds = pc.min_max(numbers).as_py()
     if bounds["min"] is not None and not first <= bounds["min"] <= bounds["max"] <= last:
-        raise InvalidParameterValue(f"{what} out of range")
+        raise DatetimeFieldOverflow(f"{what} out of range")
 
 
 def with_infinity(text: pa.Array, numbers: pa.Array, bounds: tuple[int, int]) -> pa.Array:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from core.encoding.buffers import joined, rebased
-from core.errors import DatatypeMismatch, FeatureNotSupported
+from core.errors import DatatypeMismatch, FeatureNotSupported, NumericValueOutOfRange
 from core.types import PgType
 
 
@@ -119,6 +119,8 @@ def carried(column: pa.Array, pg: PgType) -> tuple[pa.Array, bool]:
     try:
         return rebased(column.cast(pg.arrow)), pg.text_only
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as problem:
+        if pa.types.is_integer(kind) and pa.types.is_integer(pg.arrow):
+            raise NumericValueOutOfRange(f"{pg.sql} out of range") from problem
         raise DatatypeMismatch(
             f"cannot carry type {pg.sql} as Arrow type {kind}", detail=f"Arrow says: {problem}."
         ) from problem

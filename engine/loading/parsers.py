@@ -7,12 +7,10 @@ of parts are merged at the end (the order does not matter, catalog.inference.sta
 
 from __future__ import annotations
 
-import ctypes
 import io
 import multiprocessing
 import os
 import signal
-import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -25,6 +23,7 @@ from backends.files.records import Reject
 from backends.files.source import ByteSource
 from catalog.inference.statistics import InferenceLimits, TableStats, merge
 from core.errors import InternalError
+from core.parent_death import follow_parent
 from engine.loading.blocks import Block
 from engine.loading.jobs import Job, Rows
 from engine.loading.shape_counts import ShapeCounter
@@ -32,15 +31,13 @@ from engine.loading.shape_counts import ShapeCounter
 T = TypeVar("T")
 
 PARSERS_MAX: Final = 4
-PR_SET_PDEATHSIG: Final = 1
 RECORD_BYTES_MAX: Final = 64 * 1024  # of a rejected line; of a longer one the beginning is kept
 STOP_TIMEOUT_S: Final = 5.0
 
 
 def die_with_parent() -> None:
     """End this process when its parent ends, however that comes (Linux; elsewhere by its pipes)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    follow_parent(signal.SIGKILL)()
 
 
 def parser_count() -> int:

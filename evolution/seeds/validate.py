@@ -23,16 +23,14 @@ from catalog.model import Column, ParentKey, Seed, Table, Version
 from catalog.naming import SYSTEM_COLUMNS
 from core.errors import (
     FeatureNotSupported,
+    GroupingError,
+    InvalidColumnReference,
     InvalidObjectDefinition,
     MorphError,
     UndefinedColumn,
     UndefinedFunction,
-    UndefinedTable,
-)
-from evolution.seeds.errors import (
-    GroupingError,
-    InvalidColumnReference,
     UndefinedParameter,
+    UndefinedTable,
     WindowingError,
 )
 from evolution.seeds.expressions import (

@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from catalog.model import Column, DocPath, Seed, Stored, Table
+from catalog.naming import DOC_COLUMN
 from catalog.readers import RAW_DOC, extract, field_of
 from catalog.sqltext import quote_ident, text_array
 from core.errors import FeatureNotSupported
-from rewrite.context import DOC_COLUMN, Context, direct, needs_document_write
+from rewrite.context import Context, direct, needs_document_write
 from rewrite.edits import Edit, Span
 from rewrite.fits import fitting
 from rewrite.puts import (

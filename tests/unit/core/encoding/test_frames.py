@@ -22,9 +22,10 @@ from core.encoding.arrays import parse_array_text
 from core.errors import (
     BadCopyFormat,
     DatatypeMismatch,
+    DatetimeFieldOverflow,
     FeatureNotSupported,
     InternalError,
-    InvalidParameterValue,
+    NumericValueOutOfRange,
 )
 from core.types import opaque_type, type_by_name
 from tests.unit.core.encoding.oracle import copy_rows, data_rows
@@ -139,15 +140,15 @@ def test_other_arrow_types(sql: str, column: pa.Array, text: bytes | None) -> No
 @pytest.mark.parametrize(
     ("sql", "column", "error"),
     [
-        ("int2", pa.array([40000], pa.int64()), DatatypeMismatch),
+        ("int2", pa.array([40000], pa.int64()), NumericValueOutOfRange),
         ("int4", pa.array([1.5]), DatatypeMismatch),
         ("text", pa.array([1.5]), DatatypeMismatch),
         ("numeric", pa.array([1.5]), DatatypeMismatch),
         ("numeric(5,1)", pa.array([decimal.Decimal("1.55")]), DatatypeMismatch),
         ("date", pa.array([dt.time(1)]), DatatypeMismatch),
         ("timestamp", pa.array([1], pa.timestamp("ns")), DatatypeMismatch),
-        ("timestamp", pa.array([-(2**63)], pa.timestamp("us")), InvalidParameterValue),
-        ("date", pa.array([-(2**31)], pa.int32()).cast(pa.date32()), InvalidParameterValue),
+        ("timestamp", pa.array([-(2**63)], pa.timestamp("us")), DatetimeFieldOverflow),
+        ("date", pa.array([-(2**31)], pa.int32()).cast(pa.date32()), DatetimeFieldOverflow),
     ],
 )
 def test_values_that_do_not_fit_are_refused(
