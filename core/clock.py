@@ -44,9 +44,7 @@ class SystemClock:
 
     __slots__ = ()
 
-    def monotonic(self) -> float:
-        """See Clock."""
-        return time.monotonic()
+    monotonic = staticmethod(time.monotonic)  # no frame of ours: it is asked thrice a statement
 
     def now(self) -> datetime:
         """See Clock."""

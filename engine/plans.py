@@ -23,12 +23,15 @@ from rewrite.tree import ast, walk
 _LITERAL = re.compile(r"('(?:[^']|'')*'|(?<![\w.$])[0-9]+(?:\.[0-9]+)?(?![\w.]))")
 _UNSAFE = re.compile(r"[\"\\$\x01]|;(?!\s*\Z)|--|/\*|[eEbBxXnNuU&]'|''")
 _T = TypeVar("_T")
+_INERT_KINDS = frozenset({"Select", "Insert", "Update", "Delete", "Merge"})
 _TEMPLATE_KINDS = frozenset({"Select", "Insert", "Update", "Delete"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)  # frozen in spirit: a frozen one takes a µs more to make
 class Plan:
-    """What to do with a text. `wire_text` is what the private PostgreSQL gets for all of it."""
+    """What to do with a text. `wire_text` is what the private PostgreSQL gets for all of it.
+    `inert` statements are relayed, and leave nothing behind that a session must know of.
+    """
 
     text: str
     wire_text: str
@@ -36,6 +39,7 @@ class Plan:
     relay_only: bool
     statements: tuple[StatementPlan, ...]
     touches_store: bool
+    inert: bool = False
 
     @property
     def single(self) -> StatementPlan | None:
@@ -55,6 +59,18 @@ def make_plan(
         analysis.relay_only,
         analysis.statements,
         analysis.touches_store,
+        _inert(analysis, namespaces),
+    )
+
+
+def _inert(analysis: Analysis, namespaces: Namespaces) -> bool:
+    current = namespaces.snapshot.current
+    return analysis.relay_only and all(
+        s.kind in _INERT_KINDS
+        and not (s.keeps_state or s.makes_temporary or s.functions or s.system_views)
+        # reading a superseded version warns
+        and all(ref.resolved.version.number >= current for ref in s.relations)
+        for s in analysis.statements
     )
 
 
@@ -62,6 +78,8 @@ def make_plan(
 class _Template:
     segments: tuple[str, ...]
     statements: tuple[StatementPlan, ...]
+    touches_store: bool
+    inert: bool
 
 
 @dataclass(slots=True)
@@ -117,7 +135,11 @@ class PlanCache:
             self._templates.move_to_end(key)
             self.counts.hits += 1
             parts[::2] = template.segments
-            return Plan(text, "".join(parts), None, True, template.statements, True)
+            wire_text = "".join(parts)
+            statements = template.statements
+            return Plan(
+                text, wire_text, None, True, statements, template.touches_store, template.inert
+            )
         self.counts.misses += 1
         plan = make_plan(text, self._namespaces, pushdown=self._pushdown)
         if short:
@@ -136,7 +158,7 @@ class PlanCache:
             return
         segments = _edited_segments(plan.analysis, parts)
         if segments is not None:
-            template = _Template(segments, plan.statements)
+            template = _Template(segments, plan.statements, plan.touches_store, plan.inert)
             _remember(self._templates, key, template, self._entries_max)
 
 

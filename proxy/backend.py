@@ -29,6 +29,10 @@ class BackendOwner(Protocol):
     def backend_pieces(self, pieces: list[Piece], *, still_open: bool) -> None:
         """The server's answer, in order."""
 
+    def backend_whole(self, data: bytes) -> bool:
+        """Bytes that begin with a message: False when they must come in pieces."""
+        return False
+
     def backend_lost(self, error: MorphError | None) -> None:
         """The connection is gone."""
 
@@ -73,13 +77,16 @@ class BackendConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """asyncio: the socket is open."""
-        transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
+        transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
         self.transport = transport
         transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
         transport.write(self.startup.encode())
 
     def data_received(self, data: bytes) -> None:
         """asyncio: bytes from the server."""
+        owner = self.owner
+        if owner is not None and self._walker.between and owner.backend_whole(data):
+            return
         try:
             pieces = self._walker.feed(data)
         except MorphError:
@@ -150,7 +157,7 @@ class _CancelSender(asyncio.Protocol):
         self.done = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        cast(asyncio.Transport, transport).write(self._packet)
+        cast("asyncio.Transport", transport).write(self._packet)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.done.done():

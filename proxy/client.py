@@ -115,7 +115,7 @@ class ClientConnection(asyncio.Protocol):
                 self._authenticate(messages)
                 return
             self._last_heard = self.worker.clock()
-            session.handle(messages)
+            session.handle(messages, data if self._framer.whole else b"")
             if self._framer.violation is not None:
                 raise self._framer.violation
             if session.inbox_bytes > self.worker.settings.server.read_ahead_max_bytes:
@@ -147,6 +147,8 @@ class ClientConnection(asyncio.Protocol):
 
     def reading(self, on: bool, reason: str) -> None:
         """Read from the client, or leave its bytes in the kernel while there is a reason."""
+        if on and not self._pauses:
+            return
         paused = bool(self._pauses)
         if on:
             self._pauses.discard(reason)

@@ -22,6 +22,7 @@ class Prepared:
     search_path: str
     description: bytes | None = None
     refused: bool = False  # planned anew, its row description would change
+    unnamed: Portal | None = None  # its unnamed portal, where running it is a relay only
 
     @property
     def action(self) -> Action:

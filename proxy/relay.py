@@ -20,19 +20,18 @@ from proxy.protocol.descriptions import (
     FieldDescription,
     decode_parameter_description,
     decode_row_description,
-    patch_table_oids,
 )
-from proxy.protocol.framing import HEADER_BYTES
+from proxy.protocol.framing import HEADER_BYTES, walk_answer
 from proxy.protocol.message_types import ServerType
 from proxy.protocol.reports import decode_report
 from proxy.protocol.server import decode_command_complete, decode_parameter_status
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from engine.plans import Plan
 
-LOCAL, QUERY, PARSE, BIND, DESCRIBE, EXECUTE, CLOSE, SYNC = range(8)
+LOCAL, QUERY, PARSE, BIND, DESCRIBE, EXECUTE, CLOSE, SYNC, BATCH = range(9)
+# A longer buffer is walked in pieces: its rows are runs, and its end is rarely an answer's end.
+_WHOLE_BYTES_MAX = 16_384
 
 _FATAL = b"SFATAL\0"
 _ROW = ServerType.DATA_ROW
@@ -108,12 +107,16 @@ def _values(data: bytes, pos: int) -> list[bytes | None]:
 
 
 class Entry:
-    """One message that the backend will answer."""
+    """One message that the backend will answer. A BATCH stands for Bind, Describe (or not),
+    Execute and Sync that came together, and becomes theirs unless the answer comes in one part.
+    """
 
     __slots__ = (
+        "describes",
         "hide_copy",
         "kind",
         "last",
+        "plain",
         "plan",
         "quiet_no_data",
         "replace_error",
@@ -137,6 +140,8 @@ class Entry:
         self.swallow = swallow
         self.sink = sink
         self.reply = reply
+        self.describes = False  # a BATCH with a Describe
+        self.plain = False  # a complete answer can pass as it is, but for table oids
         self.quiet_no_data = False  # as the simple protocol: no NoData
         self.hide_copy = False  # a COPY FROM whose data are not the client's
         self.last = False  # the sink is complete when this entry is answered
@@ -148,8 +153,8 @@ class Entry:
 class RelayOwner(Protocol):
     """What the relay asks of its session."""
 
-    def oid_map(self, plan: Plan) -> Mapping[int, int]:
-        """View oid → shape oid for the row descriptions of a plan."""
+    def shown(self, raw: bytes, plan: Plan) -> bytes:
+        """A RowDescription of a plan with the table oids of the shapes."""
 
     def translate_error(self, raw: bytes, plan: Plan | None) -> bytes:
         """The error as the client should see it."""
@@ -227,7 +232,8 @@ class Relay:
     def push(self, entry: Entry) -> None:
         """A message was sent that will be answered."""
         self.expect.append(entry)
-        self._synced = entry.kind == SYNC or entry.kind == QUERY  # noqa: PLR1714 (hot)
+        kind = entry.kind
+        self._synced = kind == SYNC or kind == QUERY or kind == BATCH  # noqa: PLR1714 (hot)
 
     def answer_locally(self, data: bytes) -> None:
         """Answer the client ourselves, after everything asked before."""
@@ -236,10 +242,44 @@ class Relay:
         else:
             self._owner.send_to_client(data)
 
+    def whole(self, data: bytes) -> bool:
+        """Pass on what the backend sent when it is the complete and plain answer of the head;
+        False when it must be worked off in pieces.
+        """
+        expect = self.expect
+        if not expect or not expect[0].plain or len(data) > _WHOLE_BYTES_MAX or self.copying:
+            return False
+        found = walk_answer(data)
+        if found is None:
+            return False
+        described, rows, done = found
+        plan = expect[0].plan
+        if rows and plan is not None and plan.touches_store:
+            shown = self._owner.shown(data[described:rows], plan)
+            passed = b"".join((data[:described], shown, data[rows:]))
+        else:
+            passed = data
+        self._out.append(passed)
+        self._owner.command_done(data[done:-6])
+        self._owner.ready(data[-1])
+        self._pop()
+        self.flush()
+        return True
+
+    def _open_batch(self) -> None:
+        """The head is a BATCH whose answer comes in parts: expect its messages one by one."""
+        batch = self.expect.popleft()
+        plan = batch.plan
+        kinds = (BIND, DESCRIBE, EXECUTE) if batch.describes else (BIND, EXECUTE)
+        self.expect.appendleft(Entry(SYNC))
+        self.expect.extendleft(Entry(kind, plan) for kind in reversed(kinds))
+
     def pieces(self, pieces: list[Piece]) -> None:
         """Work off what the backend sent."""
         out = self._out
         expect = self.expect
+        if expect and expect[0].kind == BATCH:
+            self._open_batch()
         for kind, raw, _ in pieces:
             if kind == _ROW or kind == _COPY_DATA:  # noqa: PLR1714, SIM109 (hot)
                 head = expect[0]
@@ -290,7 +330,7 @@ class Relay:
         if not head.swallow:
             plan = head.plan
             if plan is not None and plan.touches_store:
-                raw = patch_table_oids(raw, self._owner.oid_map(plan))
+                raw = self._owner.shown(raw, plan)
             self._out.append(raw)
         if head.kind == DESCRIBE:
             self._pop()

@@ -34,6 +34,7 @@ SMALL_CLIENT_TYPES: Final = frozenset(
 STREAMED_SERVER_TYPES: Final = frozenset({ServerType.DATA_ROW, ServerType.COPY_DATA})
 WHOLE_SERVER_TYPES: Final = SERVER_TYPES - STREAMED_SERVER_TYPES
 
+_READY = b"Z\0\0\0\5"
 _header = Struct(">BI")
 _read_header = _header.unpack_from
 _write_header = _header.pack
@@ -48,6 +49,42 @@ def message(kind: int, body: bytes = b"") -> bytes:
     return _write_header(kind, len(body) + 4) + body
 
 
+def walk_answer(data: bytes) -> tuple[int, int, int] | None:
+    """`(RowDescription, what follows it, CommandComplete)`: offsets in `data` when it is one plain
+    answer from its begin to ReadyForQuery; 0 and 0 when there is no RowDescription.
+
+    Plain is `[BindComplete] [RowDescription | NoData] DataRow* CommandComplete ReadyForQuery`.
+    Anything else (errors, notices, several results, an answer in parts) is None.
+
+    >>> walk_answer(message(67, b"BEGIN\\0") + message(90, b"T"))
+    (0, 0, 0)
+    """
+    last = len(data) - 6
+    if last < HEADER_BYTES or data[last:-1] != _READY:
+        return None
+    described = rows = 0
+    kind, length = _read_header(data)
+    pos = 0
+    if kind == ServerType.BIND_COMPLETE:
+        pos = length + 1
+        if pos > last:
+            return None
+        kind, length = _read_header(data, pos)
+    if kind == ServerType.ROW_DESCRIPTION:
+        described, rows = pos, pos + length + 1
+        pos = rows
+    elif kind == ServerType.NO_DATA:
+        pos += length + 1
+    while pos < last:
+        kind, length = _read_header(data, pos)
+        if kind != ServerType.DATA_ROW:
+            break
+        pos += length + 1
+    if kind != ServerType.COMMAND_COMPLETE or pos + length + 1 != last:
+        return None
+    return described, rows, pos
+
+
 class Framer:
     """Cuts a client's bytes into `(type byte, body)`.
 
@@ -60,13 +97,14 @@ class Framer:
     ([(72, b'')], [(81, b'\\x00')])
     """
 
-    __slots__ = ("_held", "_limit", "_need", "_plain", "violation")
+    __slots__ = ("_held", "_limit", "_need", "_plain", "violation", "whole")
 
     def __init__(self, max_message_bytes: int) -> None:
         self.limit(max_message_bytes)
         self._held = bytearray()
         self._need = 0  # bytes of the held message with its header; 0 while the header is cut
         self.violation: ProtocolViolation | None = None
+        self.whole = False  # the last bytes fed were the messages they gave, no more and no less
 
     def limit(self, max_message_bytes: int) -> None:
         """Change the limit, for headers to come: a client that logs in gets a small one."""
@@ -85,12 +123,12 @@ class Framer:
         if self.violation is not None:
             raise self.violation
         out: list[tuple[int, bytes]] = []
+        self.whole = False
+        pos = begin = 0
         if self._held:
-            pos = self._resume(data, out)
+            pos = begin = self._resume(data, out)
             if pos < 0:
                 return out
-        else:
-            pos = 0
         size = len(data)
         last = size - HEADER_BYTES
         plain = self._plain
@@ -108,6 +146,8 @@ class Framer:
             pos = end
         if pos < size:
             self._held += data[pos:] if pos else data
+        else:
+            self.whole = begin == 0
         return out
 
     def _resume(self, data: bytes, out: list[tuple[int, bytes]]) -> int:
@@ -180,6 +220,11 @@ class BackendWalker:
     def open(self) -> bool:
         """Whether the last piece ended within a message."""
         return self._left > 0
+
+    @property
+    def between(self) -> bool:
+        """Whether what comes next begins with a message."""
+        return not (self._held or self._left)
 
     @property
     def held_bytes(self) -> int:
