@@ -19,9 +19,13 @@ from proxy.protocol.reports import decode_report, encode_error
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+INTERNAL_SCHEMA = "morph_catalog."
+_TOLD = (b"42501", b"42703", b"42P01", INTERNAL_SCHEMA.encode())
 _STORE_NAMES = re.compile(r'"(t\d+|c\d+)"')
 _KEY_COLUMNS = re.compile(r"^Key \(([^)]*)\)")
 _RESERVED = re.compile(r'"?morph_[vw](\d+)"?\.')
+# Where an entry of CONTEXT begins; the text of a statement in it may have lines of its own.
+_CONTEXT = re.compile(r"^(?=PL/|SQL statement |SQL function |COPY )", re.MULTILINE)
 _UNDEFINED_COLUMN, _UNDEFINED_TABLE = "42703", "42P01"
 _NO_COLUMN = re.compile(
     r'^column (?:"(.+?)"|(?:\S+\.)?(\S+))(?: of relation "(.+)")? does not exist$'
@@ -99,6 +103,18 @@ def _explain_guard(fields: dict[str, str], version: Version | None) -> None:
         )
 
 
+def _drop_internal_context(fields: dict[str, str]) -> None:
+    """Calls of our own functions say nothing to a client that never wrote them."""
+    if INTERNAL_SCHEMA not in fields.get("W", ""):
+        return
+    entries = [entry for entry in _CONTEXT.split(fields["W"]) if INTERNAL_SCHEMA not in entry]
+    context = "".join(entries).rstrip("\n")
+    if context:
+        fields["W"] = context
+    else:
+        del fields["W"]
+
+
 def _explain_names(
     fields: dict[str, str], plan: Plan | None, plans: PlanCache, snapshot: CatalogSnapshot
 ) -> None:
@@ -124,7 +140,7 @@ def _explain_names(
 def translate(raw: bytes, plan: Plan | None, plans: PlanCache, snapshot: CatalogSnapshot) -> bytes:
     """A whole ErrorResponse rewritten; the same bytes when nothing in it concerns the store."""
     touches = plan is not None and plan.touches_store
-    told = any(code in raw for code in (b"42501", b"42703", b"42P01"))
+    told = any(mark in raw for mark in _TOLD)
     if not touches and STORE_SCHEMA.encode() not in raw and not told:
         return raw
     fields = decode_report(raw[HEADER_BYTES:])
@@ -134,6 +150,7 @@ def translate(raw: bytes, plan: Plan | None, plans: PlanCache, snapshot: Catalog
     if version is not None and (touches or fields.get("s") == STORE_SCHEMA):
         _put_back(fields, version)
     _explain_guard(fields, version)
+    _drop_internal_context(fields)
     if fields.get("C") in (_UNDEFINED_COLUMN, _UNDEFINED_TABLE):
         _explain_names(fields, plan, plans, snapshot)
     return encode_error(fields)
