@@ -20,8 +20,12 @@ from rewrite.namespaces import Namespaces
 from rewrite.tree import ast, walk
 
 # Numbers and plain strings; a text with anything that could hide or bend one is not templated.
-_LITERAL = re.compile(r"('(?:[^']|'')*'|(?<![\w.$])[0-9]+(?:\.[0-9]+)?(?![\w.]))")
-_UNSAFE = re.compile(r"[\"\\$\x01]|;(?!\s*\Z)|--|/\*|[eEbBxXnNuU&]'|''")
+# It begins with a set of characters, so that the search skips to the next of them.
+_LITERAL = re.compile(
+    r"([0-9'](?:(?<=')[^']*(?:''[^']*)*'"
+    r"|(?<=[0-9])(?<![\w.$][0-9])[0-9]*(?:\.[0-9]+)?(?![\w.])))"
+)
+_BENT_STRING = re.compile(r"[eEbBxXnNuU&']'")
 _T = TypeVar("_T")
 _INERT_KINDS = frozenset({"Select", "Insert", "Update", "Delete", "Merge"})
 _TEMPLATE_KINDS = frozenset({"Select", "Insert", "Update", "Delete"})
@@ -128,9 +132,9 @@ class PlanCache:
             self.counts.hits += 1
             return plan
         short = len(text) <= self._text_max
-        parts = _LITERAL.split(text) if short and _UNSAFE.search(text) is None else []
+        parts = [] if not short or _hides_literals(text) else _LITERAL.split(text)
         key = _template_key(parts) if len(parts) > 1 else ""
-        template = self._templates.get(key) if len(parts) > 1 else None
+        template = self._templates.get(key) if key else None
         if template is not None:
             self._templates.move_to_end(key)
             self.counts.hits += 1
@@ -152,7 +156,7 @@ class PlanCache:
         statement = plan.single
         if statement is None or plan.analysis is None or not plan.relay_only:
             return
-        if statement.kind not in _TEMPLATE_KINDS or not statement.relations:
+        if statement.kind not in _TEMPLATE_KINDS:
             return
         if statement.system_views or _groups_by_position(statement):
             return
@@ -162,10 +166,24 @@ class PlanCache:
             _remember(self._templates, key, template, self._entries_max)
 
 
+def _hides_literals(text: str) -> bool:
+    """Whether something in the text may hide a literal or bend it: comments, quoted names, dollar
+    quotes, escapes, a second statement.
+    """
+    if '"' in text or "\\" in text or "$" in text or "\x01" in text:
+        return True
+    if "--" in text or "/*" in text:
+        return True
+    end = text.find(";")
+    if end >= 0 and text[end + 1 :].strip():
+        return True
+    return "'" in text and _BENT_STRING.search(text) is not None
+
+
 def _template_key(parts: list[str]) -> str:
-    """The text with a mark for each literal; numbers and strings are told apart."""
-    marks = ["\x01" if literal[0] == "'" else "\x00" for literal in parts[1::2]]
-    return "".join(part + mark for part, mark in zip(parts[::2], [*marks, ""], strict=True))
+    """The text between the literals, and of each literal whether it is a number or a string."""
+    kinds = "".join(["'" if literal[0] == "'" else "0" for literal in parts[1::2]])
+    return "\x01".join([*parts[::2], kinds])  # no text that is split has the separator
 
 
 def _groups_by_position(statement: StatementPlan) -> bool:

@@ -42,6 +42,12 @@ _SHAPES = st.sampled_from(
         "WITH x AS (SELECT {} FROM orders) SELECT * FROM x, orders WHERE id = {}",
         "SELECT id -{}--{}\n FROM orders",
         "SELECT public.orders.id FROM public.orders WHERE status = {} /* {} */",
+        "SELECT {}, {}",
+        "SELECT {}::regclass, relname FROM pg_catalog.pg_class WHERE oid = {}",
+        "SELECT set_config('search_path', {}, false), {}",
+        "SELECT count(*) FROM pg_class GROUP BY {} HAVING count(*) > {}",
+        "VALUES ({}, {})",
+        "INSERT INTO elsewhere VALUES ({}, {})",
     ]
 )
 
@@ -61,7 +67,10 @@ def test_a_cached_plan_is_the_plan_that_would_be_made_now(
             assert plan.wire_text == fresh.wire_text
             assert plan.text == text
             assert plan.relay_only == fresh.relay_only
+            assert plan.touches_store == fresh.touches_store
+            assert plan.inert == fresh.inert
             assert [s.kind for s in plan.statements] == [s.kind for s in fresh.statements]
+            assert [s.functions for s in plan.statements] == [s.functions for s in fresh.statements]
 
 
 @settings(max_examples=300, deadline=None)
@@ -89,6 +98,17 @@ def test_texts_that_differ_in_literals_share_one_analysis() -> None:
         plan = cache.lookup(f"SELECT id FROM orders WHERE id = {number}")
         assert plan.wire_text == f'SELECT id FROM "morph_v1".orders WHERE id = {number}'
     assert cache.counts.misses == 1
+
+
+def test_statements_without_tables_share_one_analysis_too() -> None:
+    # R5.1
+    cache = _cache()
+    for number in range(20):
+        plan = cache.lookup(f"SELECT {number}, 'a{number}'")
+        assert plan.wire_text == f"SELECT {number}, 'a{number}'"
+        assert not plan.touches_store
+    assert cache.counts.misses == 1
+    assert cache.entries == 2
 
 
 @pytest.mark.parametrize(
