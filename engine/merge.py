@@ -9,7 +9,7 @@ locks and writes, system columns, the whole document, sampling, types outside th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from backends.base import ScanAsk, judge_nothing
 from catalog.naming import DOC_COLUMN
@@ -38,6 +38,14 @@ class MergePlan:
     refusal: str
     uses_parameters: bool
     context: Context
+    _texts: dict[tuple[str, ...], str] = field(default_factory=dict, compare=False, repr=False)
+
+    def small_text(self, relations: tuple[str, ...]) -> str:
+        """The text with relations that are the same each time: all of them arrays. Remembered."""
+        text = self._texts.get(relations)
+        if text is None:
+            text = self._texts[relations] = self.text(relations.__getitem__)
+        return text
 
     def text(self, relation: Callable[[int], str]) -> str:
         """The statement's text with `relation(number of the scan)` for each reference."""

@@ -5,6 +5,7 @@ scan_copy.py), the transaction's own changes included. The connection is then fr
 few rows as binary arrays in parameters, many by COPY BINARY into temporary tables. In between they
 wait encoded, at most `merge.memory_max` of them in memory and `merge.spill_max` on disk. Rows pass
 as Arrow batches, or undecoded (engine/scan_relay.py) where the store's COPY BINARY fits as it is.
+A client whose encoding is not UTF8 stays in tier 1.
 
 It serves `SET morph.pushdown = off` (nothing goes into the scans) and `= scan` (what the exactness
 table proves goes into them); cursors, COPY (query) and writes stay in tier 1. Row descriptions are
@@ -124,7 +125,7 @@ class Merging:
     ) -> None:
         """One SELECT."""
         merge = self._merge_plan(session, plan, statement)
-        if merge.refusal:
+        if merge.refusal or not self._in_utf8(session):
             await self._relay(session, plan, statement, portal, execute)
             return
         if portal is None:
@@ -135,6 +136,10 @@ class Merging:
         await self._answer(session, merge, staged, bound, portal, execute)
 
     # ------------------------------------------------------------------ plan
+
+    def _in_utf8(self, session: Session) -> bool:
+        """Text comes back in the client's encoding, and not every text has a form in another."""
+        return session.client.codec == "utf-8"
 
     def _merge_plan(self, session: Session, plan: Plan, statement: StatementPlan) -> MergePlan:
         namespaces = session.plans.namespaces
@@ -226,22 +231,17 @@ class Merging:
             plan = self._backend.plan_scan(scan.placed.table, ask)
             columns.append(columns_of(scan, str(plan.native)))
         store = SessionStore(self._scripts, session, self._settings.batch_bytes)
-        if self._relayable(session, columns):
+        if self._relayable(columns):
             layout = relay_layout(columns, secrets.token_bytes(TOKEN_BYTES))
             staged = await self._stage_relayed(store, layout)
             if staged is not None:
                 return staged
         return await self._stage_decoded(store, columns)
 
-    def _relayable(self, session: Session, columns: Iterable[ScanColumns]) -> bool:
-        """Whether rows can go back undecoded: text must not pass through another encoding, and
-        arrays cannot be elements of arrays.
-        """
-        return (
-            self._backend.capabilities.relays_copy_binary
-            and session.client.codec == "utf-8"
-            and not any(sql.endswith("[]") for each in columns for sql in each.types)
-        )
+    def _relayable(self, columns: Iterable[ScanColumns]) -> bool:
+        """Whether rows can go back undecoded; arrays cannot be elements of arrays."""
+        arrays = any(sql.endswith("[]") for each in columns for sql in each.types)
+        return self._backend.capabilities.relays_copy_binary and not arrays
 
     async def _stage_relayed(self, store: SessionStore, layout: RelayLayout) -> Staged | None:
         """None in a read-only transaction when there are many rows: no table can be made."""
@@ -351,7 +351,10 @@ class Merging:
             relations[number] = unnest_text(staged.columns[number], len(values) + 1)
             values += pile.arrays()
         formats = bound.formats + (1,) * (len(values) - len(bound.values))
-        text = merge.text(relations.__getitem__)
+        if staged.tables:
+            text = merge.text(relations.__getitem__)
+        else:
+            text = merge.small_text(tuple(relations.values()))
         return text, replace(bound, values=tuple(values), formats=formats)
 
     async def _answer(
@@ -412,7 +415,8 @@ class Merging:
     ) -> bool:
         """EXPLAIN of a SELECT in this tier; False when tier 1 answers it."""
         merge = self._merge_plan(session, plan, statement)
-        if merge.refusal or not isinstance(statement.node.query, ast.SelectStmt):
+        inner = statement.node.query
+        if merge.refusal or not isinstance(inner, ast.SelectStmt) or not self._in_utf8(session):
             return False
         if portal is None:
             self._describe(session, plan, statement)

@@ -162,10 +162,29 @@ def test_settings_of_the_session_do_not_matter(shop: ServerProcess, mode: str) -
     assert answers[0] == answers[1]
 
 
+@pytest.mark.parametrize("encoding", ["LATIN1", "WIN1252", "UTF8"])
+@pytest.mark.parametrize("mode", MODES)
+def test_encodings(shop: ServerProcess, mode: str, encoding: str) -> None:
+    texts = [
+        "SELECT name FROM customers WHERE _id <= 9 ORDER BY _id",
+        "SELECT name, tags FROM customers, orders WHERE customers._id = 6 AND orders._id < 3",
+        "EXPLAIN (COSTS off) SELECT name FROM customers",
+    ]
+    with WireClient(shop.host, shop.port) as client:
+        client.log_in()
+        client.simple(f"SET client_encoding = '{encoding}'")
+        first = [shown(client.simple(text)) for text in texts[:2]]
+        client.simple(f"SET morph.pushdown = '{mode}'")
+        assert [shown(client.simple(text)) for text in texts[:2]] == first
+        tier = b"tier 2" if encoding == "UTF8" else b"tier 1"
+        assert any(tier in (a.body or b"") for a in client.simple(texts[2]) if a.kind == "D")
+
+
+# Few rows go as arrays in parameters, many by COPY BINARY; columns of arrays are decoded.
+@pytest.mark.parametrize("decoded", [True, False])
 @pytest.mark.parametrize("rows", [3, 5_000])
 @pytest.mark.parametrize("mode", MODES)
-def test_every_type(shop: ServerProcess, mode: str, rows: int) -> None:
-    # few rows go as arrays in parameters, many by COPY BINARY
+def test_every_type(shop: ServerProcess, mode: str, rows: int, decoded: bool) -> None:
     columns = {
         "b": ("boolean", "true"), "s": ("smallint", "-32768"), "i": ("integer", "2147483647"),
         "l": ("bigint", "'-9223372036854775808'"), "n": ("numeric", "'-0.00100'"),
@@ -184,6 +203,8 @@ def test_every_type(shop: ServerProcess, mode: str, rows: int) -> None:
         "at": ("text[]", "'{\"a,b\",NULL,\"NULL\",\"\"}'"), "ip": ("inet", "'10.0.0.0/8'"),
         "bt": ("bit(3)", "'101'"), "mo": ("money", "'-12.34'"),
     }  # fmt: skip
+    if not decoded:
+        columns = {n: each for n, each in columns.items() if not each[0].endswith("[]")}
     texts = [
         "SELECT * FROM kinds WHERE id < 9 ORDER BY id",
         "SELECT count(DISTINCT kinds.*::text) FROM kinds",
@@ -206,15 +227,54 @@ def test_every_type(shop: ServerProcess, mode: str, rows: int) -> None:
         client.simple("ROLLBACK")
 
 
+@pytest.mark.parametrize("encoding", ["UTF8", "LATIN1"])
 @pytest.mark.parametrize("mode", MODES)
-def test_a_read_only_transaction(shop: ServerProcess, mode: str) -> None:
+def test_a_read_only_transaction(shop: ServerProcess, mode: str, encoding: str) -> None:
     with shop.connect() as client:
+        client.execute(f"SET client_encoding = '{encoding}'")
         client.execute(f"SET morph.pushdown = '{mode}'")
         client.execute("BEGIN READ ONLY")
         rows = client.execute("SELECT count(*), sum(total) FROM orders").fetchall()
         client.execute("ROLLBACK")
         client.execute("SET morph.pushdown = 'on'")
         assert rows == client.execute("SELECT count(*), sum(total) FROM orders").fetchall()
+
+
+JOINS = [
+    "SELECT o, c FROM orders o JOIN customers c ON c._id = o.customer_id ORDER BY o._id LIMIT 50",
+    "SELECT count(*) FROM orders a JOIN orders b USING (_id) LEFT JOIN books ON false",
+    "SELECT o.status, max(p.price), (SELECT count(*) FROM events) FROM orders o, products p "
+    "WHERE p._id < '3' AND o._id < 40 GROUP BY 1 ORDER BY 1",
+    "SELECT (SELECT count(*) FROM orders), (SELECT count(*) FROM books WHERE false)",
+]
+
+
+@pytest.mark.parametrize("batches", ["4kB", "1MB"])
+def test_large_and_small_scans_of_one_statement(open_directory: Path, batches: str) -> None:
+    config = f"[merge]\nsmall_rows_max = 20\nbatch_bytes = '{batches}'\n"
+    where = open_directory / f"relayed-{batches}"
+    with running(where, config) as server, server.connect() as client:
+        client.execute("CREATE TABLE a (id integer PRIMARY KEY, t text, v varchar(9))")
+        client.execute("CREATE TABLE b (id bigint, t text, n numeric(9,2))")
+        client.execute("INSERT INTO a SELECT g, repeat('é', g % 300), g FROM "
+                       "generate_series(1, 5000) g")  # fmt: skip
+        client.execute("INSERT INTO b SELECT g, NULL, g / 3.0 FROM generate_series(1, 20) g")
+        sql = (
+            "SELECT a.v, b.n, length(a.t), b FROM a LEFT JOIN b ON a.id = b.id "
+            "WHERE a.id IN (1, 7, 20, 21, 299, 5000) ORDER BY a.id"
+        )
+        counts = "SELECT (SELECT count(*) FROM b), (SELECT sum(length(t)) FROM a), (SELECT "
+        counts += "count(*) FROM a WHERE id < 0), (SELECT sum(n) FROM b WHERE id > 99)"
+        first = [client.execute(text).fetchall() for text in (sql, counts)]
+        for mode in MODES:
+            client.execute(f"SET morph.pushdown = '{mode}'")
+            assert [client.execute(text).fetchall() for text in (sql, counts)] == first
+
+
+@pytest.mark.parametrize("sql", JOINS)
+def test_joins(clients: tuple[WireClient, WireClient], sql: str) -> None:
+    plain, merged = clients
+    assert shown(merged.simple(sql)) == shown(plain.simple(sql))
 
 
 @pytest.mark.parametrize("mode", MODES)
