@@ -27,7 +27,7 @@ def query(session: Session, body: bytes) -> None:
     """Q: plan the text, then relay it whole, statement by statement, or as a script."""
     if session.statements.pop("", None) is not None and session.relay.backend is not None:
         session.relay.backend.statements.discard("")
-    if body[-1:] != b"\0" or b"\0" in body[:-1]:
+    if not body or body.find(0) != len(body) - 1:
         raise QueryProtocolError("invalid message format")
     text = decode_text(body[:-1], session.client.codec)
     session.worker.check_length(text)
