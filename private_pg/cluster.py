@@ -26,6 +26,8 @@ FORMAT = 1
 SUPERUSER = "morph_root"
 DATABASE = "morph"
 PORT = 5432
+SUPERUSER_BACKENDS = 10
+ENDING_BACKENDS = 20  # closed by us, not yet ended by the server
 SOCKET_PATH_MAX = 90
 INITDB_TIMEOUT_S = 120.0
 
@@ -209,9 +211,9 @@ def _configuration(socket_directory: Path, limits: ClusterLimits) -> str:
         "port": str(PORT),
         "unix_socket_directories": f"'{socket_directory}'",
         "unix_socket_permissions": "0700",
-        "max_connections": str(limits.backends_max + 12),
+        "max_connections": str(limits.backends_max + ENDING_BACKENDS + SUPERUSER_BACKENDS + 2),
         "reserved_connections": "0",
-        "superuser_reserved_connections": "10",
+        "superuser_reserved_connections": str(SUPERUSER_BACKENDS),
         "shared_buffers": f"{limits.shared_buffers // kb}kB",
         "work_mem": f"{limits.work_mem // kb}kB",
         "temp_file_limit": f"{limits.temp_file_limit // kb}kB",

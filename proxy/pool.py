@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from core.errors import TooManyConnections
-from proxy.backend import BackendConnection, BackendOwner, Piece
+from proxy.backend import BackendConnection, BackendOwner, Piece, StartupRefused
 from proxy.protocol.framing import message
 from proxy.protocol.message_types import ClientType, ServerType
 from proxy.protocol.startup import StartupMessage
 
 DISCARD = message(ClientType.QUERY, b"DISCARD ALL\0")
 Key = tuple[tuple[str, str], ...]
+_PASSING = frozenset({"53300", "57P03"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +101,27 @@ class BackendPool:
                     return backend
                 continue
             if self.size < self._limits.backends_max or self._evict_other(key):
-                return await self._connect(startup, deadline - loop.time())
+                opened = await self._try_connect(startup, deadline)
+                if opened is not None:
+                    return opened
+                continue
             if not self._reclaim():
                 await self._wait(deadline)
+
+    async def _try_connect(
+        self, startup: StartupMessage, deadline: float
+    ) -> BackendConnection | None:
+        """A new backend; None after a pause when the server had no place for it yet: a backend that
+        we closed is still ending, or the server recovers from a crash.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            return await self._connect(startup, deadline - loop.time())
+        except StartupRefused as error:
+            if error.fields.get("C") not in _PASSING or loop.time() >= deadline:
+                raise
+        await self._wait(deadline)
+        return None
 
     def _take_idle(self, key: Key) -> BackendConnection | None:
         idle = self._idle.get(key)
