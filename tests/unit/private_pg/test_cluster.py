@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -75,3 +76,20 @@ async def test_server_is_restarted_after_kill(tmp_path_factory: pytest.TempPathF
     finally:
         await supervisor.stop()
     assert not (supervisor.cluster.pg / "postmaster.pid").exists()
+
+
+def test_cluster_for_a_directory_that_its_user_cannot_reach(tmp_path: Path) -> None:
+    # R6.1: a clone under a 0700 home, run by root; for others the directory is simply their own
+    closed = tmp_path / "home"
+    closed.mkdir(mode=0o700)
+    cluster = _prepare(closed / "data")
+    home = cluster.pg.parent
+    cluster.release()
+    try:
+        assert (cluster.pg / "PG_VERSION").exists()
+        again = _prepare(closed / "data")
+        again.release()
+        assert again.pg == cluster.pg
+    finally:
+        if home != closed / "data":
+            shutil.rmtree(home)
