@@ -178,12 +178,10 @@ class Session:
         if self.relay.backend is None:
             if kind in (ClientType.COPY_DATA, ClientType.COPY_DONE, ClientType.COPY_FAIL):
                 return
-            self._inbox.appendleft((kind, body))
-            self.start_script(self._attach())
+            self.start_script(self._attach(), before=(kind, body))
             return
         if self._temporaries_stale and _may_name_tables(kind, body):
-            self._inbox.appendleft((kind, body))
-            self.start_script(self._read_temporaries())
+            self.start_script(self._read_temporaries(), before=(kind, body))
             return
         self.begin()
         try:

@@ -21,7 +21,7 @@ from core.clock import SystemClock
 from core.errors import ProgramLimitExceeded
 from core.telemetry.metrics import Metrics
 from engine.plans import CacheCounts, Plan, PlanCache
-from private_pg.cluster import DATABASE
+from private_pg.cluster import DATABASE, PORT, SUPERUSER
 from proxy import cancel_routes
 from proxy.auth.directory import UserDirectory
 from proxy.backend import BackendConnection, send_cancel
@@ -108,7 +108,7 @@ class Worker:
         self.clients: set[ClientConnection] = set()
         self._keys: dict[int, tuple[bytes, Session]] = {}
         self._socket_directory = socket_directory
-        self._socket = f"{socket_directory}/.s.PGSQL.5432"
+        self._socket = f"{socket_directory}/.s.PGSQL.{PORT}"
         self._tasks: set[asyncio.Task[None]] = set()
         self._caches: OrderedDict[tuple[object, ...], PlanCache] = OrderedDict()
         self._oids: dict[str, dict[str, int]] = {}
@@ -140,7 +140,7 @@ class Worker:
         """Connect the control plane and load the catalog."""
         admin = await asyncpg.connect(
             host=self._socket_directory,
-            user="morph_root",
+            user=SUPERUSER,
             database=self.database,
             timeout=ADMIN_TIMEOUT_S,
             command_timeout=ADMIN_TIMEOUT_S,
@@ -263,16 +263,15 @@ class Worker:
         task.add_done_callback(self._task_done)
         return task
 
-    def report(self, error: Exception, where: str) -> None:
+    def report(self, error: BaseException, where: str) -> None:
         """Log a fault that nobody expected, with its traceback."""
         asyncio.get_running_loop().call_exception_handler({"message": where, "exception": error})
 
     def _task_done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            asyncio.get_running_loop().call_exception_handler(
-                {"message": f"task {task.get_name()} failed", "exception": task.exception()}
-            )
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self.report(error, f"task {task.get_name()} failed")
 
     # ------------------------------------------------------------------ clients
 
