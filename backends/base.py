@@ -2,7 +2,7 @@
 
 A store speaks the closed expression IR of `core/expr.py` and Arrow batches; it never sees SQL trees
 of a client. Deciding is apart from doing: `plan_scan` is pure (a table and an ask in, a native
-query and what is left out), so pushdown is tested with golden files and no server; `scan`, `write`,
+query and what is left out), so pushdown is tested with golden files and no server; `scan`, `apply`,
 `observe`, `perform` and `close` do I/O under the deadline of a `Scope`.
 
 Invariants: a plan takes only conjuncts that the ask's judge calls exact; `taken` and `residual`
@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from catalog.model import Table
+from catalog.model import Column, Table
 from core.errors import FeatureNotSupported
 from core.expr import Expr
 
@@ -67,6 +67,10 @@ class Capabilities:
     """Statements run inside the client's own transaction (the embedded store)."""
     relays_copy_binary: bool = False
     """Its COPY BINARY can go into the private PostgreSQL as it is, without Arrow between."""
+    aggregate: bool = False
+    keys: bool = False
+    """`column = ANY (array)` over thousands of keys is cheap: semi-joins go into its scans."""
+    writes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +83,37 @@ class OrderKey:
 
 
 @dataclass(frozen=True, slots=True)
+class Aggregate:
+    """An aggregate of a grouped scan: `argument` None is count(*); `type` is PostgreSQL's result.
+
+    Aggregates skip NULLs, and answer NULL over no values (count: 0), as in PostgreSQL.
+    """
+
+    name: str
+    argument: Expr | None
+    type: str
+    distinct: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Grouping:
+    """A grouped scan: one row for each distinct tuple of `keys` (NULLs are equal), the keys first,
+    the aggregates behind them. Without keys there is exactly one row, over no input too.
+    """
+
+    keys: tuple[Expr, ...]
+    aggregates: tuple[Aggregate, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ScanAsk:
     """What the engine wants of one table, in one version's names.
 
     `columns` are ids in the order wanted, () for rows without columns. `limit` counts rows after
     the predicate and in the order. With `whole` the predicate may raise, so it is taken in full or
-    not at all: taking half of it could raise for rows that the other half keeps away.
+    not at all: taking half of it could raise for rows that the other half keeps away. With
+    `grouping` the store may answer groups instead of rows, all of it or not at all (then the plan
+    is that of the same ask without it); `order` and `limit` are not combined with it.
     """
 
     version: int
@@ -94,6 +123,7 @@ class ScanAsk:
     order: tuple[OrderKey, ...] = ()
     judge: Judge = judge_nothing
     whole: bool = False
+    grouping: Grouping | None = None
 
     def __post_init__(self) -> None:
         assert self.limit is None or self.limit >= 0
@@ -104,7 +134,9 @@ class ScanPlan:
     """What the store will do: `native` is its query, `columns` what comes back, in order.
 
     `residual` is the filter left to the engine. `limit_exact` and `order_exact` say that the rows
-    come cut and sorted as asked; they are false where nothing was asked.
+    come cut and sorted as asked; they are false where nothing was asked. `grouped`: the rows are
+    the asked grouping's, and `types` are then the SQL types of its keys and aggregates. `notices`
+    are warnings for the client (a full scan that filters, in Cassandra).
     """
 
     native: object
@@ -114,6 +146,33 @@ class ScanPlan:
     limit_exact: bool = False
     order_exact: bool = False
     reasons: tuple[str, ...] = ()
+    grouped: bool = False
+    types: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
+
+
+class StoreTransaction(Protocol):
+    """An open transaction in a store with `transactions`; scans and writes name it in the Scope."""
+
+    async def commit(self, deadline: float | None) -> None:
+        """Raises SerializationFailure (40001) when it lost to another one, and
+        TransactionResolutionUnknown (08007) when the answer did not arrive.
+        """
+        ...
+
+    async def rollback(self, deadline: float | None) -> None:
+        """Ends it without effect; harmless when it has ended already."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Misfit:
+    """Values that did not fit their column's type and were delivered as NULL: one event."""
+
+    column_id: int
+    store_type: str
+    count: int
+    example: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +188,25 @@ class Scope:
     bytes_max: int = 64 * 1024 * 1024
     trace_id: str = ""
     session: object = None
+    transaction: StoreTransaction | None = None
+    misfits: Callable[[Misfit], None] | None = None
 
 
-WriteMode = Literal["insert", "update", "delete", "upsert"]
+@dataclass(frozen=True, slots=True)
+class RowChanges:
+    """What a statement changed in one foreign table; the fields of batches are named `c<id>`.
+
+    The private PostgreSQL ran the statement over a copy of the rows, so these are final values.
+    `inserted`: whole rows. `updated`: the key columns as they were and the columns that were set.
+    `before`: as many rows as `updated` and in its order, the values that were read of the columns
+    in it: a row that is no longer so in the store was changed meanwhile (40001). `deleted`: the key
+    columns, and values as they were read. A batch that is None has no rows.
+    """
+
+    inserted: pa.RecordBatch | None = None
+    updated: pa.RecordBatch | None = None
+    before: pa.RecordBatch | None = None
+    deleted: pa.RecordBatch | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +215,47 @@ class WriteResult:
 
     rows: int
     position: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NativeTable:
+    """A table that a store has: its native name as in Table.native, and what it calls its kind
+    ("collection", "table", "view", "materialized view").
+    """
+
+    native: tuple[str, ...]
+    kind: str = "table"
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """A table as IMPORT FOREIGN SCHEMA would make it. Ids of the columns count from 1 and are
+    replaced; `key` holds such ids. `children` are arrays of rows that become tables of their own.
+    """
+
+    columns: tuple[Column, ...]
+    key: tuple[int, ...]
+    comment: str | None = None
+    children: tuple[tuple[str, Description, tuple[str, ...]], ...] = ()
+    """(suffix of its name, description, path of the array)"""
+    observed: ObservedTable | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TableStatistics:
+    """What a planner wants to know: about how many rows, and how many bytes one has."""
+
+    rows: int
+    row_bytes: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class ServerInfo:
+    """Who answered: product and version as the server says, and what was probed of it."""
+
+    product: str
+    version: str
+    features: Mapping[str, bool] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,10 +315,11 @@ class Backend(Protocol):
         """The rows of a plan, batch by batch; closing the iterator stops the store's work."""
         ...
 
-    async def write(
-        self, table: Table, batch: pa.RecordBatch, mode: WriteMode, scope: Scope
-    ) -> WriteResult:
-        """Writes rows whose fields are named by column id (`c<id>`)."""
+    async def apply(self, table: Table, changes: RowChanges, scope: Scope) -> WriteResult:
+        """Writes what a statement changed. UniqueViolation (23505) for a key that exists,
+        SerializationFailure (40001) for a row that is not as it was read; what was written
+        before such an error is undone, or the error's detail says that it stayed.
+        """
         ...
 
     async def observe(self, table: Table, sample: SampleSpec) -> ObservedTable:
@@ -218,18 +335,50 @@ class Backend(Protocol):
         ...
 
 
+class StoreBackend(Backend, Protocol):
+    """A store that has a server: what instances and IMPORT FOREIGN SCHEMA need besides.
+
+    The first use connects. Any call raises ConnectionFailure (08006, 08001) naming the instance
+    when the server cannot be reached or breaks off, InvalidAuthorization (28000) when it refuses
+    the login, QueryCanceled (57014) at the deadline. A scan that began raises; it never ends short.
+    """
+
+    async def server(self, scope: Scope) -> ServerInfo:
+        """Connects if need be and says who answered: the health check."""
+        ...
+
+    async def list_tables(self, namespace: str, scope: Scope) -> tuple[NativeTable, ...]:
+        """The tables of a database, keyspace or schema; UndefinedSchema (3F000) when it is not."""
+        ...
+
+    async def describe(self, native: tuple[str, ...], scope: Scope) -> Description:
+        """What a table looks like, from its declaration or from a sample of its documents."""
+        ...
+
+    async def statistics(self, table: Table, scope: Scope) -> TableStatistics:
+        """An estimate, from what the store keeps; never a full scan."""
+        ...
+
+    async def begin(self, scope: Scope, *, isolation: str, read_only: bool) -> StoreTransaction:
+        """Starts a transaction; FeatureNotSupported (0A000) in a store without them."""
+        ...
+
+
 class BackendDefaults:
     """What a store does that does not say otherwise: it cannot, and says so (0A000)."""
 
     kind: str = "unnamed"
     capabilities: Capabilities = Capabilities()
 
-    async def write(
-        self, table: Table, batch: pa.RecordBatch, mode: WriteMode, scope: Scope
-    ) -> WriteResult:
+    async def apply(self, table: Table, changes: RowChanges, scope: Scope) -> WriteResult:
         """Refuses: the store is read-only."""
-        del batch, mode, scope
+        del changes, scope
         raise FeatureNotSupported(f"{self.kind} table {table.name} cannot be written")
+
+    async def begin(self, scope: Scope, *, isolation: str, read_only: bool) -> StoreTransaction:
+        """Refuses: the store has no transactions."""
+        del scope, isolation, read_only
+        raise FeatureNotSupported(f"{self.kind} has no transactions")
 
     async def perform(self, action: BackendAction) -> None:
         """Refuses: the store's objects are made outside."""

@@ -12,6 +12,7 @@ from catalog.model import (
     DocPath,
     Element,
     Index,
+    Native,
     Ordinality,
     ParentKey,
     Seed,
@@ -29,6 +30,7 @@ _SOURCES: dict[str, type[Source]] = {
     "parent_key": ParentKey,
     "ordinality": Ordinality,
     "element": Element,
+    "native": Native,
 }
 _SOURCE_NAMES: dict[type[Source], str] = {cls: name for name, cls in _SOURCES.items()}
 
@@ -80,8 +82,14 @@ def _table_from_json(data: dict[str, Any]) -> Table:
             "constraints": tuple(_constraint_from_json(c) for c in data["constraints"]),
             "indexes": tuple(Index(**i) for i in data["indexes"]),
             "parent_path": tuple(data["parent_path"]),
+            **_foreign_from_json(data),
         }
     )
+
+
+def _foreign_from_json(data: dict[str, Any]) -> dict[str, Any]:
+    """The fields of foreign tables; catalogs written before there were any lack them."""
+    return {name: _tuples(data[name]) for name in ("native", "key", "options") if name in data}
 
 
 def encode_version(version: Version) -> str:

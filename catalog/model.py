@@ -70,7 +70,20 @@ class Element:
     clean: bool = True
 
 
-Source = Stored | DocPath | Seed | ParentKey | Ordinality | Element
+@dataclass(frozen=True, slots=True)
+class Native:
+    """A value in a row of a foreign table: `path` leads to it in the store, () is the whole row.
+
+    `store_type` is the store's own word for its type ("objectId", "frozen<list<int>>", "int4"), or
+    several with "|" between where documents differ. `clean` = every value fits the column's type.
+    """
+
+    path: tuple[str, ...]
+    store_type: str = ""
+    clean: bool = True
+
+
+Source = Stored | DocPath | Seed | ParentKey | Ordinality | Element | Native
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,13 +133,19 @@ class Table:
     """A TableVersion: one table as one version shows it.
 
     `kind`: table (documents and/or physical columns), child (array of a parent's documents), view
-    (client's CREATE VIEW; `definition` is its query). `store` is the physical table's name in the
-    store schema ("" for child and view). `has_doc` says that the physical table has `_doc`.
+    (client's CREATE VIEW; `definition` is its query), foreign (rows of another store). `store` is
+    the physical table's name in the store schema ("" for child, view and foreign). `has_doc` says
+    that the physical table has `_doc`.
+
+    A foreign table lies in `instance` under `native`, the store's own name outermost part first
+    (database and collection, keyspace and table, schema and table); `key` are the ids of the
+    columns that identify a row there; `parent_path` is the array whose elements are its rows, ()
+    for the store's rows themselves. `options` are (name, value) as CREATE FOREIGN TABLE took them.
     """
 
     id: int
     name: str
-    kind: Literal["table", "child", "view"]
+    kind: Literal["table", "child", "view", "foreign"]
     columns: tuple[Column, ...]
     store: str = ""
     has_doc: bool = False
@@ -136,6 +155,10 @@ class Table:
     parent_path: tuple[str, ...] = ()
     definition: str = ""
     comment: str | None = None
+    instance: str = ""
+    native: tuple[str, ...] = ()
+    key: tuple[int, ...] = ()
+    options: tuple[tuple[str, str], ...] = ()
 
     def column(self, name: str) -> Column | None:
         """The column called `name`, or None."""

@@ -59,6 +59,14 @@ class ConnectionFailure(MorphError, sqlstate="08006"):
     """A store could not be reached or broke off."""
 
 
+class CannotConnect(ConnectionFailure, sqlstate="08001"):
+    """No connection to a store could be made."""
+
+
+class TransactionResolutionUnknown(MorphError, sqlstate="08007"):
+    """A commit was sent and its answer did not arrive."""
+
+
 class FeatureNotSupported(MorphError, sqlstate="0A000"):
     """What was asked cannot be done, and the message says why."""
 
@@ -205,6 +213,30 @@ class ReservedName(MorphError, sqlstate="42939"):
 
 class WrongObjectType(MorphError, sqlstate="42809"):
     """The object is of another kind than the command needs."""
+
+
+class UndefinedSchema(MorphError, sqlstate="3F000"):
+    """The schema, database or keyspace does not exist."""
+
+
+class SerializationFailure(MorphError, sqlstate="40001"):
+    """Another writer was faster; the transaction can be tried again."""
+
+
+class StatementCompletionUnknown(MorphError, sqlstate="40003"):
+    """A statement wrote to a store, and whether all of it arrived is not known."""
+
+
+class UniqueViolation(MorphError, sqlstate="23505"):
+    """A row with this key exists."""
+
+
+class NotNullViolation(MorphError, sqlstate="23502"):
+    """A column that must have a value has none."""
+
+
+class StoreError(MorphError, sqlstate="58000"):
+    """A store answered with an error that has no SQLSTATE of its own; the message is its."""
 
 
 class NumericValueOutOfRange(MorphError, sqlstate="22003"):

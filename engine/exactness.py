@@ -10,24 +10,27 @@ is False). What may raise is pushed only where PostgreSQL would run it on the sa
 
 A line of a family reads `name(types) -> result`, with `!` in front where it may raise; several
 names are separated by spaces, several type tuples by `|`. Types are the internal short names.
-Adding a store: give its verdicts in `verdicts` of the families that hold for it, then run the
-differential test with its backend kind.
+What another store does exactly is in its own module of `engine/exact_in/`, by lines without result
+(`= <(int4,int4|int8,int8)`), and is proven against a real server by tests/services.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final, Literal
+from dataclasses import dataclass, replace
+from typing import Final
 
 from backends.base import EXACT, Exact, Exactness, ExactWithRewrite, Judge, No
 from core import expr as ir
 from core.expr import Expr, base_type, children, type_of
+from engine.exact_in.cassandra import CASSANDRA
+from engine.exact_in.mongodb import MONGODB
+from engine.exact_in.postgres import POSTGRES
+from engine.exact_in.verdicts import Kind, StoreVerdicts
 
 BACKENDS: Final = ("embedded", "mongodb", "cassandra", "postgres", "trino")
 
-Kind = Literal["operator", "predicate", "function", "cast", "value", "aggregate", "ordering"]
 Key = tuple[Kind, str, tuple[str, ...]]
 
 TYPES: Final[Mapping[str, str]] = {
@@ -77,6 +80,7 @@ class Family:
 
 _EMBEDDED: Final[Mapping[str, Exactness]] = {"embedded": EXACT}
 _LINE = re.compile(r"(!?)(\S.*?)\(([^()]*)\) -> (\w+)")
+_STORE_LINE = re.compile(r"(\S.*?)\(([^()]*)\)")
 
 
 def _pairs(names: str) -> str:
@@ -431,7 +435,37 @@ def _pattern_ends_well(node: ir.Like) -> bool:
     return all(char != escape or next(characters, None) is not None for char in characters)
 
 
-TABLE: Final = ExactnessTable([entry for family in FAMILIES for entry in expand(family)])
+def _listed(kind: Kind, lines: str) -> Iterator[Key]:
+    for line in filter(None, (line.strip() for line in lines.splitlines())):
+        match = _STORE_LINE.fullmatch(line)
+        assert match is not None, line
+        for name in match[1].split():
+            spelled = name.replace("_", " ") if name.startswith("is_") else name
+            spelled = TYPES.get(name, spelled) if kind == "cast" else spelled
+            for signature in match[2].split("|"):
+                yield kind, spelled, tuple(TYPES[part] for part in signature.split(",") if part)
+
+
+def with_stores(entries: Sequence[Entry], stores: Sequence[StoreVerdicts]) -> list[Entry]:
+    """The entries with what the stores' own modules say of them; a line that names no entry, or
+    one that its store has a verdict for, is a fault of the table.
+    """
+    by_key = {(entry.kind, entry.name, entry.arguments): entry for entry in entries}
+    for store in stores:
+        for key in _listed(store.kind, store.lines):
+            entry = by_key[key]
+            assert store.backend not in entry.verdicts, (store.backend, key)
+            verdicts = {**entry.verdicts, store.backend: store.verdict}
+            by_key[key] = replace(entry, verdicts=verdicts)
+    return list(by_key.values())
+
+
+TABLE: Final = ExactnessTable(
+    with_stores(
+        [entry for family in FAMILIES for entry in expand(family)],
+        (*MONGODB, *CASSANDRA, *POSTGRES),
+    )
+)
 
 
 def lookup(kind: Kind, name: str, arguments: Sequence[str], backend: str) -> Exactness:

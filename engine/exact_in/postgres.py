@@ -1,0 +1,9 @@
+"""What PostgreSQL answers exactly as the private PostgreSQL does."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from engine.exact_in.verdicts import StoreVerdicts
+
+POSTGRES: Final[tuple[StoreVerdicts, ...]] = ()
