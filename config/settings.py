@@ -22,6 +22,7 @@ from config.metrics import MetricsSettings
 from config.plan import PlanSettings
 from config.private_pg import PrivatePgSettings
 from config.server import ServerSettings
+from config.stores import StoresSettings
 from config.tls import TlsSettings
 
 ENV_PREFIX = "MORPHGRES"
@@ -38,6 +39,7 @@ class Settings:
     private_pg: PrivatePgSettings = field(default_factory=PrivatePgSettings)
     plan: PlanSettings = field(default_factory=PlanSettings)
     merge: MergeSettings = field(default_factory=MergeSettings)
+    stores: StoresSettings = field(default_factory=StoresSettings)
     load: LoadSettings = field(default_factory=LoadSettings)
     evolution: EvolutionSettings = field(default_factory=EvolutionSettings)
     log: LogSettings = field(default_factory=LogSettings)
@@ -62,6 +64,7 @@ SECTIONS: dict[str, type] = {
     "private_pg": PrivatePgSettings,
     "plan": PlanSettings,
     "merge": MergeSettings,
+    "stores": StoresSettings,
     "load": LoadSettings,
     "evolution": EvolutionSettings,
     "log": LogSettings,

@@ -38,6 +38,7 @@ ALIASES = {
     "load": {"_settings", "settings", "limits"},
     "log": {"settings"},
     "merge": {"_settings", "settings", "limits"},
+    "stores": {"_settings", "settings"},
 }
 
 
