@@ -2,47 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.integration.server_process import ServerProcess, running
+from tests.services.servers.packages import python_environment
 
 HERE = Path(__file__).parent
 LOCK = HERE / "clients.lock"
 SCRIPTS = sorted((HERE / "scripts").glob("*_client.py"))
-INSTALL_TIMEOUT_S = 600
 RUN_TIMEOUT_S = 120
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(900)]
 
 
-def _cache() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    digest = hashlib.sha256(LOCK.read_bytes() + sys.version.encode()).hexdigest()[:16]
-    return Path(base) / "morphgres-tests" / f"clients-{digest}"
-
-
 @pytest.fixture(scope="session")
 def client_python() -> Path:
     """A Python with the clients; made once for a lock file and kept."""
-    home = _cache()
-    python = home / "bin" / "python"
-    if not (home / "complete").exists():
-        subprocess.run([sys.executable, "-m", "venv", "--clear", home], check=True, timeout=120)
-        subprocess.run(
-            [python, "-m", "pip", "install", "-q", "--disable-pip-version-check",
-             "--require-hashes", "-r", LOCK],
-            check=True,
-            timeout=INSTALL_TIMEOUT_S,
-        )  # fmt: skip
-        (home / "complete").touch()
-    return python
+    return python_environment(LOCK) / "bin" / "python"
 
 
 @pytest.fixture(scope="module")
