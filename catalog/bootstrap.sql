@@ -89,8 +89,26 @@ CREATE TABLE IF NOT EXISTS morph_catalog.instances (
   freshness_at timestamptz NOT NULL DEFAULT now(),
   health text NOT NULL
 );
+ALTER TABLE morph_catalog.instances
+  ADD COLUMN IF NOT EXISTS origin text NOT NULL DEFAULT 'sql',
+  ADD COLUMN IF NOT EXISTS options jsonb NOT NULL DEFAULT '{}',
+  ADD COLUMN IF NOT EXISTS login jsonb,
+  ADD COLUMN IF NOT EXISTS locality text NOT NULL DEFAULT '';
 INSERT INTO morph_catalog.instances VALUES ('embedded', 'embedded', '', 'primary', 0, now(), 'ok')
   ON CONFLICT DO NOTHING;
+UPDATE morph_catalog.instances SET origin = 'built in'
+  WHERE instance_id = 'embedded' AND origin <> 'built in';
+
+-- What each worker found when it looked last; apart from the instances, which open transactions of
+-- clients may have locked.
+CREATE UNLOGGED TABLE IF NOT EXISTS morph_catalog.instance_health (
+  worker int NOT NULL,
+  instance_id text NOT NULL,
+  health text NOT NULL,
+  server text NOT NULL,
+  checked_at timestamptz NOT NULL,
+  PRIMARY KEY (worker, instance_id)
+);
 
 -- What the workers' memory holds, written out when somebody asks (morph.sessions, morph.statements).
 CREATE UNLOGGED TABLE IF NOT EXISTS morph_catalog.sessions (
@@ -157,7 +175,29 @@ CREATE OR REPLACE FUNCTION morph_catalog.snapshot()
   FROM morph_catalog.state s LEFT JOIN morph_catalog.versions v ON true ORDER BY v.version
 $$;
 
+-- The instances as the caller's transaction sees them; see catalog/instances.py.
+CREATE OR REPLACE FUNCTION morph_catalog.instance_rows()
+  RETURNS TABLE (name text, kind text, origin text, options text, login text)
+  LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+  SELECT instance_id, kind, origin, options::text, login::text
+  FROM morph_catalog.instances ORDER BY instance_id
+$$;
+
 RESET ROLE;
+
+-- Instances and foreign tables stand in PostgreSQL's own catalogs too, for \des, \det and
+-- information_schema: servers of wrappers that have no handler, so nothing there can be executed.
+DO $$
+DECLARE
+  kind text;
+BEGIN
+  FOREACH kind IN ARRAY ARRAY['mongodb', 'cassandra', 'postgres'] LOOP
+    IF NOT EXISTS (SELECT FROM pg_foreign_data_wrapper WHERE fdwname = kind) THEN
+      EXECUTE format('CREATE FOREIGN DATA WRAPPER %I NO HANDLER NO VALIDATOR', kind);
+    END IF;
+    EXECUTE format('GRANT USAGE ON FOREIGN DATA WRAPPER %I TO morph_owner', kind);
+  END LOOP;
+END $$;
 
 -- The one thing that needs the superuser: a shape may show a virtual generated column whose
 -- expression calls generators (see catalog/shapes.py). It touches nothing but such a flag, of a
@@ -173,6 +213,17 @@ REVOKE ALL ON FUNCTION morph_catalog.mark_virtual(regclass) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION morph_catalog.mark_virtual(regclass) TO morph_owner;
 
 SET ROLE morph_owner;
+
+-- The rows of a foreign table are never here: a statement reads a staged copy of them. Whatever
+-- runs past that would find an empty table, and must fail instead (DESIGN 4, never silently empty).
+CREATE OR REPLACE FUNCTION morph_catalog.not_staged(relation text)
+  RETURNS boolean LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+  RAISE EXCEPTION 'foreign table "%" cannot be used here', relation USING
+    ERRCODE = 'feature_not_supported',
+    DETAIL = 'Rows of other stores reach statements of the client, not functions and prepared SQL.',
+    HINT = 'Copy what is needed into a temporary table first.';
+END $$;
 
 -- Writes to fields of a document. NULL removes the field: missing and NULL are the same in SQL.
 CREATE OR REPLACE FUNCTION morph_catalog.put(doc jsonb, key text, value jsonb)

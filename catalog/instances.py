@@ -14,12 +14,16 @@ from typing import Final, Literal, cast, get_args
 from catalog.sqltext import quote_literal
 from core.errors import InternalError
 
-Origin = Literal["built in", "config", "sql"]
-REFERENCE: Final = "_ref"
+Origin = Literal["built in", "config", "gone", "sql"]
 EMBEDDED: Final = "embedded"
 
 INSTANCES_QUERY: Final = (
     "SELECT name, kind, origin, options, login FROM morph_catalog.instance_rows()"
+)
+HEALTH_STATEMENT: Final = (
+    "INSERT INTO morph_catalog.instance_health (worker, instance_id, health, server, checked_at) "
+    "VALUES ($1, $2, $3, $4, $5) ON CONFLICT (worker, instance_id) DO UPDATE SET "
+    "health = EXCLUDED.health, server = EXCLUDED.server, checked_at = EXCLUDED.checked_at"
 )
 
 
@@ -27,7 +31,8 @@ INSTANCES_QUERY: Final = (
 class Instance:
     """A store. `options` are the server's, `login` those of the user mapping, None without one.
 
-    `origin` says who registered it: the configuration, SQL, or Morphgres itself (embedded).
+    `origin` says who registered it: the configuration, SQL, or Morphgres itself (embedded); "gone"
+    is one that the configuration had and has no more while tables lie in it.
     """
 
     name: str
@@ -104,3 +109,8 @@ def touch_statement(name: str) -> str:
         "(SELECT current_version FROM morph_catalog.state) "
         f"WHERE instance_id = {quote_literal(name)}"
     )
+
+
+def forget_health_statement(name: str) -> str:
+    """What was found of an instance does not hold any more."""
+    return f"DELETE FROM morph_catalog.instance_health WHERE instance_id = {quote_literal(name)}"

@@ -35,6 +35,26 @@ def escape_segment(segment: str) -> str:
     return segment.replace("~", "~0").replace(".", "~1")
 
 
+def path_text(path: Path) -> str:
+    """A path as one text, which `parse_path` reads back; "" for the root."""
+    return ".".join(map(escape_segment, path))
+
+
+def parse_path(text: str) -> Path:
+    """The path that `path_text` wrote; a lone `~` stands for itself.
+
+    >>> parse_path("address.zip~1code")
+    ('address', 'zip.code')
+    """
+    return tuple(map(_read_segment, text.split("."))) if text else ()
+
+
+def _read_segment(segment: str) -> str:
+    if segment == "~2":
+        return ""
+    return segment.replace("~1", ".").replace("~0", "~")
+
+
 def full_name(path: Path) -> str:
     """The name of a path before it is cut; ValueError for the root, which has none."""
     if not path:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 
-from catalog.model import Column, Index, Seed, Stored, Table, Version
+from catalog.instances import Instance
+from catalog.model import Column, Index, Native, Seed, Stored, Table, Version
+from catalog.naming import DOC_COLUMN, path_text
 from catalog.readers import ELEMENT, RAW_DOC, ROW, json_at, read_column, whole_document
 from catalog.sqltext import (
     PUBLIC,
@@ -29,6 +31,87 @@ def _qualified(schema: str, name: str) -> str:
     return f"{quote_ident(schema)}.{quote_ident(name)}"
 
 
+def relation_kind(table: Table) -> str:
+    """What a shape of the table is in PostgreSQL's words."""
+    return {"view": "VIEW", "foreign": "FOREIGN TABLE"}.get(table.kind, "TABLE")
+
+
+def server_statements(instance: Instance) -> Iterable[str]:
+    """The instance as a server in PostgreSQL's own catalogs, where nothing can be executed."""
+    name = quote_ident(instance.name)
+    wrapper = quote_ident(instance.kind)
+    yield f"CREATE SERVER {name} FOREIGN DATA WRAPPER {wrapper}{_options(instance.options)}"
+    if instance.login is not None:
+        yield f"CREATE USER MAPPING FOR PUBLIC SERVER {name}{_options(instance.login)}"
+
+
+def alter_server_statements(old: Instance, new: Instance) -> Iterable[str]:
+    """The changes of options and login that make `old` the server `new` of the same name."""
+    name = quote_ident(new.name)
+    changes = _option_changes(old.options, new.options)
+    if changes:
+        yield f"ALTER SERVER {name} OPTIONS ({changes})"
+    if new.login is None:
+        if old.login is not None:
+            yield f"DROP USER MAPPING FOR PUBLIC SERVER {name}"
+    elif old.login is None:
+        yield f"CREATE USER MAPPING FOR PUBLIC SERVER {name}{_options(new.login)}"
+    elif changes := _option_changes(old.login, new.login):
+        yield f"ALTER USER MAPPING FOR PUBLIC SERVER {name} OPTIONS ({changes})"
+
+
+def _option_changes(old: Sequence[tuple[str, str]], new: Sequence[tuple[str, str]]) -> str:
+    """What stands between the parentheses of OPTIONS to get from `old` to `new`."""
+    before, after = dict(old), dict(new)
+    changes = [f"DROP {quote_ident(n)}" for n in before if n not in after]
+    for option, value in after.items():
+        if before.get(option) != value:
+            verb = "SET" if option in before else "ADD"
+            changes.append(f"{verb} {quote_ident(option)} {_option_text(value)}")
+    return ", ".join(changes)
+
+
+def drop_server_statement(name: str) -> str:
+    """The opposite of `server_statements`; its foreign tables must be gone."""
+    return f"DROP SERVER IF EXISTS {quote_ident(name)} CASCADE"
+
+
+def _options(options: Sequence[tuple[str, str]]) -> str:
+    if not options:
+        return ""
+    return f" OPTIONS ({', '.join(f'{quote_ident(n)} {_option_text(v)}' for n, v in options)})"
+
+
+def _option_text(value: str) -> str:
+    return quote_literal(value).strip()
+
+
+def _foreign_table(schema: str, table: Table) -> Iterable[str]:
+    name = _qualified(schema, table.name)
+    columns = ", ".join(_foreign_column(table, c) for c in table.columns)
+    server = quote_ident(table.instance)
+    yield f"CREATE FOREIGN TABLE {name} ({columns}) SERVER {server}{_options(table.options)}"
+    yield from comments(name, table)
+    yield f"GRANT REFERENCES ON {name} TO {CLIENT_ROLE}"
+
+
+def _foreign_column(table: Table, column: Column) -> str:
+    text = f"{quote_ident(column.name)} {column.type}{_options(column_options(column))}"
+    if column.default is not None:
+        text += f" DEFAULT {column.default}"
+    return text + (" NOT NULL" if column.not_null else "")
+
+
+def column_options(column: Column) -> tuple[tuple[str, str], ...]:
+    """The option of a foreign table's column that says where its value lies, when its name does
+    not say it.
+    """
+    source = column.source
+    if not isinstance(source, Native) or source.path == (column.name,):
+        return ()
+    return (("path", path_text(source.path)),)
+
+
 def _shape_column(column: Column, seed: str) -> str:
     text = f"{quote_ident(column.name)} {column.type}"
     if isinstance(column.source, Seed):
@@ -44,6 +127,9 @@ def _shape_column(column: Column, seed: str) -> str:
 def _shape_table(
     schema: str, version: Version, table: Table, shape_seed: SeedReader
 ) -> Iterable[str]:
+    if table.kind == "foreign":
+        yield from _foreign_table(schema, table)
+        return
     name = _qualified(schema, table.name)
     columns = ", ".join(
         _shape_column(c, shape_seed(version, table, c) if isinstance(c.source, Seed) else "")
@@ -89,8 +175,7 @@ def scratch_statements(schema: str, version: Version, table: Table) -> Iterable[
 def comments(name: str, table: Table) -> Iterable[str]:
     """The comments of a relation and its columns."""
     if table.comment is not None:
-        kind = "VIEW" if table.kind == "view" else "TABLE"
-        yield f"COMMENT ON {kind} {name} IS {quote_literal(table.comment)}"
+        yield f"COMMENT ON {relation_kind(table)} {name} IS {quote_literal(table.comment)}"
     for column in table.columns:
         if column.comment is not None:
             yield (
@@ -155,8 +240,8 @@ def drop_shape_statements(version: Version, *, public: bool = False) -> list[str
         return [f"DROP SCHEMA {quote_ident(shape_schema(version.number))} CASCADE"]
     statements = []
     for table in reversed(version.tables):
-        kind = "VIEW" if table.kind == "view" else "TABLE"
-        statements.append(f"DROP {kind} IF EXISTS {_qualified(PUBLIC, table.name)} CASCADE")
+        name = _qualified(PUBLIC, table.name)
+        statements.append(f"DROP {relation_kind(table)} IF EXISTS {name} CASCADE")
     return statements
 
 
@@ -211,6 +296,36 @@ def _base_views(version: Version, table: Table, read_seed: SeedReader) -> Iterab
     yield from _grants(whole)
 
 
+def foreign_base(version: Version, table: Table) -> str:
+    """The empty table under the version views of a foreign table."""
+    return _qualified(whole_schema(version.number), f"~{table.id}")
+
+
+def _foreign_views(version: Version, table: Table) -> Iterable[str]:
+    """What statements over a foreign table are described with; it never has a row.
+
+    The views can be written to and know the keys, as far as PostgreSQL looks before it runs a
+    statement; running one raises. (A scan of the shape could not even be planned.)
+    """
+    base = foreign_base(version, table)
+    columns = [_shape_column(c, "NULL") for c in table.columns]
+    document = [f"{DOC_COLUMN} pg_catalog.jsonb"] if table.has_doc else []
+    yield f"CREATE TABLE {base} ({', '.join([*columns, *document])})"
+    for constraint in table.constraints:
+        yield f"ALTER TABLE {base} ADD {constraint.definition}"
+    names = ", ".join(f"{ROW}.{quote_ident(c.name)}" for c in table.columns)
+    for schema, selected in (
+        (view_schema(version.number), names or ""),
+        (whole_schema(version.number), f"{ROW}.*"),
+    ):
+        name = _qualified(schema, table.name)
+        yield (
+            f"CREATE VIEW {name} AS SELECT {selected} FROM {base} {ROW} "
+            f"WHERE morph_catalog.not_staged({quote_literal(table.name)}) WITH LOCAL CHECK OPTION"
+        )
+        yield from _grants(name)
+
+
 def _view_defaults(name: str, table: Table) -> Iterable[str]:
     """A version has its own defaults; the store's are for columns that it does not show."""
     actions = [
@@ -245,7 +360,9 @@ def view_statements(
             f"GRANT USAGE ON SCHEMA {quote_ident(schema)} TO {CLIENT_ROLE}",
         ]
     for table in tables:
-        if table.kind != "view":
+        if table.kind == "foreign":
+            statements += _foreign_views(version, table)
+        elif table.kind != "view":
             statements += _base_views(version, table, read_seed)
     statements.append(
         f"SET LOCAL search_path = {quote_ident(shape_schema(version.number))}, public, pg_temp"

@@ -36,7 +36,10 @@ async def bootstrap(connection: asyncpg.Connection, library_sql: str) -> None:
             await connection.execute((files("catalog") / script).read_text("utf-8"))
         await connection.execute("SET LOCAL ROLE morph_owner")
         await connection.execute("TRUNCATE morph_catalog.nonces")
-        await connection.execute("TRUNCATE morph_catalog.sessions, morph_catalog.statements")
+        await connection.execute(
+            "TRUNCATE morph_catalog.sessions, morph_catalog.statements, "
+            "morph_catalog.instance_health"
+        )
         await connection.execute(library_sql)
         await connection.execute(system_views_sql())
 

@@ -12,8 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from config.instance import AVAILABLE_KINDS
+from config.connection import parse_options
+from config.fields import fields_of
+from config.instance import InstanceSettings
 from config.settings import Settings
+from core.errors import InvalidParameterValue
 
 _WORDS = ("loopback", "all")
 
@@ -164,12 +167,29 @@ def _check_instances(settings: Settings) -> Iterator[Finding]:
             yield Finding(f"{key}.name", "must not be empty")
         elif names[instance.name] == 2:
             yield Finding(f"{key}.name", f'instance "{instance.name}" is given twice')
-        if instance.kind not in AVAILABLE_KINDS:
-            message = f'kind "{instance.kind}" is not available in this build'
-            yield Finding(f"{key}.kind", message, f"Available: {', '.join(AVAILABLE_KINDS)}.")
-        elif instance.kind == "embedded" and instance.dsn is not None:
-            yield Finding(f"{key}.dsn", "an embedded instance has no connection string")
-        elif instance.kind != "embedded" and instance.dsn is None:
-            yield Finding(key, 'has no "dsn"')
-        if instance.kind == "embedded" and kinds["embedded"] == 2:
-            yield Finding(f"{key}.kind", "only one instance can be embedded")
+        if instance.kind == "embedded":
+            yield from _check_embedded(key, instance)
+            if kinds["embedded"] == 2:
+                yield Finding(f"{key}.kind", "only one instance can be embedded")
+        else:
+            yield from _check_store(key, instance)
+
+
+def _check_embedded(key: str, instance: InstanceSettings) -> Iterator[Finding]:
+    given = (field.key for field in fields_of(InstanceSettings)[2:])
+    for name in given:
+        if getattr(instance, name):
+            yield Finding(f"{key}.{name}", f'an embedded instance has no "{name}"')
+
+
+def _check_store(key: str, instance: InstanceSettings) -> Iterator[Finding]:
+    if instance.name == "embedded":
+        yield Finding(f"{key}.name", 'only the embedded store is called "embedded"')
+    if instance.dsn is None and not instance.host:
+        yield Finding(key, 'has neither "dsn" nor "host"')
+    if instance.dsn is not None and instance.host:
+        yield Finding(f"{key}.host", "must not be given together with dsn", other=f"{key}.dsn")
+    try:
+        parse_options(instance.options)
+    except InvalidParameterValue as error:
+        yield Finding(f"{key}.options", error.primary, error.hint)

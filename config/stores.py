@@ -20,6 +20,10 @@ class StoresSettings:
         float,
         duration("Longest look at a store's tables: IMPORT FOREIGN SCHEMA.", 0.1, HOUR),
     ] = MINUTE
+    timeout: Annotated[
+        float,
+        duration("Longest work of one statement in a store (57014 after it).", 0.1, 24 * HOUR),
+    ] = HOUR
     batch_rows: Annotated[
         int, integer("Rows of one batch from a store.", 1, 1_000_000, unit="rows")
     ] = 10_000

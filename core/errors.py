@@ -79,6 +79,10 @@ class InvalidAuthorization(MorphError, sqlstate="28000", severity="FATAL"):
     """No such way in for this user, address or method."""
 
 
+class StoreLoginRefused(InvalidAuthorization, sqlstate="28000", severity="ERROR"):
+    """A store refused the login that its instance has; the client's own session goes on."""
+
+
 class InvalidPassword(MorphError, sqlstate="28P01", severity="FATAL"):
     """Password authentication failed."""
 
@@ -185,6 +189,14 @@ class DuplicateColumn(MorphError, sqlstate="42701"):
 
 class DuplicateTable(MorphError, sqlstate="42P07"):
     """The relation exists already."""
+
+
+class DuplicateObject(MorphError, sqlstate="42710"):
+    """An object of this name, or an option, is there already."""
+
+
+class InvalidOptionName(MorphError, sqlstate="HV00D"):
+    """A foreign table or an import has no option of this name."""
 
 
 class DependentObjectsStillExist(MorphError, sqlstate="2BP01"):

@@ -19,7 +19,7 @@ from backends.base import Scope, ServerInfo, StoreBackend
 from backends.stores import StoreOptions, make_backend
 from catalog.instances import EMBEDDED, Instance
 from config.stores import StoresSettings
-from core.errors import FeatureNotSupported, MorphError, UndefinedObject
+from core.errors import CannotConnect, FeatureNotSupported, MorphError, UndefinedObject
 from engine.store_options import permit, store_options
 
 Load = Callable[[], Awaitable[Sequence[Instance]]]
@@ -34,6 +34,11 @@ class Health:
     text: str
     product: str = ""
     version: str = ""
+
+    @property
+    def server(self) -> str:
+        """Product and version in one text."""
+        return f"{self.product} {self.version}".strip()
 
 
 class _Held:
@@ -126,6 +131,11 @@ class Instances:
         return self._make(instance).backend
 
     def _make(self, instance: Instance) -> _Held:
+        if instance.origin == "gone":
+            raise CannotConnect(
+                f'could not connect to server "{instance.name}"',
+                detail="It is not in the configuration any more.",
+            )
         options = store_options(instance, self._settings, self._env)
         return _Held(instance, options, make_backend(instance.kind, instance.name, options))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from catalog.model import Table, Version
+from catalog.shapes import relation_kind
 from catalog.sqltext import PUBLIC, quote_ident, quote_literal, shape_schema
 from core.errors import UndefinedColumn
 from evolution.publish import Operation, publish_in_place
@@ -50,7 +51,7 @@ async def comment_on(request: DdlRequest) -> Outcome:
             if shown is not None:
                 statements.append(f"COMMENT ON COLUMN {target}.{quote_ident(shown.name)} IS {text}")
             else:
-                kind = "VIEW" if table.kind == "view" else "TABLE"
+                kind = relation_kind(table)
                 statements.append(f"COMMENT ON {kind} {target} IS {text}")
     operation = Operation("comment", found.table.name, request.statement, actor=request.actor)
     fresh = await publish_in_place(

@@ -131,7 +131,7 @@ SELECT set_config('{_SETTING}', coalesce((
     ({_CONSTRAINTS}), ({_INDEXES}), coalesce(pg_relation_filenode(c.oid), 0)::int8,
     obj_description(c.oid, 'pg_class'), ({_READS})) ORDER BY c.oid)
   FROM pg_class c WHERE c.relnamespace = '{SCRATCH}'::regnamespace
-    AND c.relkind IN ('r', 'v', 'p')), '[]')::text, true)"""
+    AND c.relkind IN ('r', 'v', 'p', 'f')), '[]')::text, true)"""
 
 _VIEW_QUERIES = f"""
 SELECT set_config('{_VIEWS}', coalesce((

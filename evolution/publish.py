@@ -164,7 +164,10 @@ def drop_table_statements(
     for table in reversed(tables):
         for schema in schemas:
             shape = schema in (PUBLIC, shape_schema(number))
-            kind = "TABLE" if shape and table.kind != "view" else "VIEW"
+            if table.kind == "foreign" and schema == whole_schema(number):
+                base = shapes.foreign_base(version, table)
+                statements.append(f"DROP TABLE IF EXISTS {base} CASCADE")
+            kind = shapes.relation_kind(table) if shape else "VIEW"
             statements.append(
                 f"DROP {kind} IF EXISTS {quote_ident(schema)}.{quote_ident(table.name)} CASCADE"
             )

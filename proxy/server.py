@@ -28,6 +28,7 @@ from private_pg.session_defaults import session_default_statements
 from private_pg.supervisor import Supervisor, SupervisorTimes
 from proxy.auth.directory import DEFAULT_ROLE
 from proxy.client import ClientConnection
+from proxy.configured_instances import register_instances
 from proxy.deadlines import Deadlines
 from proxy.metrics_endpoint import MetricsEndpoint
 from proxy.sample_data import load_sample
@@ -84,6 +85,7 @@ async def prepare_database(cluster: Cluster, settings: Settings) -> None:
         await ensure_role(connection, DEFAULT_ROLE)
         for user in settings.auth.users:
             await ensure_role(connection, user.name)
+        await register_instances(connection, settings.instances)
         server = settings.server
         timeouts = {
             "statement_timeout": server.statement_timeout,
@@ -186,6 +188,7 @@ class Server:
             statement_s=self.settings.private_pg.statement_timeout_max,
         )
         self.worker.spawn(deadlines.watch(), name="deadlines")
+        self.worker.spawn(self.worker.instances.watch(), name="instances")
 
     async def stop(self) -> None:
         """Stop accepting, drain, end."""

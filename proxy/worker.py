@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import secrets
 import ssl
@@ -13,13 +14,15 @@ from typing import Any
 
 import asyncpg
 
+from catalog.instances import HEALTH_STATEMENT, INSTANCES_QUERY, Instance, instances_from_rows
 from catalog.model import CatalogSnapshot
 from catalog.sqltext import PUBLIC, view_schema, whole_schema
 from catalog.store import EPOCH_CHANNEL, load_snapshot, read_secret
 from config.settings import Settings
 from core.clock import SystemClock
-from core.errors import ProgramLimitExceeded
+from core.errors import CrashShutdown, ProgramLimitExceeded
 from core.telemetry.metrics import Metrics
+from engine.instances import Health, Instances
 from engine.plans import CacheCounts, Plan, PlanCache
 from private_pg.cluster import DATABASE, PORT, SUPERUSER
 from proxy import cancel_routes
@@ -53,7 +56,7 @@ SESSION_BITS = 20
 
 OID_QUERY = (
     "SELECT n.nspname, c.relname, c.oid::int8 FROM pg_class c JOIN pg_namespace n "
-    "ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'v') "
+    "ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'v', 'f') "
     "AND (n.nspname = 'public' OR n.nspname ~ '^(morph_[vw]|v)[0-9]+$')"
 )
 # Functions of pg_catalog that change what a session would find on another backend.
@@ -133,6 +136,9 @@ class Worker:
         self.admin: asyncpg.Connection | None = None
         self._admin_lock = asyncio.Lock()  # asyncpg takes one operation at a time
         self._cancel_listener: asyncio.Server | None = None
+        self.instances = Instances(
+            settings.stores, self._load_instances, os.environ, self._note_health
+        )
 
     # ------------------------------------------------------------------ life
 
@@ -228,6 +234,26 @@ class Worker:
         if snapshot.epoch >= self.snapshot.epoch:
             self.snapshot = snapshot
             self._caches.clear()
+        self.instances.invalidate()
+
+    async def _load_instances(self) -> tuple[Instance, ...]:
+        """The committed instances."""
+        try:
+            async with self._admin_lock:
+                if self.admin is not None:
+                    rows = await self.admin.fetch(INSTANCES_QUERY)
+                    return instances_from_rows(tuple(row) for row in rows)
+        except _ADMIN_FAULTS as error:
+            raise CrashShutdown("the private PostgreSQL is not there") from error
+        raise CrashShutdown("the private PostgreSQL is not there")
+
+    async def _note_health(self, name: str, health: Health) -> None:
+        """Write what was found of an instance where morph.instances reads it."""
+        values = (self.number, name, health.text, health.server, self.now())
+        with contextlib.suppress(*_ADMIN_FAULTS):
+            async with self._admin_lock:
+                if self.admin is not None:
+                    await self.admin.execute(HEALTH_STATEMENT, *values)
 
     async def close(self, drain_s: float) -> None:
         """Let transactions end for at most `drain_s`, then end all sessions and backends."""
@@ -245,6 +271,7 @@ class Worker:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self.pool.close()
+        await self.instances.close()
         if self._cancel_listener is not None:
             self._cancel_listener.close()
         if self.admin is not None:
@@ -432,6 +459,7 @@ class Worker:
         if committed and snapshot is not None and snapshot.epoch > self.snapshot.epoch:
             self.snapshot = snapshot
             self._caches.clear()
+            self.instances.invalidate()
             self.spawn(self._reload_announced(), name="catalog-reload")
 
     def record(self, plan: Plan, elapsed_s: float, *, failed: bool) -> None:

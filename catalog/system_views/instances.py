@@ -8,15 +8,30 @@ INSTANCES = SystemView(
     "instances",
     "The stores behind this endpoint.",
     (
-        ("instance_id", "Its name."),
+        ("instance_id", "Its name: the server of its foreign tables."),
         ("kind", "embedded, mongodb, cassandra or postgres."),
-        ("dsn_ref", "Where its connection comes from; never a secret."),
+        ("dsn_ref", "Where its connection comes from: options, and references to secrets."),
         ("role", "primary, replica or partition."),
         ("model_version", "Version of the model it serves as current."),
         ("freshness_at", "When the model was last brought up to date."),
-        ("health", "ok, or what is wrong."),
+        ("health", "ok, or what is wrong; unknown until it was looked at."),
+        ("origin", "built in, config or sql: who registered it."),
+        ("server", "Product and version that answered."),
+        ("checked_at", "When it was looked at last."),
+        ("tables", "Foreign tables of the current version that lie in it."),
+        ("locality", "Predicate of the rows that it holds of a partitioned table."),
     ),
     """
-SELECT instance_id, kind, dsn_ref, role, model_version, freshness_at, health
-FROM morph_catalog.instances ORDER BY instance_id""",
+SELECT i.instance_id, i.kind, i.dsn_ref, i.role, i.model_version, i.freshness_at,
+  CASE WHEN i.kind = 'embedded' THEN i.health ELSE coalesce(h.health, 'unknown') END AS health,
+  i.origin, nullif(h.server, '') AS server, h.checked_at,
+  (SELECT count(*) FROM morph_catalog.state s JOIN morph_catalog.versions v
+    ON v.version = s.current_version CROSS JOIN jsonb_array_elements(v.spec) t
+    WHERE t->>'instance' = i.instance_id) AS tables,
+  nullif(i.locality, '') AS locality
+FROM morph_catalog.instances i LEFT JOIN LATERAL (
+  SELECT n.health, n.server, n.checked_at FROM morph_catalog.instance_health n
+  WHERE n.instance_id = i.instance_id ORDER BY n.checked_at DESC LIMIT 1
+) h ON true
+ORDER BY i.instance_id""",
 )

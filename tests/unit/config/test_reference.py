@@ -40,12 +40,12 @@ def test_every_line_of_the_example_works_when_it_is_uncommented(tmp_path: Path) 
     path = tmp_path / "all.toml"
     # certificates would have to exist
     path.write_text("\n".join(line for line in lines if ".pem" not in line))
-    assert check_file(path, {"APP_PASSWORD": "x"}) == []
-    settings = load_settings(path, {"APP_PASSWORD": "x"})
+    assert check_file(path, {"APP_PASSWORD": "x", "ORDERS_DSN": "mongodb://h"}) == []
+    settings = load_settings(path, {"APP_PASSWORD": "x", "ORDERS_DSN": "x"})
     defaults = Settings()
     assert settings.server == defaults.server
     assert settings.private_pg == defaults.private_pg
-    assert settings.instances == defaults.instances
+    assert [(i.name, i.kind) for i in settings.instances] == [("orders", "mongodb")]
     assert settings.auth.users[0].name == "app"
     document = parse_document("\n".join(lines), "example")
     for name, field in ALL_FIELDS:
