@@ -47,6 +47,8 @@ Tree = Any
 JOINS_MAX: Final = 200
 """Levels of a join tree below which nothing is pushed."""
 
+_CHANGES: Final = (ast.UpdateStmt, ast.DeleteStmt)
+
 SYSTEM_COLUMNS: Final = frozenset(("ctid", "tableoid", "xmin", "xmax", "cmin", "cmax"))
 
 
@@ -127,16 +129,18 @@ def list_scans(
     *,
     shadowed: frozenset[str] = frozenset(),
     exactness: ExactnessTable = TABLE,
+    targets: bool = False,
 ) -> tuple[Scan, ...]:
     """All scans of a statement in the order of the text.
 
     `shadowed`: names of functions, operators and types that the session's search_path finds
-    outside pg_catalog.
+    outside pg_catalog. With `targets` UPDATE and DELETE are levels like SELECT: what they change
+    and what they read beside it are scans, reduced by their WHERE.
 
     >>> list_scans(parse_sql("SELECT id FROM orders WHERE total > 5")[0], resolve)
     (Scan(location=15, schema='', name='orders', …),)
     """
-    levels, mentions = _collect(statement, resolve)
+    levels, mentions = _collect(statement, resolve, targets=targets)
     root = _root(statement)
     scans: list[Scan] = []
     for level in levels:
@@ -151,7 +155,10 @@ def list_scans(
 # Finding levels, references and mentions; without recursion over the tree.
 
 
-def _collect(statement: ast.Node, resolve: Resolve) -> tuple[list[_Level], _Mentions]:
+def _collect(
+    statement: ast.Node, resolve: Resolve, *, targets: bool
+) -> tuple[list[_Level], _Mentions]:
+    kinds = (ast.SelectStmt, *_CHANGES) if targets else ast.SelectStmt
     levels: list[_Level] = []
     mentions = _Mentions()
     stack: list[tuple[Tree, frozenset[str], _Level | None]] = [(statement, frozenset(), None)]
@@ -169,7 +176,7 @@ def _collect(statement: ast.Node, resolve: Resolve) -> tuple[list[_Level], _Ment
         if with_clause is not None:
             hidden, parts = _common_tables(with_clause, hidden)
             stack.extend((query, inner, None) for query, inner in parts)
-        if isinstance(node, ast.SelectStmt):
+        if isinstance(node, kinds):
             level = _Level(node)
             levels.append(level)
             _references(level, hidden, resolve, mentions)
@@ -225,10 +232,19 @@ def _from_items(clause: Tree) -> Iterator[tuple[Tree, bool]]:
             stack.append((node.relation, True))
 
 
+def _items(node: Tree) -> tuple[Tree, ...]:
+    """What a level reads; the target of a change comes first."""
+    if isinstance(node, ast.UpdateStmt):
+        return (node.relation, *(node.fromClause or ()))
+    if isinstance(node, ast.DeleteStmt):
+        return (node.relation, *(node.usingClause or ()))
+    return node.fromClause or ()
+
+
 def _references(
     level: _Level, hidden: frozenset[str], resolve: Resolve, mentions: _Mentions
 ) -> None:
-    for node, covered in _from_items(level.node.fromClause):
+    for node, covered in _from_items(_items(level.node)):
         if isinstance(node, ast.JoinExpr):
             level.natural |= bool(node.isNatural)
             using = {part.sval for part in node.usingClause or ()}
@@ -242,8 +258,9 @@ def _references(
         if not isinstance(node, ast.RangeVar) or node.catalogname:
             continue
         name = str(node.relname)
-        if not node.schemaname and name in hidden:
-            continue
+        target = isinstance(level.node, _CHANGES) and node is level.node.relation
+        if not node.schemaname and name in hidden and not target:
+            continue  # a target is never a CTE
         placed = resolve(node.schemaname or "", name)
         if placed is not None:
             plain = not covered and not _renamed(node)
@@ -273,7 +290,7 @@ def _scope_of(level: _Level, base: NameScope, exactness: ExactnessTable) -> Name
 
 def _push_level(level: _Level, scope: NameScope) -> None:
     reachable = frozenset[str]()
-    for item in level.node.fromClause or ():
+    for item in _items(level.node):
         reachable |= _push_join(item, level, scope)
     _push_condition(level.node.whereClause, reachable, level, scope)
 
@@ -335,7 +352,7 @@ def _finish(level: _Level, reference: _Reference, mentions: _Mentions, alone: bo
     node, table = reference.node, reference.placed.table
     complete = alone and level.kept == 0 and reference.plain
     conjuncts, reasons = reference.conjuncts, list(level.reasons)
-    limited = level.node.limitCount is not None
+    limited = getattr(level.node, "limitCount", None) is not None
     raising = [c for c in conjuncts if c.may_raise]
     if raising and (not complete or limited):
         conjuncts = [c for c in conjuncts if not c.may_raise]

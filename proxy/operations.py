@@ -14,6 +14,7 @@ from engine.plans import Plan
 from proxy.copy_in import CopyIn
 from proxy.ddl import Ddl
 from proxy.explain import Explain
+from proxy.federation import Federation
 from proxy.maintain import Maintain
 from proxy.merging import Merging
 from proxy.prepared import Portal
@@ -38,6 +39,7 @@ class Operations:
         self.scripts = scripts
         self.explainer = Explain(self)
         self.merging = Merging(self)
+        self.federation = Federation(self)
         ddl = Ddl(self)
         self._by_action: dict[Action, Callable[..., Awaitable[None]]] = {
             Action.DDL: ddl.run,
@@ -46,6 +48,7 @@ class Operations:
             Action.MAINTAIN: Maintain(self).run,
             Action.EXPLAIN: self.explainer.run,
             Action.MERGE: self.merging.run,
+            Action.FEDERATE: self.federation.run,
         }
 
     async def run(

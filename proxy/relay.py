@@ -82,9 +82,14 @@ class Sink:
         if not self.done.done():
             self.done.set_exception(BackendError(report, answered=answered))
 
+    @property
+    def raw(self) -> bytes:
+        """The messages of the rows, as they came."""
+        return b"".join(self._raw)
+
     def rows(self) -> list[list[bytes | None]]:
         """The rows, values as the backend sent them."""
-        data = b"".join(self._raw)
+        data = self.raw
         rows: list[list[bytes | None]] = []
         pos = 0
         while pos < len(data):

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from proxy.protocol import requests
@@ -19,6 +20,14 @@ from proxy.relay import BackendError, Sink
 if TYPE_CHECKING:
     from proxy.scripts import Scripts
     from proxy.session import Session
+
+
+CARRIER_FORMS = {
+    "DateStyle": "ISO, MDY",
+    "IntervalStyle": "postgres",
+    "bytea_output": "hex",
+    "extra_float_digits": "1",
+}
 
 
 class _CopyOut(Sink):
@@ -131,6 +140,25 @@ class SessionStore:
             await sink.done
         except BackendError:
             self.broken = True
+
+    @asynccontextmanager
+    async def carrier_forms(self) -> AsyncIterator[None]:
+        """Inside, the session prints what the decoders expect (core/types.py, "text carrier")."""
+        listed = ", ".join(f"pg_catalog.current_setting('{name}')" for name in CARRIER_FORMS)
+        [now] = await self.fetch(f"SELECT {listed}")
+        before = dict(zip(CARRIER_FORMS, map(str, now), strict=True))
+        changed = {n: CARRIER_FORMS[n] for n, value in before.items() if value != CARRIER_FORMS[n]}
+        await self._set(changed)
+        yield
+        await self._set({name: before[name] for name in changed})
+
+    async def _set(self, values: Mapping[str, str]) -> None:
+        if values:
+            calls = ", ".join(
+                f"pg_catalog.set_config('{name}', '{value}', true)"
+                for name, value in values.items()
+            )
+            await self.fetch(f"SELECT {calls}")
 
     async def copy_in(self, sql: str, pieces: Iterable[bytes]) -> None:
         """COPY FROM STDIN with these bytes; raises BackendError."""

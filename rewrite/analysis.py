@@ -26,7 +26,7 @@ from rewrite.namespaces import Namespaces
 from rewrite.parsing import parse_statements
 from rewrite.rules import RULES
 from rewrite.rules.dotted_paths import quote_dotted_paths, quote_dotted_targets
-from rewrite.scope import RelationRef
+from rewrite.scope import RelationRef, is_foreign
 from rewrite.tree import Node, Tokens, ast, walk
 
 
@@ -39,6 +39,7 @@ class Action(Enum):
     COPY_IN = "copy in"
     EXPLAIN = "explain"
     MERGE = "merge"
+    FEDERATE = "federate"
     MAINTAIN = "maintain"
 
 
@@ -189,7 +190,10 @@ def _edits(context: Context) -> Iterable[Edit]:
         return copy_edits(context)
     if isinstance(node, (ast.DoStmt, ast.CreateFunctionStmt)) and not context.relations:
         return body_edits(context)
-    return [edit for rule in RULES for edit in rule(context)]
+    edits = [edit for rule in RULES for edit in rule(context)]
+    if any(is_foreign(ref) and ref.role == "target" for ref in context.relations):
+        edits += quote_dotted_targets(context)
+    return edits
 
 
 def _described(context: Context) -> tuple[Edit, ...]:
@@ -271,6 +275,8 @@ def _action(context: Context, *, pushdown: bool) -> Action:
         return Action.MAINTAIN if context.relations else Action.RELAY
     if _defines(context):
         return Action.DDL
+    if any(map(is_foreign, context.relations)):
+        return Action.FEDERATE
     if isinstance(node, ast.SelectStmt) and context.relations and not pushdown:
         return Action.MERGE
     return Action.RELAY

@@ -36,6 +36,11 @@ class RelationRef:
         return alias
 
 
+def is_foreign(ref: RelationRef) -> bool:
+    """Whether a reference is to a table whose rows lie in another store."""
+    return ref.resolved.table.kind == "foreign"
+
+
 def _hides(node: Node) -> bool:
     return isinstance(node, (ast.LockingClause, ast.IntoClause))
 

@@ -150,6 +150,9 @@ class Metrics:
         )
         self.merge_rows = _counter("merge_rows", "Rows from stores brought to the merge.")
         self.merge_bytes = _counter("merge_bytes", "Bytes from stores brought to the merge.")
+        self.misfits = _counters(
+            "misfits", "Values of stores that did not fit their column's type, by table.", "table"
+        )
 
     def all(self) -> list[AnyMetric]:
         """Every metric in order of declaration."""

@@ -1,0 +1,259 @@
+"""Writes to a foreign table: the client's statement runs over a staged copy, the difference goes
+to the store (pure).
+
+The copy is a temporary table with the table's own name, columns, defaults and constraints, so
+PostgreSQL checks and words everything as for a table of its own. A column in front numbers the rows
+as they were staged: afterwards a number that is missing is a deleted row, a row without number is
+an inserted one, and of the others those were changed whose assigned columns have another value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from backends.base import RowChanges
+from catalog.model import Column, Table
+from catalog.sqltext import quote_ident
+from core.errors import FeatureNotSupported
+from engine.federate import FederatedPlan
+from engine.scan_copy import ScanColumns
+from rewrite.tree import Node, ast
+
+ROW_NUMBER = "_morph_row"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The foreign table that a statement changes. `assigned` are the ids of the columns that it
+    sets in rows that exist; `keeps_rows` is False for a plain INSERT, which reads none.
+    """
+
+    table: Table
+    assigned: tuple[int, ...]
+    deletes: bool
+    keeps_rows: bool
+
+
+def target_of(plan: FederatedPlan) -> Target:
+    """What the statement does to its target; FeatureNotSupported for what no store can take."""
+    assert plan.target is not None
+    scan, ref = plan.scans[plan.target], plan.refs[plan.target]
+    table, owner = scan.placed.table, ref.owner
+    if table.parent_path:
+        raise FeatureNotSupported(
+            f'table "{table.name}" shows the elements of an array and cannot be written',
+            hint="Write the array of the parent's row.",
+        )
+    if not table.key:
+        raise FeatureNotSupported(
+            f'foreign table "{table.name}" has no key and cannot be written',
+            hint="Name its key: CREATE FOREIGN TABLE … OPTIONS (key 'id').",
+        )
+    assigned = _assigned(owner, table)
+    for column in table.columns:
+        if column.id in assigned and column.id in table.key:
+            raise FeatureNotSupported(
+                f'key column "{column.name}" of foreign table "{table.name}" cannot be changed',
+                hint="Delete the row and insert another one.",
+            )
+    insert = isinstance(owner, ast.InsertStmt)
+    return Target(
+        table,
+        assigned,
+        deletes=isinstance(owner, ast.DeleteStmt | ast.MergeStmt),
+        keeps_rows=not insert or owner.onConflictClause is not None,
+    )
+
+
+def _assigned(owner: Node, table: Table) -> tuple[int, ...]:
+    if isinstance(owner, ast.InsertStmt):
+        clause = owner.onConflictClause
+        items = list(clause.targetList or ()) if clause is not None else []
+    elif isinstance(owner, ast.MergeStmt):
+        items = [
+            item
+            for clause in owner.mergeWhenClauses
+            if clause.commandType.name == "CMD_UPDATE"
+            for item in clause.targetList or ()
+        ]
+    else:
+        items = list(getattr(owner, "targetList", None) or ())
+    names = {name for item in items for name in _names(item)}
+    return tuple(column.id for column in table.columns if column.name in names)
+
+
+def _names(item: Node) -> Iterable[str]:
+    """The column that an assignment means: `a`, or "a.b" for a.b where there is one."""
+    yield item.name
+    parts = [part.sval for part in item.indirection or () if isinstance(part, ast.String)]
+    for end in range(1, len(parts) + 1):
+        yield ".".join([item.name, *parts[:end]])
+
+
+# The staged copy
+
+
+def create_text(name: str, table: Table, *, constraints: bool = True) -> str:
+    """The temporary table; its name is the foreign table's, for PostgreSQL's messages."""
+    parts = [_definition(column) for column in table.columns]
+    if constraints:
+        parts += [
+            f"CONSTRAINT {quote_ident(c.name)} {c.definition}"
+            for c in table.constraints
+            if c.kind != "f"
+        ]
+    parts.append(f"{ROW_NUMBER} pg_catalog.int8")
+    return f"CREATE TEMPORARY TABLE {quote_ident(name)} ({', '.join(parts)}) ON COMMIT DROP"
+
+
+def _definition(column: Column) -> str:
+    text = f"{quote_ident(column.name)} {column.type}"
+    if column.default is not None:
+        text += f" DEFAULT {column.default}"
+    return text + (" NOT NULL" if column.not_null else "")
+
+
+def load_columns(table: Table) -> ScanColumns:
+    """What is loaded into the copy, and read back from it: all columns, and the number."""
+    names = (*(column.name for column in table.columns), ROW_NUMBER)
+    return ScanColumns("", names, (*(column.type for column in table.columns), "bigint"))
+
+
+def numbered(batches: Iterable[pa.RecordBatch]) -> list[pa.RecordBatch]:
+    """Batches with the number of each row behind, from 0."""
+    result, first = [], 0
+    for batch in batches:
+        numbers = pa.array(range(first, first + batch.num_rows), pa.int64())
+        first += batch.num_rows
+        arrays = [*batch.columns, numbers]
+        result.append(pa.RecordBatch.from_arrays(arrays, [f"n{n}" for n in range(len(arrays))]))
+    return result
+
+
+def read_back_text(relation: str, table: Table) -> ScanColumns:
+    """The query for the copy's rows after the statement."""
+    columns = load_columns(table)
+    listed = ", ".join(map(quote_ident, columns.names))
+    native = f"SELECT {listed} FROM {relation} ORDER BY {ROW_NUMBER}"
+    return ScanColumns(native, columns.names, columns.types)
+
+
+# The difference
+
+
+def difference(
+    target: Target, before: Sequence[pa.RecordBatch], after: Sequence[pa.RecordBatch]
+) -> RowChanges:
+    """What became of the rows; `before` as they were staged, `after` with the numbers behind."""
+    table = target.table
+    ids = [column.id for column in table.columns]
+    names = [f"c{each}" for each in ids]
+    old = _table(before, names)
+    new = _table(after, [*names, ROW_NUMBER])
+    if old is None and new is None:
+        return RowChanges()
+    inserted = None
+    kept = None
+    if new is not None:
+        fresh = pc.is_null(new[ROW_NUMBER])
+        inserted = _batch(new.filter(fresh).select(names))
+        kept = new.filter(pc.invert(fresh))
+    if old is None:
+        return RowChanges(inserted=inserted)
+    updated = was = None
+    if kept is not None and target.assigned:
+        updated, was = _updates(target, old, kept)
+    deleted = _deletions(old, kept) if target.deletes else None
+    return RowChanges(inserted=inserted, updated=updated, before=was, deleted=deleted)
+
+
+def _table(batches: Sequence[pa.RecordBatch], names: list[str]) -> pa.Table | None:
+    """One table; a column whose batches have several carriers is carried as text."""
+    batches = [batch for batch in batches if batch.num_rows]
+    if not batches:
+        return None
+    columns = []
+    for n in range(len(names)):
+        parts = [batch.column(n) for batch in batches]
+        if len({str(part.type) for part in parts}) > 1:
+            parts = [part.cast(pa.string()) for part in parts]
+        columns.append(pa.chunked_array(parts))
+    return pa.table(columns, names)
+
+
+def _batch(rows: pa.Table) -> pa.RecordBatch | None:
+    if not rows.num_rows:
+        return None
+    return rows.combine_chunks().to_batches()[0]
+
+
+def _updates(
+    target: Target, old: pa.Table, kept: pa.Table
+) -> tuple[pa.RecordBatch | None, pa.RecordBatch | None]:
+    """The rows whose assigned columns changed: keys and new values, and what was read of them."""
+    was = old.take(kept[ROW_NUMBER])
+    assigned = [f"c{each}" for each in target.assigned]
+    changed = pa.array([False] * kept.num_rows)
+    for name in assigned:
+        changed = pc.or_(changed, _differ(was[name], kept[name]))
+    names = [*(f"c{each}" for each in target.table.key), *assigned]
+    return _batch(kept.filter(changed).select(names)), _batch(was.filter(changed).select(names))
+
+
+def _differ(old: pa.ChunkedArray, new: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Row by row; values of different carriers count as changed, which costs a write at most."""
+    if old.type != new.type:
+        if not (pa.types.is_string(old.type) or pa.types.is_string(new.type)):
+            return pa.chunked_array([pa.array([True] * len(old))])
+        old, new = _as_text(old), _as_text(new)
+    try:
+        unequal = pc.not_equal(old, new)
+    except pa.ArrowNotImplementedError:
+        return pa.chunked_array([pa.array([True] * len(old))])
+    null = pc.not_equal(pc.is_null(old), pc.is_null(new))
+    return pc.or_(pc.fill_null(unequal, False), null)
+
+
+def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return column if pa.types.is_string(column.type) else column.cast(pa.string())
+
+
+def _deletions(old: pa.Table, kept: pa.Table | None) -> pa.RecordBatch | None:
+    numbers = pa.array(range(old.num_rows), pa.int64())
+    if kept is None:
+        return _batch(old)
+    gone = pc.invert(pc.is_in(numbers, value_set=kept[ROW_NUMBER].combine_chunks()))
+    return _batch(old.filter(gone))
+
+
+# INSERT … ON CONFLICT: what is proposed must be known before the rows that it may meet are read
+
+
+def conflict_texts(plan: FederatedPlan, relations: Sequence[str], proposed: str) -> tuple[str, str]:
+    """(the INSERT into `proposed` without ON CONFLICT and RETURNING, the INSERT of the proposed
+    rows with both); `relations` name the staged copy as the target.
+    """
+    assert plan.target is not None
+    ref = plan.refs[plan.target]
+    columns = ", ".join(quote_ident(c.name) for c in plan.scans[plan.target].placed.table.columns)
+    at = ref.owner.onConflictClause.location
+    first = list(relations)
+    first[plan.target] = proposed
+    propose, _ = plan.split_text(first, at)
+    _, rest = plan.split_text(relations, at)
+    target = f"{relations[plan.target]} AS {quote_ident(ref.alias)}"
+    return propose, f"INSERT INTO {target} ({columns}) SELECT {columns} FROM {proposed} {rest}"
+
+
+def conflict_columns(plan: FederatedPlan) -> tuple[int, ...]:
+    """The ids of the columns by which rows are looked for that a proposed row may meet: the first
+    of a unique constraint's is enough, as more rows than needed do no harm.
+    """
+    assert plan.target is not None
+    table = plan.scans[plan.target].placed.table
+    unique = [c.columns for c in table.constraints if c.kind in ("p", "u")]
+    return tuple(dict.fromkeys(columns[0] for columns in unique or [table.key]))

@@ -1,0 +1,274 @@
+"""The plan of a statement over foreign tables: its scans, and the statement over what they fetched.
+
+Pure. Each reference to a foreign table is spliced to a staged relation that holds its scan's rows;
+references to embedded tables go to their version views by the rules of tier 1, in the same text. So
+every statement that PostgreSQL has works over foreign tables, and store tables of several kinds
+meet in one statement. A foreign table that the statement changes is staged with all its columns,
+and what became of the rows is written back (see engine/changes.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from catalog.model import Column, Native, Table
+from catalog.naming import DOC_COLUMN
+from catalog.sqltext import quote_ident
+from core.errors import FeatureNotSupported
+from engine.predicates import PlacedTable
+from engine.scans import SYSTEM_COLUMNS, Scan, list_scans
+from rewrite.analysis import Analysis, StatementPlan
+from rewrite.context import Context, make_context
+from rewrite.copying import copy_columns
+from rewrite.edits import Edit, render, replace_text
+from rewrite.namespaces import Namespaces
+from rewrite.rules import RULES
+from rewrite.rules.dotted_paths import quote_dotted_paths, quote_dotted_targets
+from rewrite.rules.group_by_key import complete_group_by
+from rewrite.scope import RelationRef, is_foreign
+from rewrite.tree import OPEN_PAREN, STAR, Node, Tokens, ast, names_of, walk
+
+KindOf = Callable[[str], str]
+"""Name of an instance → the kind of its store; raises UndefinedObject for an unknown one."""
+
+DOC_ID = 0
+"""The id of the whole document in scans: no column of any version has it."""
+
+_UTILITY = (ast.DeclareCursorStmt, ast.CreateTableAsStmt, ast.CopyStmt, ast.ExplainStmt)
+_SERVED = (
+    ast.SelectStmt,
+    ast.InsertStmt,
+    ast.UpdateStmt,
+    ast.DeleteStmt,
+    ast.MergeStmt,
+    *_UTILITY,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FederatedPlan:
+    """A statement over foreign tables. `scans` are those to read, in the order of the text;
+    `target` is the number of the scan whose rows the statement changes, None when it reads only.
+
+    `takes_parameters` is False for utility statements: rows cannot come as parameters then.
+    """
+
+    scans: tuple[Scan, ...]
+    refs: tuple[RelationRef, ...]
+    target: int | None
+    takes_parameters: bool
+    uses_parameters: bool
+    context: Context
+    _texts: dict[tuple[str, ...], str] = field(default_factory=dict, compare=False, repr=False)
+
+    def text(self, relations: Sequence[str]) -> str:
+        """The statement's text with `relations[n]` for the reference of scan n. Remembered."""
+        key = tuple(relations)
+        text = self._texts.get(key)
+        if text is None:
+            text = self._render(key)
+            if len(self._texts) < _TEXTS_MAX:
+                self._texts[key] = text
+        return text
+
+    def _render(self, relations: tuple[str, ...]) -> str:
+        return self._part(relations, self.context.start, self.context.end)
+
+    def split_text(self, relations: Sequence[str], at: int) -> tuple[str, str]:
+        """The text in two parts, cut at a character of the source that no edit covers."""
+        key = tuple(relations)
+        return self._part(key, self.context.start, at), self._part(key, at, self.context.end)
+
+    def _part(self, relations: tuple[str, ...], start: int, end: int) -> str:
+        inside = [e for e in self._edits(relations) if start <= e.start and e.end <= end]
+        padded = " " * start + self.context.text[start:end]
+        return render(padded, inside).text[start:]
+
+    def _edits(self, relations: tuple[str, ...]) -> list[Edit]:
+        context = self.context
+        edits = [*_splices(self, relations), *quote_dotted_paths(context)]
+        if self.target is not None:
+            edits += quote_dotted_targets(context)
+        edits += [*complete_group_by(context), *_unqualified(context, self.refs)]
+        foreign = {id(ref.node) for ref in self.refs}
+        rest = tuple(ref for ref in context.relations if id(ref.node) not in foreign)
+        beside = replace(context, relations=rest)
+        edits += [edit for rule in RULES for edit in rule(beside)]
+        return list(dict.fromkeys(edits))
+
+
+_TEXTS_MAX = 8
+
+
+def scanned_table(table: Table) -> Table:
+    """The table as scans see it: a hidden whole document has a column there."""
+    if not table.has_doc or table.column(DOC_COLUMN) is not None:
+        return table
+    return replace(table, columns=(*table.columns, Column(DOC_ID, DOC_COLUMN, "jsonb", Native(()))))
+
+
+def plan_federated(
+    analysis: Analysis,
+    statement: StatementPlan,
+    namespaces: Namespaces,
+    parameters: Mapping[int, str],
+    kind_of: KindOf,
+) -> FederatedPlan:
+    """The plan; `parameters` are the types of $n as far as they are known.
+
+    Raises FeatureNotSupported (0A000) for what cannot run over a copy of the rows.
+    """
+
+    def place(ref_table: Table, number: int) -> PlacedTable:
+        if ref_table.kind != "foreign":
+            return PlacedTable(ref_table, number)
+        return PlacedTable(scanned_table(ref_table), number, kind_of(ref_table.instance))
+
+    def resolve(schema: str, name: str) -> PlacedTable | None:
+        found = namespaces.resolve(schema or None, name)
+        return place(found.table, found.version.number) if found else None
+
+    context = make_context(
+        analysis.text,
+        statement.start,
+        statement.end,
+        Tokens(analysis.text),
+        statement.node,
+        namespaces,
+        analysis.widths,
+    )
+    refs = sorted(filter(is_foreign, context.relations), key=lambda ref: ref.node.location)
+    nodes = list(walk(statement.node))
+    _refuse(statement.node, nodes, refs)
+    listed = {
+        scan.location: scan
+        for scan in list_scans(statement.node, resolve, parameters, targets=True)
+    }
+    scans = []
+    for ref in refs:
+        placed = place(ref.resolved.table, ref.resolved.version.number)
+        scan = listed.get(ref.node.location) or _whole_scan(ref, placed)
+        scans.append(_all_columns(scan) if ref.role == "target" else _with_names(scan, context))
+    targets = [n for n, ref in enumerate(refs) if ref.role == "target"]
+    uses = any(isinstance(node, ast.ParamRef) for node in nodes)
+    return FederatedPlan(
+        tuple(scans),
+        tuple(refs),
+        targets[0] if targets else None,
+        not isinstance(statement.node, _UTILITY),
+        uses,
+        context,
+    )
+
+
+def _refuse(statement: Node, nodes: Sequence[Node], refs: Sequence[RelationRef]) -> None:
+    names = ", ".join(dict.fromkeys(f'"{ref.resolved.table.name}"' for ref in refs))
+    if not isinstance(statement, _SERVED):
+        kind = type(statement).__name__.removesuffix("Stmt")
+        raise FeatureNotSupported(f"{kind} over foreign table {names} is not supported")
+    if len([ref for ref in refs if ref.role == "target"]) > 1:
+        raise FeatureNotSupported(
+            "a statement can change one foreign table only", hint="Use one statement for each."
+        )
+    aliases = {ref.alias for ref in refs}
+    for node in nodes:
+        if isinstance(node, ast.RangeTableSample):
+            raise FeatureNotSupported(f"TABLESAMPLE over foreign table {names} is not supported")
+        if isinstance(node, ast.LockingClause):
+            raise FeatureNotSupported(
+                f"rows of foreign table {names} cannot be locked",
+                hint="A write finds out by itself whether a row was changed meanwhile.",
+            )
+        if isinstance(node, ast.CurrentOfExpr):
+            raise FeatureNotSupported(f"WHERE CURRENT OF foreign table {names} is not supported")
+        if isinstance(node, ast.ColumnRef):
+            path = names_of(node) or [""]
+            qualified = len(path) > 1 and path[-2] in aliases
+            if path[-1] in SYSTEM_COLUMNS and (qualified or len(path) == 1):
+                raise FeatureNotSupported(
+                    f'system column "{path[-1]}" of foreign table {names} is not supported',
+                    position=node.location + 1,
+                )
+
+
+def _whole_scan(ref: RelationRef, placed: PlacedTable) -> Scan:
+    """A reference that no level of list_scans has: the target of INSERT, both sides of MERGE."""
+    return Scan(
+        location=ref.node.location,
+        schema=ref.node.schemaname or "",
+        name=ref.node.relname,
+        alias=ref.alias,
+        placed=placed,
+        columns=tuple(column.id for column in placed.table.columns),
+        reasons=("MERGE and INSERT are not split",),
+    )
+
+
+def _all_columns(scan: Scan) -> Scan:
+    return replace(
+        scan, columns=tuple(c.id for c in scan.placed.table.columns), limit=None, order=()
+    )
+
+
+def _with_names(scan: Scan, context: Context) -> Scan:
+    """With the columns that the statement names by a path without quotes."""
+    dotted = {edit.parts[0] for edit in quote_dotted_paths(context)}
+    return replace(
+        scan,
+        columns=tuple(
+            column.id
+            for column in scan.placed.table.columns
+            if column.id in scan.columns or quote_ident(column.name) in dotted
+        ),
+    )
+
+
+def _splices(plan: FederatedPlan, relations: Sequence[str]) -> Iterable[Edit]:
+    for ref, relation in zip(plan.refs, relations, strict=True):
+        yield _splice(plan.context, ref, relation)
+
+
+def _splice(context: Context, ref: RelationRef, relation: str) -> Edit:
+    """The reference replaced; ONLY, a star behind it and TABLE in front of it mean nothing here,
+    and a subquery could not follow them.
+    """
+    tokens = context.tokens
+    chain = tokens.name_chain(ref.node.location)
+    start, end = chain[0].start, chain[-1].end
+    first, after = tokens.index_at(start), tokens.index_at(end)
+    statement = context.statement
+    if isinstance(statement, ast.CopyStmt) and statement.relation is ref.node:
+        if statement.attlist and tokens.name(after) == OPEN_PAREN:
+            end = tokens.items[tokens.matching_close(after)].end
+        names = ", ".join(quote_ident(name) for name in copy_columns(context))
+        return replace_text(start, end, f"(SELECT {names} FROM {relation} AS _m)")
+    if tokens.name(after) == STAR:
+        end = tokens.items[after].end
+    elif tokens.name(first - 1) == "ONLY":
+        start = tokens.items[first - 1].start
+    elif tokens.name(first - 1) == OPEN_PAREN and tokens.name(first - 2) == "ONLY":
+        start, end = tokens.items[first - 2].start, tokens.items[after].end
+    text = relation if ref.node.alias is not None else f"{relation} AS {quote_ident(ref.alias)}"
+    if tokens.name(first - 1) == "TABLE" and ref.role == "read":
+        return replace_text(tokens.items[first - 1].start, end, f"SELECT * FROM {text}")
+    return replace_text(start, end, text)
+
+
+def _unqualified(context: Context, refs: Sequence[RelationRef]) -> Iterable[Edit]:
+    """`public.orders.id` becomes `orders.id`: what is staged has no schema."""
+    known = {
+        (schema, ref.node.relname)
+        for ref in refs
+        if ref.node.alias is None
+        for schema in (ref.node.schemaname, ref.resolved.schema)
+    }
+    for node in walk(context.statement):
+        if not isinstance(node, ast.ColumnRef) or len(node.fields) < 3:
+            continue
+        first, second = node.fields[0], node.fields[1]
+        if not (isinstance(first, ast.String) and isinstance(second, ast.String)):
+            continue
+        if (first.sval, second.sval) in known:
+            chain = context.tokens.name_chain(node.location)
+            yield replace_text(chain[0].start, chain[1].start, "")

@@ -1,0 +1,154 @@
+"""Statements over foreign tables: their rows are staged in the session's own backend, the client's
+own statement runs over them there, and what it changed is written to the store.
+
+So PostgreSQL answers all of them, with its own types, messages and rows; the stores take what the
+exactness table proves (engine/federate.py).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from core.errors import FeatureNotSupported, InternalError
+from engine.federate import FederatedPlan, plan_federated
+from engine.plans import Plan
+from proxy.foreign_writes import ForeignWrites
+from proxy.prepared import Portal
+from proxy.protocol.execute import execute_name
+from proxy.protocol.server import command_complete
+from proxy.relay import EXECUTE, Entry
+from proxy.residual import Bound, Residual, read_bound
+from proxy.staging import StagedRows, Staging
+from rewrite.analysis import StatementPlan
+from rewrite.namespaces import Namespaces
+from rewrite.tree import ast
+
+if TYPE_CHECKING:
+    from proxy.operations import Operations
+    from proxy.session import Session
+
+PLANS_MAX = 256
+INNER = "_morph_federated_"
+
+
+class Federation:
+    """The operation of one worker."""
+
+    def __init__(self, operations: Operations) -> None:
+        self._operations = operations
+        self._scripts = operations.scripts
+        self._worker = operations.worker
+        self.residual = Residual(operations.scripts)
+        self.staging = Staging(operations)
+        self.writes = ForeignWrites(operations, self.staging, self.residual)
+        self._plans: OrderedDict[tuple[int, str], tuple[Namespaces, FederatedPlan]] = OrderedDict()
+        self._inner = 0
+
+    async def run(
+        self,
+        session: Session,
+        plan: Plan,
+        statement: StatementPlan,
+        *,
+        portal: Portal | None = None,
+        execute: bytes = b"",
+    ) -> None:
+        """One statement over foreign tables."""
+        if session.client.codec != "utf-8":
+            raise FeatureNotSupported(
+                "foreign tables need client_encoding UTF8", hint="SET client_encoding = 'UTF8'."
+            )
+        await self._worker.instances.refresh()
+        federated = self._federated(session, plan, statement, {})
+        if portal is None and federated.takes_parameters:
+            self.residual.describe(session, plan, statement)
+        bound = read_bound(portal)
+        federated, values, bound = await self.with_values(
+            session, plan, statement, federated, bound
+        )
+        if federated.target is not None:
+            push = self._pushes(session)
+            sink = await self.writes.run(session, federated, bound, values, push=push)
+            session.send_to_client(sink.raw + command_complete(sink.tag))
+            return
+        planned = await self.staging.plan(federated, values, push=self._pushes(session))
+        staged = await self.staging.stage(session, federated, planned, len(bound.values) + 1)
+        await self._answer(session, federated, staged, bound, portal, execute)
+
+    # ------------------------------------------------------------------ plan
+
+    def _pushes(self, session: Session) -> bool:
+        return session.pushdown or session.push_scans
+
+    def _kind_of(self, instance: str) -> str:
+        kind = self._worker.instances.kind_of(instance)
+        if kind is None:
+            raise InternalError(f'server "{instance}" of a foreign table is not known')
+        return str(kind)
+
+    def _federated(
+        self,
+        session: Session,
+        plan: Plan,
+        statement: StatementPlan,
+        parameters: Mapping[int, str],
+    ) -> FederatedPlan:
+        namespaces = session.plans.namespaces
+        key = (statement.start, plan.text)
+        known = self._plans.get(key)
+        if known is not None and known[0] is namespaces and not parameters:
+            return known[1]
+        assert plan.analysis is not None
+        made = plan_federated(plan.analysis, statement, namespaces, parameters, self._kind_of)
+        if not parameters:
+            self._plans[key] = (namespaces, made)
+            if len(self._plans) > PLANS_MAX:
+                self._plans.popitem(last=False)
+        return made
+
+    async def with_values(
+        self,
+        session: Session,
+        plan: Plan,
+        statement: StatementPlan,
+        federated: FederatedPlan,
+        bound: Bound,
+    ) -> tuple[FederatedPlan, Mapping[int, str | None], Bound]:
+        """The plan that knows the types of $n, and their values as text."""
+        if not (federated.uses_parameters and bound.values):
+            return federated, {}, bound
+        assert plan.analysis is not None
+        text = plan.analysis.part(statement).text
+        types, values, bound = await self.residual.parameters(session, text, bound)
+        return self._federated(session, plan, statement, types), values, bound
+
+    # ------------------------------------------------------------------ answer
+
+    async def _answer(
+        self,
+        session: Session,
+        federated: FederatedPlan,
+        staged: StagedRows,
+        bound: Bound,
+        portal: Portal | None,
+        execute: bytes,
+    ) -> None:
+        text = federated.text(staged.relations)
+        limit = execute_name(execute)[1] if portal is not None else 0
+        inner = ""
+        if portal is not None and limit:
+            self._inner += 1
+            inner = f"{INNER}{self._inner}"
+        self.residual.parse(session, text, bound.types, None)
+        self.residual.bind(session, bound.with_arrays(staged.arrays), inner, None)
+        entry = Entry(EXECUTE)
+        self.residual.execute(session, inner, limit, entry)
+        if portal is not None and inner:
+            portal.inner = inner  # its tables are dropped at commit
+            session.flush_backend()
+            return
+        await self._scripts.wait_for(session, entry)
+        if not isinstance(federated.context.statement, ast.DeclareCursorStmt):
+            await self.staging.drop(session, staged.tables)

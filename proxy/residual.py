@@ -1,0 +1,155 @@
+"""What is left of a statement, run in the session's own backend: its text, parameters and answer.
+
+The row description is that of the client's own statement over the version views, so that a client
+cannot tell from where rows came; the rows are those of the residual text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from core.types import find_type
+from engine.plans import Plan
+from proxy.prepared import Portal
+from proxy.protocol import requests
+from proxy.protocol.bind import Bind
+from proxy.protocol.body import encode_string, write_int16s, write_values
+from proxy.protocol.framing import message
+from proxy.protocol.message_types import ClientType
+from proxy.relay import BIND, DESCRIBE, EXECUTE, PARSE, Entry, Sink
+from rewrite.analysis import StatementPlan
+
+if TYPE_CHECKING:
+    from proxy.scripts import Scripts
+    from proxy.session import Session
+
+NO_TYPES = b"\0\0"
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """What a portal brings: raw parameter types, values, formats, and those of the result."""
+
+    types: bytes = NO_TYPES
+    values: tuple[bytes | None, ...] = ()
+    formats: tuple[int, ...] = ()
+    results: tuple[int, ...] = ()
+
+    def with_arrays(self, arrays: Sequence[bytes]) -> Bound:
+        """The same with binary values behind."""
+        if not arrays:
+            return self
+        formats = self.formats + (1,) * len(arrays)
+        return replace(self, values=(*self.values, *arrays), formats=formats)
+
+
+def read_bound(portal: Portal | None) -> Bound:
+    """The parameters of a portal, one format each."""
+    if portal is None:
+        return Bound()
+    bind = Bind.decode(portal.bind)
+    formats = bind.parameter_formats or (0,)
+    if len(formats) == 1:
+        formats *= len(bind.parameters)
+    return Bound(portal.prepared.types, bind.parameters, formats, bind.result_formats)
+
+
+class Residual:
+    """Statements of a script in the extended protocol, answered to the client or to a sink."""
+
+    def __init__(self, scripts: Scripts) -> None:
+        self._scripts = scripts
+
+    def describe(self, session: Session, plan: Plan, statement: StatementPlan) -> None:
+        """The client's own row description and errors; goes out with what is sent next."""
+        assert plan.analysis is not None
+        text = encode_string(plan.analysis.part(statement).text, session.client.codec)
+        self._scripts.forget_unnamed(session)
+        session.send(
+            message(ClientType.PARSE, b"\0" + text + NO_TYPES), Entry(PARSE, plan, swallow=True)
+        )
+        session.send(message(ClientType.BIND, bytes(8)), Entry(BIND, plan, swallow=True))
+        entry = Entry(DESCRIBE, plan)
+        entry.quiet_no_data = True
+        session.send(requests.DESCRIBE_PORTAL, entry)
+
+    async def parameters(
+        self, session: Session, text: str, bound: Bound
+    ) -> tuple[dict[int, str], Mapping[int, str | None], Bound]:
+        """The types of $n in a text, their values in text form, and `bound` with all types."""
+        sink = Sink()
+        self.parse(session, text, bound.types, sink)
+        describe = Entry(DESCRIBE, None, True, sink)
+        describe.last = True
+        session.send(requests.DESCRIBE_STATEMENT, describe)
+        await self._scripts.complete(session, sink)
+        oids = sink.parameter_oids
+        found = {n: find_type(oid) for n, oid in enumerate(oids, 1)}
+        types = {n: each.name for n, each in found.items() if each is not None}
+        if all(fmt == 0 for fmt in bound.formats) and _plain_texts(types, oids):
+            raw: Sequence[bytes | None] = bound.values
+        else:
+            raw = await self._as_texts(session, oids, bound)
+        codec = session.client.codec
+        values = {n: None if v is None else v.decode(codec) for n, v in enumerate(raw, 1)}
+        return types, values, replace(bound, types=_raw_types(oids))
+
+    async def _as_texts(
+        self, session: Session, oids: Sequence[int], bound: Bound
+    ) -> Sequence[bytes | None]:
+        listed = ", ".join(f"${n}::pg_catalog.text" for n in range(1, len(oids) + 1))
+        sink = Sink()
+        self.parse(session, f"SELECT {listed}", _raw_types(oids), sink)
+        self.bind(session, replace(bound, results=()), "", sink)
+        entry = Entry(EXECUTE, None, True, sink)
+        entry.last = True
+        self.execute(session, "", 0, entry)
+        return (await self._scripts.complete(session, sink)).rows()[0]
+
+    def parse(self, session: Session, text: str, types: bytes, sink: Sink | None) -> None:
+        """Parse into the unnamed statement."""
+        self._scripts.forget_unnamed(session)
+        body = b"\0" + encode_string(text, session.client.codec) + types
+        session.send(message(ClientType.PARSE, body), Entry(PARSE, None, True, sink))
+
+    def bind(self, session: Session, bound: Bound, portal: str, sink: Sink | None) -> None:
+        """Bind the unnamed statement."""
+        body = b"".join(
+            (
+                encode_string(portal),
+                b"\0",
+                write_int16s(bound.formats),
+                write_values(bound.values),
+                write_int16s(bound.results),
+            )
+        )
+        session.send(message(ClientType.BIND, body), Entry(BIND, None, True, sink))
+
+    def execute(self, session: Session, portal: str, limit: int, entry: Entry) -> None:
+        """Execute a portal."""
+        body = encode_string(portal) + limit.to_bytes(4)
+        session.send(message(ClientType.EXECUTE, body), entry)
+
+    async def collect(self, session: Session, text: str, bound: Bound) -> Sink:
+        """Run a text and keep its answer; raises BackendError."""
+        sink = Sink()
+        self.parse(session, text, bound.types, sink)
+        self.bind(session, bound, "", sink)
+        entry = Entry(EXECUTE, None, True, sink)
+        entry.last = True
+        self.execute(session, "", 0, entry)
+        return await self._scripts.complete(session, sink)
+
+
+def _raw_types(oids: Sequence[int]) -> bytes:
+    """The end of a Parse message with these types."""
+    return len(oids).to_bytes(2) + b"".join(oid.to_bytes(4) for oid in oids)
+
+
+def _plain_texts(types: Mapping[int, str], oids: Sequence[int]) -> bool:
+    """Whether the client's texts are those that PostgreSQL would print: others, as ' 07' for 7,
+    are known only after PostgreSQL read them.
+    """
+    return len(types) == len(oids) and set(types.values()) <= {"text", "character varying"}

@@ -1,0 +1,254 @@
+"""Rows of foreign tables on their way into the session's backend.
+
+The scans of a statement run at the same time, each into a pile with bounded memory
+(proxy/piles.py): few rows wait as Arrow batches and go as arrays in parameters, many go by COPY
+BINARY into temporary tables. A cancel request, the session's statement_timeout and the end of the
+client stop the scans, and thereby the stores' work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from itertools import count
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from backends.base import Misfit, ScanAsk, ScanPlan, Scope, StoreBackend, judge_nothing
+from catalog.model import Table
+from catalog.sqltext import quote_ident
+from core.errors import MorphError, QueryCanceled
+from engine.federate import FederatedPlan
+from engine.merge import columns_of, create_text, unnest_text
+from engine.scan_copy import ScanColumns
+from engine.scans import Scan
+from proxy.piles import Limits, Pile
+from proxy.protocol.reports import notice_response
+from proxy.session_store import SessionStore
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from proxy.operations import Operations
+    from proxy.session import Session
+
+WATCH_AFTER_S = 0.05
+"""A scan that takes longer is measured against the session's statement_timeout."""
+MISFIT = "22000"
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedScan:
+    """A scan with the store that runs it and what the store will do."""
+
+    scan: Scan
+    backend: StoreBackend
+    plan: ScanPlan
+    columns: ScanColumns
+
+
+@dataclass(slots=True)
+class StagedRows:
+    """Staged scans: what stands for each in the text, the arrays behind the client's parameters,
+    and the temporary tables to drop.
+    """
+
+    relations: list[str]
+    arrays: list[bytes]
+    tables: list[str]
+
+
+def ask_of(scan: Scan, values: Mapping[int, str | None], *, push: bool) -> ScanAsk:
+    """The scan's ask; without `push` all rows of the columns are fetched."""
+    if push:
+        return scan.ask(values)
+    return replace(scan.ask({}), judge=judge_nothing, predicate=None, limit=None, order=())
+
+
+class Staging:
+    """The staging of one worker's sessions."""
+
+    def __init__(self, operations: Operations) -> None:
+        self._operations = operations
+        self._worker = operations.worker
+        self._settings = operations.worker.settings.merge
+        self._numbers = count(1)
+
+    async def plan(
+        self, federated: FederatedPlan, values: Mapping[int, str | None], *, push: bool
+    ) -> list[PlannedScan]:
+        """What each store will do."""
+        planned = []
+        for scan in federated.scans:
+            backend = await self._worker.instances.backend(scan.placed.table.instance)
+            ask = ask_of(scan, values, push=push)
+            plan = backend.plan_scan(scan.placed.table, ask)
+            planned.append(PlannedScan(scan, backend, plan, columns_of(scan, "")))
+        return planned
+
+    # ------------------------------------------------------------------ waiting for stores
+
+    def scope(self, session: Session, table: Table) -> Scope:
+        """The bounds of work on a table for a session's statement."""
+        return Scope(
+            deadline=asyncio.get_running_loop().time() + self._worker.settings.stores.timeout,
+            bytes_max=self._settings.batch_bytes,
+            misfits=lambda misfit: self._misfit(session, table, misfit),
+        )
+
+    def _misfit(self, session: Session, table: Table, misfit: Misfit) -> None:
+        """Counted, and told to the client: nothing is lossy in silence (DESIGN 7.7)."""
+        self._worker.metrics.misfits.cell(table.name).value += misfit.count
+        self._worker.metrics.warnings.cell(MISFIT).value += 1
+        column = table.column_by_id(misfit.column_id)
+        name = column.name if column is not None else ""
+        text = f'column "{name}" of table "{table.name}": {misfit.count} values read as NULL'
+        detail = f"They have type {misfit.store_type} in the store, as {misfit.example}."
+        hint = f"The column's type is {column.type}." if column is not None else ""
+        session.send_to_client(notice_response("WARNING", MISFIT, text, detail, hint))
+
+    async def bounded(self, session: Session, work: Coroutine[Any, Any, _T]) -> _T:
+        """Work that waits for stores only: a cancel request and statement_timeout end it."""
+        task = asyncio.get_running_loop().create_task(work, name=f"stores-{session.id}")
+        canceled = False
+
+        def cancel() -> None:
+            nonlocal canceled
+            canceled = True
+            task.cancel()
+
+        session.on_cancel = cancel
+        started = asyncio.get_running_loop().time()
+        try:
+            done, _ = await asyncio.wait([task], timeout=WATCH_AFTER_S)
+            if not done:
+                limit = await self._statement_timeout(session)
+                spent = asyncio.get_running_loop().time() - started
+                rest = max(limit - spent, 0) if limit else None
+                done, _ = await asyncio.wait([task], timeout=rest)
+            if not done:
+                raise QueryCanceled("canceling statement due to statement timeout")
+            return task.result()
+        except asyncio.CancelledError:
+            if not canceled:
+                raise
+            raise QueryCanceled("canceling statement due to user request") from None
+        finally:
+            session.on_cancel = None
+            if not task.done():
+                task.cancel()
+                await asyncio.wait([task])
+
+    async def _statement_timeout(self, session: Session) -> float:
+        """Seconds, 0 for none."""
+        query = (
+            "SELECT setting FROM pg_catalog.pg_settings "
+            "WHERE name OPERATOR(pg_catalog.=) 'statement_timeout'"
+        )
+        sink = await self._operations.scripts.fetch(session, query)
+        return int(sink.rows()[0][0] or b"0") / 1000
+
+    # ------------------------------------------------------------------ scans
+
+    async def stage(
+        self, session: Session, federated: FederatedPlan, planned: Sequence[PlannedScan], first: int
+    ) -> StagedRows:
+        """Run the scans and bring their rows; `first` is the number of the first free parameter."""
+        limits = Limits.of(self._settings, read_only=False)
+        if not federated.takes_parameters:
+            limits.rows_max = -1
+        gate = _ReadOnlyGate(self, session, limits)
+        piles = [Pile(each.columns, limits) for each in planned]
+        await self.bounded(
+            session,
+            gather(
+                *(
+                    self._fill(pile, each, self.scope(session, each.scan.placed.table), gate)
+                    for pile, each in zip(piles, planned, strict=True)
+                )
+            ),
+        )
+        store = SessionStore(self._operations.scripts, session, self._settings.batch_bytes)
+        staged = StagedRows([], [], [])
+        for pile in piles:
+            if pile.large or not federated.takes_parameters:
+                table = await self.load(store, pile)
+                staged.tables.append(table)
+                staged.relations.append(table)
+            else:
+                staged.relations.append(unnest_text(pile.columns, first + len(staged.arrays)))
+                staged.arrays += pile.arrays()
+        return staged
+
+    async def _fill(self, pile: Pile, each: PlannedScan, scope: Scope, gate: _ReadOnlyGate) -> None:
+        async for batch in rows_of(each, scope):
+            await gate.before(pile, batch)
+            pile.add(batch)
+
+    async def load(self, store: SessionStore, pile: Pile) -> str:
+        """A temporary table with the pile's rows, as statements call it."""
+        name, quoted = self.table()
+        await store.fetch(create_text(name, pile.columns))
+        if pile.large:
+            await store.copy_in(f"COPY {quoted} FROM STDIN (FORMAT binary)", pile.pieces())
+            await store.fetch(f"ANALYZE {quoted}")
+        return quoted
+
+    def table(self) -> tuple[str, str]:
+        """A new name for a temporary table, and how statements call it."""
+        name = f"_morph_f{next(self._numbers)}"
+        return name, f"pg_temp.{quote_ident(name)}"
+
+    async def drop(self, session: Session, tables: Sequence[str]) -> None:
+        """Drop temporary tables; the end of the transaction would do it, too."""
+        if tables:
+            await self._operations.scripts.fetch(session, f"DROP TABLE {', '.join(tables)}")
+
+    async def read_only(self, session: Session) -> bool:
+        """Whether the session's transaction can make no table."""
+        sink = await self._operations.scripts.fetch(session, "SHOW transaction_read_only")
+        return sink.rows() == [[b"on"]]
+
+
+class _ReadOnlyGate:
+    """Asks whether the transaction is read-only when the first pile outgrows parameters."""
+
+    def __init__(self, staging: Staging, session: Session, limits: Limits) -> None:
+        self._staging = staging
+        self._session = session
+        self._limits = limits
+        self._asked = limits.rows_max < 0
+        self._lock = asyncio.Lock()
+
+    async def before(self, pile: Pile, batch: pa.RecordBatch) -> None:
+        """In a read-only transaction all rows must stay in memory."""
+        if self._asked or pile.rows + batch.num_rows <= self._limits.rows_max:
+            return
+        async with self._lock:
+            if not self._asked and await self._staging.read_only(self._session):
+                self._limits.rows_max, self._limits.spill_max = 1 << 62, 0
+            self._asked = True
+
+
+async def rows_of(each: PlannedScan, scope: Scope) -> AsyncIterator[pa.RecordBatch]:
+    """The batches of a scan; leaving the loop ends the store's work."""
+    scanning: Any = each.backend.scan(each.plan, scope)
+    async with aclosing(scanning) as batches:
+        async for batch in batches:
+            yield batch
+
+
+async def gather(*work: Coroutine[Any, Any, None]) -> None:
+    """All of it at the same time; the first error ends the rest and is raised as it is."""
+    if len(work) == 1:
+        await work[0]
+        return
+    try:
+        async with asyncio.TaskGroup() as group:
+            for each in work:
+                group.create_task(each)
+    except BaseExceptionGroup as errors:
+        found = next((e for e in errors.exceptions if isinstance(e, MorphError)), None)
+        raise found or errors.exceptions[0] from errors
