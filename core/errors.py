@@ -99,6 +99,10 @@ class DiskFull(MorphError, sqlstate="53100"):
     """No space left on the device that holds the data directory."""
 
 
+class InsufficientResources(MorphError, sqlstate="53000"):
+    """A store is overloaded and refuses more work for now."""
+
+
 class OutOfMemory(MorphError, sqlstate="53200"):
     """A bounded buffer would outgrow its named limit."""
 
@@ -217,6 +221,10 @@ class InvalidObjectDefinition(MorphError, sqlstate="42P17"):
 
 class DatatypeMismatch(MorphError, sqlstate="42804"):
     """The types do not fit."""
+
+
+class InsufficientPrivilege(MorphError, sqlstate="42501"):
+    """The login at a store may not do this."""
 
 
 class ReservedName(MorphError, sqlstate="42939"):
