@@ -74,6 +74,8 @@ class Scan:
     whole: bool = False
     reasons: tuple[str, ...] = ()
     system_columns: tuple[str, ...] = ()
+    complete: bool = False
+    """The predicate is all of the statement's WHERE, and the table all of its FROM."""
 
     def ask(self, values: Mapping[int, str | None], exactness: ExactnessTable = TABLE) -> ScanAsk:
         """The ask for the backend, with the parameters' values in their text form."""
@@ -375,6 +377,7 @@ def _finish(level: _Level, reference: _Reference, mentions: _Mentions, alone: bo
         whole=any(c.may_raise for c in conjuncts),
         reasons=tuple(dict.fromkeys(reasons)),
         system_columns=tuple(sorted(n for n in system if table.column(n) is None)),
+        complete=complete and len(conjuncts) == len(reference.conjuncts),
     )
 
 

@@ -77,6 +77,8 @@ class ClientConnection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._last_heard = 0.0
         self._closing = False
+        self._writable = asyncio.Event()
+        self._writable.set()
         self._received = worker.metrics.received_bytes
         self._sent = worker.metrics.sent_bytes
 
@@ -126,6 +128,7 @@ class ClientConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """asyncio: the client is gone."""
         self._closing = True
+        self._writable.set()
         self.transport = None
         if self._timer is not None:
             self._timer.cancel()
@@ -135,12 +138,14 @@ class ClientConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """asyncio: the client reads too slowly: stop the store."""
+        self._writable.clear()
         backend = self.session.relay.backend if self.session else None
         if backend is not None and backend.transport is not None:
             backend.transport.pause_reading()
 
     def resume_writing(self) -> None:
         """asyncio: the client caught up."""
+        self._writable.set()
         backend = self.session.relay.backend if self.session else None
         if backend is not None and backend.transport is not None:
             backend.transport.resume_reading()
@@ -343,6 +348,10 @@ class ClientConnection(asyncio.Protocol):
         if self.transport is not None and data:
             self._sent.value += len(data)
             self.transport.write(data)
+
+    async def drained(self) -> None:
+        """Wait until the client has taken most of what was written, or is gone."""
+        await self._writable.wait()
 
     def fatal(self, error: MorphError) -> None:
         """Report an error as FATAL and close."""

@@ -12,8 +12,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from core.errors import FeatureNotSupported, InternalError
+from engine.direct import direct_of
 from engine.federate import FederatedPlan, plan_federated
 from engine.plans import Plan
+from proxy.direct_answers import DirectAnswers
 from proxy.foreign_writes import ForeignWrites
 from proxy.prepared import Portal
 from proxy.protocol.execute import execute_name
@@ -42,6 +44,7 @@ class Federation:
         self._worker = operations.worker
         self.residual = Residual(operations.scripts)
         self.staging = Staging(operations)
+        self.direct = DirectAnswers(operations, self.staging)
         self.writes = ForeignWrites(operations, self.staging, self.residual)
         self._plans: OrderedDict[tuple[int, str], tuple[Namespaces, FederatedPlan]] = OrderedDict()
         self._inner = 0
@@ -73,9 +76,27 @@ class Federation:
             sink = await self.writes.run(session, federated, bound, values, push=push)
             session.send_to_client(sink.raw + command_complete(sink.tag))
             return
+        if await self._answered_directly(session, federated, bound, values, execute):
+            return
         planned = await self.staging.plan(federated, values, push=self._pushes(session))
         staged = await self.staging.stage(session, federated, planned, len(bound.values) + 1)
         await self._answer(session, federated, staged, bound, portal, execute)
+
+    async def _answered_directly(
+        self,
+        session: Session,
+        federated: FederatedPlan,
+        bound: Bound,
+        values: Mapping[int, str | None],
+        execute: bytes,
+    ) -> bool:
+        """Whether the store alone answered; a portal that is read in parts is never so."""
+        direct = direct_of(federated)
+        if direct is None or not self._pushes(session):
+            return False
+        if execute and execute_name(execute)[1]:
+            return False
+        return await self.direct.run(session, federated, direct, bound, values)
 
     # ------------------------------------------------------------------ plan
 

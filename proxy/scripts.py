@@ -172,6 +172,15 @@ class Scripts:
 
     async def wait_for(self, session: Session, entry: Entry) -> None:
         """Wait until the backend has answered an entry whose answer goes to the client."""
+        del entry  # what was sent last is answered last
+        await self.settled(session)
+
+    async def settled(self, session: Session) -> None:
+        """Wait until all that was sent to the backend is answered; AnsweredError when some of it
+        failed, and the client knows.
+        """
+        if session.relay.idle:
+            return
         marker = Sink()
         barrier = Entry(PARSE, None, True, marker)
         barrier.last = True

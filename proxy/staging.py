@@ -9,7 +9,7 @@ client stop the scans, and thereby the stores' work.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from itertools import count
@@ -87,6 +87,10 @@ class Staging:
             plan = backend.plan_scan(scan.placed.table, ask)
             planned.append(PlannedScan(scan, backend, plan, columns_of(scan, "")))
         return planned
+
+    def columns(self, scan: Scan) -> ScanColumns:
+        """The scan's columns as they are staged."""
+        return columns_of(scan, "")
 
     # ------------------------------------------------------------------ waiting for stores
 
@@ -232,7 +236,7 @@ class _ReadOnlyGate:
             self._asked = True
 
 
-async def rows_of(each: PlannedScan, scope: Scope) -> AsyncIterator[pa.RecordBatch]:
+async def rows_of(each: PlannedScan, scope: Scope) -> AsyncGenerator[pa.RecordBatch, None]:
     """The batches of a scan; leaving the loop ends the store's work."""
     scanning: Any = each.backend.scan(each.plan, scope)
     async with aclosing(scanning) as batches:
