@@ -235,6 +235,8 @@ def _configuration(socket_directory: Path, limits: ClusterLimits) -> str:
         "fsync": "on" if limits.durable else "off",
         # On even then: a crash of PostgreSQL alone must not lose what was committed.
         "synchronous_commit": "on",
+        # A crash ends the server as a whole: the supervisor starts it again, from every state.
+        "restart_after_crash": "off",
         "full_page_writes": "on" if limits.durable else "off",
         "wal_level": "minimal",
         "max_wal_senders": "0",

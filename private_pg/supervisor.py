@@ -2,7 +2,8 @@
 
 The server gets SIGINT (fast shutdown) from the kernel when Morphgres dies (Linux parent-death
 signal), so kill -9 of Morphgres leaves no server behind; a server that is still there at the next
-start is stopped first.
+start is stopped first. After the crash of one of its processes the server ends as a whole and is
+started anew: when PostgreSQL starts over by itself and its startup process dies, it waits for ever.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ import signal
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from core.errors import CannotConnectNow, DataDirectoryError, DiskFull
 from core.parent_death import follow_parent
 from private_pg.cluster import Cluster
+from private_pg.leftovers import QUIT_S, stop_leftover
 
 POLL_S = 0.01
 LOG_MAX_BYTES = 16 << 20
@@ -35,55 +36,13 @@ class SupervisorTimes:
 
 
 def _child_setup() -> Callable[[], None]:
-    follow = follow_parent(signal.SIGINT)
+    follow = follow_parent(signal.SIGINT, os.getpid())
 
     def run() -> None:
         os.umask(0o077)
         follow()
 
     return run
-
-
-def _read_postmaster_pid(pg: Path) -> int:
-    try:
-        return int((pg / "postmaster.pid").read_text().split("\n", 1)[0])
-    except (OSError, ValueError):
-        return 0
-
-
-def _runs_in(pid: int, pg: Path) -> bool:
-    """True when `pid` is a live postmaster of this very cluster (its working directory is pg)."""
-    try:
-        return Path(os.readlink(f"/proc/{pid}/cwd")) == pg.resolve()
-    except OSError:
-        return False
-
-
-async def _wait_gone(pid: int, timeout_s: float) -> bool:
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + timeout_s
-    while loop.time() < deadline:
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return True
-        except PermissionError:
-            return False
-        await asyncio.sleep(POLL_S)
-    return False
-
-
-async def stop_leftover(pg: Path, stop_timeout_s: float) -> None:
-    """Stop a postmaster that a killed Morphgres left behind in this cluster."""
-    pid = _read_postmaster_pid(pg)
-    if pid <= 0 or not _runs_in(pid, pg):
-        return
-    for signum, timeout_s in ((signal.SIGINT, stop_timeout_s), (signal.SIGQUIT, 5.0)):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signum)
-        if await _wait_gone(pid, timeout_s):
-            return
-    raise DataDirectoryError(f"another PostgreSQL (process {pid}) still runs in {pg}")
 
 
 class Supervisor:
@@ -102,7 +61,7 @@ class Supervisor:
 
     async def start(self) -> None:
         """Start the server and watch it; returns when it accepts connections."""
-        await stop_leftover(self.cluster.pg, self._times.stop_s)
+        await stop_leftover(self.cluster, self._times.stop_s)
         await self._launch()
         self._watcher = asyncio.create_task(self._watch(), name="private-pg-watch")
 
@@ -176,7 +135,7 @@ class Supervisor:
             self.on_down()
             while not self._stopping:
                 try:
-                    await stop_leftover(self.cluster.pg, self._times.stop_s)
+                    await stop_leftover(self.cluster, self._times.stop_s)
                     await self._launch()
                 except (DataDirectoryError, DiskFull, CannotConnectNow, OSError):
                     await asyncio.sleep(backoff_s)
@@ -192,16 +151,24 @@ class Supervisor:
         return self._process.pid if self._process and self._process.poll() is None else 0
 
     async def stop(self) -> None:
-        """Fast shutdown; SIGQUIT when that takes too long. Gives up the directory's lock."""
+        """Fast shutdown; harder when that takes too long. Gives up the directory's lock."""
         self._stopping = True
-        process = self._process
-        if process is not None and process.poll() is None:
-            process.send_signal(signal.SIGINT)
-            try:
-                await asyncio.to_thread(process.wait, self._times.stop_s)
-            except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGQUIT)
-                await asyncio.to_thread(process.wait)
+        await self._end_process()
         if self._watcher is not None:
-            await self._watcher
+            self._watcher.cancel()
+            await asyncio.gather(self._watcher, return_exceptions=True)
+            await self._end_process()  # it may just have started the server again
         self.cluster.release()
+
+    async def _end_process(self) -> None:
+        process = self._process
+        if process is None or process.poll() is not None:
+            return
+        for signum, timeout_s in ((signal.SIGINT, self._times.stop_s), (signal.SIGQUIT, QUIT_S)):
+            process.send_signal(signum)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                await asyncio.to_thread(process.wait, timeout_s)
+                return
+        process.kill()
+        await asyncio.to_thread(process.wait)
+        await stop_leftover(self.cluster, 0.0)

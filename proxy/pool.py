@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from core.errors import TooManyConnections
+from core.errors import CannotConnectNow, ConnectionFailure, TooManyConnections
 from proxy.backend import BackendConnection, BackendOwner, Piece, StartupRefused
 from proxy.protocol.framing import message
 from proxy.protocol.message_types import ClientType, ServerType
@@ -21,6 +21,7 @@ from proxy.protocol.startup import StartupMessage
 DISCARD = message(ClientType.QUERY, b"DISCARD ALL\0")
 Key = tuple[tuple[str, str], ...]
 _PASSING = frozenset({"53300", "57P03"})
+LOOK_AGAIN_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,7 @@ class BackendPool:
         self._idle: dict[Key, deque[BackendConnection]] = {}
         self._open: set[BackendConnection] = set()
         self._opening = 0
+        self._again_at = 0.0  # the server turned a backend away: when to try again, else 0
         self._waiters: deque[asyncio.Future[None]] = deque()
         self.generation = 0
 
@@ -90,7 +92,9 @@ class BackendPool:
         return len(self._waiters)
 
     async def acquire(self, startup: StartupMessage) -> BackendConnection:
-        """A clean backend; 53300 when none comes free in time, StartupRefused by the server."""
+        """A clean backend; 53300 when none comes free in time, 57P03 or 08006 when the server does
+        not come back in time, StartupRefused by the server.
+        """
         key = _key(startup)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._limits.attach_timeout_s
@@ -99,6 +103,9 @@ class BackendPool:
             if backend is not None:
                 if not backend.used or await self._clean(backend):
                     return backend
+                continue
+            if self._again_at and (self._opening or loop.time() < self._again_at):
+                await self._wait(deadline)  # one tries for all
                 continue
             if self.size < self._limits.backends_max or self._evict_other(key):
                 opened = await self._try_connect(startup, deadline)
@@ -112,14 +119,18 @@ class BackendPool:
         self, startup: StartupMessage, deadline: float
     ) -> BackendConnection | None:
         """A new backend; None after a pause when the server had no place for it yet: a backend that
-        we closed is still ending, or the server recovers from a crash.
+        we closed is still ending, the server recovers from a crash, or is just being started again.
         """
         loop = asyncio.get_running_loop()
         try:
-            return await self._connect(startup, deadline - loop.time())
-        except StartupRefused as error:
-            if error.fields.get("C") not in _PASSING or loop.time() >= deadline:
+            backend = await self._connect(startup, deadline - loop.time())
+        except (StartupRefused, ConnectionFailure) as error:
+            self._again_at = loop.time() + LOOK_AGAIN_S if _passes(error) else 0.0
+            if not 0.0 < self._again_at < deadline:
                 raise
+        else:
+            self._again_at = 0.0
+            return backend
         await self._wait(deadline)
         return None
 
@@ -157,9 +168,11 @@ class BackendPool:
         self._waiters.append(waiter)
         try:
             # Sessions become idle without telling us, so look again now and then.
-            async with asyncio.timeout(min(0.05, max(deadline - loop.time(), 0.001))):
+            async with asyncio.timeout(min(LOOK_AGAIN_S, max(deadline - loop.time(), 0.001))):
                 await waiter
         except TimeoutError:
+            if loop.time() >= deadline and self._again_at:
+                raise CannotConnectNow("the private PostgreSQL did not come back in time") from None
             if loop.time() >= deadline:
                 raise TooManyConnections(
                     "sorry, no backend of the private PostgreSQL came free in time",
@@ -232,6 +245,11 @@ class BackendPool:
         """Close all backends."""
         for backend in list(self._open):
             backend.close()
+
+
+def _passes(error: StartupRefused | ConnectionFailure) -> bool:
+    """True when the server may take the same client in a moment."""
+    return isinstance(error, ConnectionFailure) or error.fields.get("C") in _PASSING
 
 
 def _key(startup: StartupMessage) -> Key:

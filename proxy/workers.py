@@ -59,7 +59,7 @@ class WorkerProcesses:
                 **os.environ,
                 NUMBER_VARIABLE: f"{number}:{self._port}:{self._socket_directory}",
             },
-            preexec_fn=follow_parent(signal.SIGTERM),
+            preexec_fn=follow_parent(signal.SIGTERM, os.getpid()),
         )
         self._processes[number] = process
         assert process.stdout is not None

@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 import signal
+import subprocess
 from pathlib import Path
 
 import asyncpg
@@ -76,6 +77,33 @@ async def test_server_is_restarted_after_kill(tmp_path_factory: pytest.TempPathF
     finally:
         await supervisor.stop()
     assert not (supervisor.cluster.pg / "postmaster.pid").exists()
+
+
+@pytest.mark.parametrize("program", ["sleep", "true"])
+async def test_the_postmasters_number_is_another_process_by_now(
+    tmp_path_factory: pytest.TempPathFactory, program: str
+) -> None:
+    """After a reboot, in a container; or it is dead, and the first process reaps no orphans."""
+    base = tmp_path_factory.mktemp("number")
+    for parent in (base, base.parent, base.parent.parent):
+        if parent.stat().st_uid == os.getuid():
+            parent.chmod(0o755)
+    cluster = _prepare(base / "data")
+    supervisor = Supervisor(cluster)
+    await supervisor.start()
+    os.kill(supervisor.pid, signal.SIGKILL)
+    left = (cluster.pg / "postmaster.pid").read_text()
+    await supervisor.stop()
+    other = subprocess.Popen([program, "60"], user=cluster.identity.uid)
+    (cluster.pg / "postmaster.pid").write_text(f"{other.pid}\n{left.partition(chr(10))[2]}")
+    again = Supervisor(_prepare(base / "data"))
+    try:
+        await again.start()
+        assert again.pid
+        await again.stop()
+    finally:
+        other.kill()
+        other.wait()
 
 
 def test_cluster_for_a_directory_that_its_user_cannot_reach(tmp_path: Path) -> None:
