@@ -226,10 +226,10 @@ def _with_names(scan: Scan, context: Context) -> Scan:
 
 def _splices(plan: FederatedPlan, relations: Sequence[str]) -> Iterable[Edit]:
     for ref, relation in zip(plan.refs, relations, strict=True):
-        yield _splice(plan.context, ref, relation)
+        yield splice(plan.context, ref, relation)
 
 
-def _splice(context: Context, ref: RelationRef, relation: str) -> Edit:
+def splice(context: Context, ref: RelationRef, relation: str) -> Edit:
     """The reference replaced; ONLY, a star behind it and TABLE in front of it mean nothing here,
     and a subquery could not follow them.
     """

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from core.errors import FeatureNotSupported, InternalError
 from engine.direct import direct_of
 from engine.federate import FederatedPlan, plan_federated
+from engine.grouped import GroupedPlan, grouped_of
 from engine.plans import Plan
 from proxy.direct_answers import DirectAnswers
 from proxy.foreign_writes import ForeignWrites
@@ -22,7 +23,7 @@ from proxy.protocol.execute import execute_name
 from proxy.protocol.server import command_complete
 from proxy.relay import EXECUTE, Entry
 from proxy.residual import Bound, Residual, read_bound
-from proxy.staging import StagedRows, Staging
+from proxy.staging import PlannedScan, StagedRows, Staging
 from rewrite.analysis import StatementPlan
 from rewrite.namespaces import Namespaces
 from rewrite.tree import ast
@@ -78,9 +79,17 @@ class Federation:
             return
         if await self._answered_directly(session, federated, bound, values, execute):
             return
-        planned = await self.staging.plan(federated, values, push=self._pushes(session))
-        staged = await self.staging.stage(session, federated, planned, len(bound.values) + 1)
-        await self._answer(session, federated, staged, bound, portal, execute)
+        free = len(bound.values) + 1
+        grouped = await self._grouped(session, federated, values)
+        if grouped is not None:
+            groups, planned = grouped
+            staged = await self.staging.stage(session, federated, [planned], free)
+            text = groups.text(staged.relations[0])
+        else:
+            scans = await self.staging.plan(federated, values, push=self._pushes(session))
+            staged = await self.staging.stage(session, federated, scans, free)
+            text = federated.text(staged.relations)
+        await self._answer(session, federated, text, staged, bound, portal, execute)
 
     async def _answered_directly(
         self,
@@ -97,6 +106,20 @@ class Federation:
         if execute and execute_name(execute)[1]:
             return False
         return await self.direct.run(session, federated, direct, bound, values)
+
+    async def _grouped(
+        self, session: Session, federated: FederatedPlan, values: Mapping[int, str | None]
+    ) -> tuple[GroupedPlan, PlannedScan] | None:
+        """The statement over groups that the store computes, if it does."""
+        groups = grouped_of(federated) if self._pushes(session) else None
+        if groups is None:
+            return None
+        table = groups.scan.placed.table
+        backend = await self._worker.instances.backend(table.instance)
+        plan = backend.plan_scan(table, groups.ask(values))
+        if not plan.grouped:
+            return None
+        return groups, PlannedScan(groups.scan, backend, plan, groups.columns(plan.types))
 
     # ------------------------------------------------------------------ plan
 
@@ -151,12 +174,12 @@ class Federation:
         self,
         session: Session,
         federated: FederatedPlan,
+        text: str,
         staged: StagedRows,
         bound: Bound,
         portal: Portal | None,
         execute: bytes,
     ) -> None:
-        text = federated.text(staged.relations)
         limit = execute_name(execute)[1] if portal is not None else 0
         inner = ""
         if portal is not None and limit:
