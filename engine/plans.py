@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -17,6 +17,7 @@ from core.errors import MorphError
 from rewrite.analysis import Action, Analysis, StatementPlan, analyse
 from rewrite.edits import Span
 from rewrite.namespaces import Namespaces
+from rewrite.scope import is_foreign
 from rewrite.tree import ast, walk
 
 # Numbers and plain strings; a text with anything that could hide or bend one is not templated.
@@ -34,7 +35,8 @@ _TEMPLATE_KINDS = frozenset({"Select", "Insert", "Update", "Delete"})
 @dataclass(slots=True, eq=False)  # frozen in spirit: a frozen one takes a µs more to make
 class Plan:
     """What to do with a text. `wire_text` is what the private PostgreSQL gets for all of it.
-    `inert` statements are relayed, and leave nothing behind that a session must know of.
+    `inert` statements are relayed, and leave nothing behind that a session must know of. `writes`:
+    it changes rows of the embedded store.
     """
 
     text: str
@@ -44,6 +46,7 @@ class Plan:
     statements: tuple[StatementPlan, ...]
     touches_store: bool
     inert: bool = False
+    writes: bool = False
 
     @property
     def single(self) -> StatementPlan | None:
@@ -64,6 +67,15 @@ def make_plan(
         analysis.statements,
         analysis.touches_store,
         _inert(analysis, namespaces),
+        _writes(analysis.statements),
+    )
+
+
+def _writes(statements: Sequence[StatementPlan]) -> bool:
+    return any(
+        ref.role == "target" and not is_foreign(ref)
+        for statement in statements
+        for ref in statement.relations
     )
 
 
@@ -84,6 +96,7 @@ class _Template:
     statements: tuple[StatementPlan, ...]
     touches_store: bool
     inert: bool
+    writes: bool
 
 
 @dataclass(slots=True)
@@ -142,7 +155,14 @@ class PlanCache:
             wire_text = "".join(parts)
             statements = template.statements
             return Plan(
-                text, wire_text, None, True, statements, template.touches_store, template.inert
+                text,
+                wire_text,
+                None,
+                True,
+                statements,
+                template.touches_store,
+                template.inert,
+                template.writes,
             )
         self.counts.misses += 1
         plan = make_plan(text, self._namespaces, pushdown=self._pushdown)
@@ -162,7 +182,9 @@ class PlanCache:
             return
         segments = _edited_segments(plan.analysis, parts)
         if segments is not None:
-            template = _Template(segments, plan.statements, plan.touches_store, plan.inert)
+            template = _Template(
+                segments, plan.statements, plan.touches_store, plan.inert, plan.writes
+            )
             _remember(self._templates, key, template, self._entries_max)
 
 

@@ -73,7 +73,7 @@ class DirectAnswers:
         planned = PlannedScan(direct.scan, backend, plan, self._staging.columns(direct.scan))
         places = [plan.columns.index(each) for each in direct.columns]
         answer = _Answer(self._operations, session, fields, formats, places)
-        scope = self._staging.scope(session, table)
+        scope = await self._staging.reading(session, table, backend)
         await self._staging.bounded(session, answer.send(planned, scope, direct.skip))
         return True
 

@@ -26,7 +26,7 @@ from proxy.protocol.message_types import ClientType
 from proxy.protocol.parse import Parse
 from proxy.protocol.reports import encode_error
 from proxy.relay import BATCH, BIND, CLOSE, DESCRIBE, EXECUTE, PARSE, BackendError, Entry
-from proxy.simple import _RUNTIME_VIEWS, describe_original
+from proxy.simple import _RUNTIME_VIEWS, describe_original, ends_transaction
 from rewrite.analysis import Action
 from rewrite.context import NeedsWidth
 
@@ -241,6 +241,9 @@ def execute(session: Session, body: bytes) -> None:
         session.send(rename_execute(portal.inner, limit), Entry(EXECUTE, plan))
         return
     session.note(plan)
+    if session.store_work is not None and ends_transaction(plan):
+        session.start_script(session.worker.scripts.execute(session, portal, body))
+        return
     if not plan.relay_only:
         notices = session.notices_for(plan)
         if notices:

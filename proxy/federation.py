@@ -24,6 +24,7 @@ from proxy.protocol.server import command_complete
 from proxy.relay import EXECUTE, Entry
 from proxy.residual import Bound, Residual, read_bound
 from proxy.staging import PlannedScan, StagedRows, Staging
+from proxy.store_transactions import StoreTransactions
 from rewrite.analysis import StatementPlan
 from rewrite.namespaces import Namespaces
 from rewrite.tree import ast
@@ -44,7 +45,8 @@ class Federation:
         self._scripts = operations.scripts
         self._worker = operations.worker
         self.residual = Residual(operations.scripts)
-        self.staging = Staging(operations)
+        self.transactions = StoreTransactions(operations)
+        self.staging = Staging(operations, self.transactions)
         self.direct = DirectAnswers(operations, self.staging)
         self.writes = ForeignWrites(operations, self.staging, self.residual)
         self._plans: OrderedDict[tuple[int, str], tuple[Namespaces, FederatedPlan]] = OrderedDict()
@@ -74,7 +76,8 @@ class Federation:
         )
         if federated.target is not None:
             push = self._pushes(session)
-            sink = await self.writes.run(session, federated, bound, values, push=push)
+            alone = portal is not None or plan.single is not None
+            sink = await self.writes.run(session, federated, bound, values, push=push, alone=alone)
             session.send_to_client(sink.raw + command_complete(sink.tag))
             return
         if await self._answered_directly(session, federated, bound, values, execute):

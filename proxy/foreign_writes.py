@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from backends.base import RowChanges, StoreBackend
+from backends.base import RowChanges
 from catalog.sqltext import quote_ident
 from core import expr as ir
 from core.encoding.rows import COPY_HEADER, COPY_TRAILER, encode_copy_rows
@@ -66,6 +66,7 @@ class ForeignWrites:
         values: Mapping[int, str | None],
         *,
         push: bool,
+        alone: bool,
     ) -> Sink:
         """Runs the statement and writes what it changed; the sink has rows and tag for the client.
 
@@ -80,6 +81,8 @@ class ForeignWrites:
                 f'foreign table "{target.table.name}" cannot be written',
                 detail=f'Server "{backend.name}" is of kind {backend.kind}.',
             )
+        # First of all, so that a write that is refused has read nothing.
+        scope = await self._staging.writing(session, target.table, backend, alone=alone)
         planned = await self._staging.plan(federated, values, push=push)
         read = [each for n, each in enumerate(planned) if n != number]
         staged = await self._staging.stage(session, federated, read, len(bound.values) + 1)
@@ -96,7 +99,11 @@ class ForeignWrites:
         else:
             before = await self._stage_target(session, store, target, copy, planned[number])
             sink = await self._residual.collect(session, federated.text(relations), bound)
-        await self._write(session, store, target, backend, copy, before)
+        after = await self._read_back(store, target, copy)
+        changes = difference(target, before, after)
+        if changes != RowChanges():
+            applying = backend.apply(target.table, changes, scope)
+            await self._staging.bounded(session, applying)
         await self._staging.drop(session, [*staged.tables, copy])
         return sink
 
@@ -127,7 +134,7 @@ class ForeignWrites:
 
     async def _read(self, session: Session, planned: PlannedScan) -> list[pa.RecordBatch]:
         batches: list[pa.RecordBatch] = []
-        scope = self._staging.scope(session, planned.scan.placed.table)
+        scope = await self._staging.reading(session, planned.scan.placed.table, planned.backend)
         limit = self._settings.memory_max
 
         async def read() -> None:
@@ -210,27 +217,16 @@ class ForeignWrites:
 
     # ------------------------------------------------------------------ the difference
 
-    async def _write(
-        self,
-        session: Session,
-        store: SessionStore,
-        target: Target,
-        backend: StoreBackend,
-        copy: str,
-        before: Sequence[pa.RecordBatch],
-    ) -> None:
+    async def _read_back(
+        self, store: SessionStore, target: Target, copy: str
+    ) -> list[pa.RecordBatch]:
         columns = read_back_text(copy, target.table)
         reader = ScanReader([columns], self._settings.batch_bytes)
         after: list[pa.RecordBatch] = []
         async with store.carrier_forms(), aclosing(store.copy_out(copy_text([columns]))) as chunks:
             async for chunk in chunks:
                 after += [batch for _, batch in reader.feed(chunk)]
-        after += [batch for _, batch in reader.finish()]
-        changes = difference(target, before, after)
-        if changes == RowChanges():
-            return
-        scope = self._staging.scope(session, target.table)
-        await self._staging.bounded(session, backend.apply(target.table, changes, scope))
+        return after + [batch for _, batch in reader.finish()]
 
 
 def _unquoted(name: str) -> str:

@@ -96,8 +96,11 @@ class Scripts:
 
     async def run_text(self, session: Session, text: str) -> None:
         """A simple query some statement of which needs a script."""
+        transactions = self.operations.federation.transactions
         try:
             await self._run_statements(session, text)
+            if session.block is not None and not session.block.open:
+                await transactions.commit(session)  # the implicit transaction of the text
         except AnsweredError:
             pass
         except BackendError as error:
@@ -159,6 +162,8 @@ class Scripts:
 
     async def run_one(self, session: Session, plan: Plan, statement: StatementPlan) -> None:
         """One statement, answered in the form of the simple protocol."""
+        if statement.kind == "Transaction":
+            await self.operations.federation.transactions.statement(session, statement.node)
         if statement.action in (Action.RELAY, Action.EXPLAIN):
             if statement.system_views & simple._RUNTIME_VIEWS:
                 await self._worker.write_runtime()
@@ -213,6 +218,8 @@ class Scripts:
         try:
             if statement.system_views & simple._RUNTIME_VIEWS:
                 await self._worker.write_runtime()
+            if statement.kind == "Transaction":
+                await self.operations.federation.transactions.statement(session, statement.node)
             if statement.action is Action.RELAY:
                 session.send(message(ClientType.EXECUTE, body), Entry(EXECUTE, plan))
                 session.flush_backend()

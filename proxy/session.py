@@ -34,6 +34,7 @@ from proxy.protocol.parse import Parse
 from proxy.protocol.reports import error_response, notice_response, sqlstate_of
 from proxy.protocol.server import parameter_status
 from proxy.relay import PARSE, QUERY, SYNC, BackendError, Entry, Relay
+from proxy.store_transactions import Block, StoreWork, note_transaction
 
 if TYPE_CHECKING:
     from catalog.model import CatalogSnapshot
@@ -67,6 +68,7 @@ class Session:
         self.pinned = False
         self.maybe_temporary = False
         self.pushdown = True
+        self.block: Block | None = None  # a transaction as far as other stores are concerned
         self.push_scans = False  # in the merge tier: predicates go into the scans
         self.ddl_mode: str = worker.ddl_mode
         self.own_snapshot: CatalogSnapshot | None = None
@@ -140,7 +142,18 @@ class Session:
             or self._cancels
             or self._outgoing
             or self._temporaries_stale
+            or (self.block is not None and self.block.work is not None)
         )
+
+    @property
+    def store_work(self) -> StoreWork | None:
+        """What the session's transaction has in another store."""
+        return self.block.work if self.block is not None else None
+
+    @property
+    def failed(self) -> bool:
+        """True in a transaction that can only be rolled back."""
+        return self.status == FAILED
 
     @property
     def inbox_bytes(self) -> int:
@@ -329,6 +342,7 @@ class Session:
         script, self._script = self._script, None
         if script is not None:
             script.cancel()
+        self._end_block()
         backend, self.relay.backend = self.relay.backend, None
         if backend is None:
             return
@@ -405,6 +419,8 @@ class Session:
         self._plan = plan
         self.statements_run += 1
         self.last_query = plan.text
+        if plan.writes:
+            self._writes_here(plan)
         if plan.inert and not self.maybe_temporary:
             return
         if plan.touches_store:
@@ -420,6 +436,21 @@ class Session:
                 _STATEMENT_EFFECTS[statement.kind](self, statement.node)
             if statement.functions and not statement.functions <= self.worker.stateless_functions:
                 self.pinned = self.maybe_temporary = self._temporaries_stale = True
+
+    def _writes_here(self, plan: Plan) -> None:
+        """The embedded store is written: no other store can be, in the same transaction."""
+        work = self.store_work
+        if work is not None and work.wrote:
+            raise FeatureNotSupported(
+                "a transaction cannot write to two stores",
+                detail=f'It wrote to server "{work.backend.name}" and would write to a table of '
+                "the embedded store.",
+                hint="COMMIT between the two, or write to one store only.",
+            )
+        if self.block is None and len(plan.statements) > 1:
+            self.block = Block()
+        if self.block is not None:
+            self.block.wrote_here = True
 
     def _warn_superseded(self, plan: Plan) -> None:
         """A WARNING, once a session and version, that the current version has superseded one."""
@@ -530,6 +561,8 @@ class Session:
                 self.worker.transaction_ended(self, committed=not self._rolled_back)
             if self.portals:
                 self.portals.clear()
+            if self.block is not None:
+                self._end_block()
         self.status = status
         if self._plan is not None:
             elapsed = self.worker.clock() - self._started
@@ -539,6 +572,13 @@ class Session:
         self._errors = 0
         self._timed_out = False
         self._rolled_back = False
+
+    def _end_block(self) -> None:
+        """The transaction is over; what it still has in a store was not to be kept."""
+        block, self.block = self.block, None
+        if block is not None and block.work is not None:
+            ending = self.worker.scripts.operations.federation.transactions.roll_back(block.work)
+            self.worker.spawn(ending, name=f"store-rollback-{self.id}")
 
     # ------------------------------------------------------------------ cancel
 
@@ -678,6 +718,7 @@ _STATEMENT_EFFECTS: dict[str, Callable[[Session, object], None]] = {
     "Discard": _discard,
     "Deallocate": _deallocate,
     "AlterRoleSet": _alter_role,
+    "Transaction": note_transaction,
 }
 
 _HANDLERS: dict[int, Callable[[Session, bytes], None]] = {

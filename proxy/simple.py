@@ -36,7 +36,9 @@ def query(session: Session, body: bytes) -> None:
     except NeedsWidth:
         session.start_script(session.worker.scripts.run_text(session, text))
         return
-    if plan.relay_only:
+    if session.store_work is not None and ends_transaction(plan):
+        session.start_script(session.worker.scripts.run_text(session, text))
+    elif plan.relay_only:
         relay_text(session, plan)
     elif needs_script(session, plan):
         session.start_script(session.worker.scripts.run_text(session, text))
@@ -51,6 +53,11 @@ def query(session: Session, body: bytes) -> None:
             session.send(requests.SYNC, Entry(SYNC))
         else:
             _forward(session, plan)
+
+
+def ends_transaction(plan: Plan) -> bool:
+    """Whether the text has statements about transactions, which stores must hear of first."""
+    return any(statement.kind == "Transaction" for statement in plan.statements)
 
 
 def needs_script(session: Session, plan: Plan) -> bool:

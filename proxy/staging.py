@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from proxy.operations import Operations
     from proxy.session import Session
+    from proxy.store_transactions import StoreTransactions
 
 WATCH_AFTER_S = 0.05
 """A scan that takes longer is measured against the session's statement_timeout."""
@@ -70,8 +71,9 @@ def ask_of(scan: Scan, values: Mapping[int, str | None], *, push: bool) -> ScanA
 class Staging:
     """The staging of one worker's sessions."""
 
-    def __init__(self, operations: Operations) -> None:
+    def __init__(self, operations: Operations, transactions: StoreTransactions) -> None:
         self._operations = operations
+        self._transactions = transactions
         self._worker = operations.worker
         self._settings = operations.worker.settings.merge
         self._numbers = count(1)
@@ -101,6 +103,22 @@ class Staging:
             bytes_max=self._settings.batch_bytes,
             misfits=lambda misfit: self._misfit(session, table, misfit),
         )
+
+    async def reading(self, session: Session, table: Table, backend: StoreBackend) -> Scope:
+        """The scope of a scan, in the session's transaction where that reaches the store."""
+        scope = self.scope(session, table)
+        if session.block is None:
+            return scope
+        transaction = await self._transactions.for_read(session, backend, scope)
+        return replace(scope, transaction=transaction)
+
+    async def writing(
+        self, session: Session, table: Table, backend: StoreBackend, *, alone: bool
+    ) -> Scope:
+        """The scope of a write."""
+        scope = self.scope(session, table)
+        transaction = await self._transactions.for_write(session, backend, scope, alone=alone)
+        return replace(scope, transaction=transaction)
 
     def _misfit(self, session: Session, table: Table, misfit: Misfit) -> None:
         """Counted, and told to the client: nothing is lossy in silence (DESIGN 7.7)."""
@@ -165,14 +183,12 @@ class Staging:
             limits.rows_max = -1
         gate = _ReadOnlyGate(self, session, limits)
         piles = [Pile(each.columns, limits) for each in planned]
+        scopes = [
+            await self.reading(session, each.scan.placed.table, each.backend) for each in planned
+        ]
+        scans = zip(piles, planned, scopes, strict=True)
         await self.bounded(
-            session,
-            gather(
-                *(
-                    self._fill(pile, each, self.scope(session, each.scan.placed.table), gate)
-                    for pile, each in zip(piles, planned, strict=True)
-                )
-            ),
+            session, gather(*(self._fill(pile, each, scope, gate) for pile, each, scope in scans))
         )
         store = SessionStore(self._operations.scripts, session, self._settings.batch_bytes)
         staged = StagedRows([], [], [])

@@ -53,7 +53,7 @@ def test_listed(kind: Kind, name: str, types: tuple[str, ...]) -> None:
         ("operator", "=", ("text", "integer"), "embedded", "operator text = integer is not in"),
         ("operator", "=", ("mood", "mood"), "embedded", "operator mood = mood is not in"),
         ("cast", "money", ("integer",), "embedded", "cast from integer to money is not in"),
-        ("operator", "=", ("integer", "integer"), "mongodb", "is not proven exact for mongodb"),
+        ("operator", "=", ("integer", "integer"), "trino", "is not proven exact for trino"),
         ("operator", "=", ("integer", "integer"), "no such store", "is not proven exact for no"),
         ("aggregate", "sum", ("double precision",), "embedded", "the order of the rows"),
     ],
