@@ -37,6 +37,9 @@ _QUALIFIED = re.compile(rf"\b{STORE_SCHEMA}\.(t\d+)\b")
 _SCHEMA = re.compile(rf'("Schema": "|Schema: "|<Schema>){STORE_SCHEMA}\b')
 _COLUMN = re.compile(r"(?<![\w\"$.])((?:t(?:_\d+)?|old|new)\.)?(c\d+)(?![\w(\"$])")
 _RESERVED = re.compile(r'"?\bmorph_[vw]\d+\b"?\.')
+_ARRAY = re.compile(r"(?<=\bunnest\()E?'[^']*(?:''[^']*)*'(?=::)")
+_ARRAY_SHOWN: Final = 40
+"""Characters of an array up to which the plan shows it: rows of a scan come as arrays."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +247,11 @@ def _plain(name: str) -> str:
     return name if _PLAIN.fullmatch(name) else quote_ident(name)
 
 
+def _shortened(array: re.Match[str]) -> str:
+    text = array[0]
+    return text if len(text) <= _ARRAY_SHOWN else "'{…}'"
+
+
 # The four formats
 
 
@@ -251,6 +259,8 @@ def explained(
     rows: Sequence[str], explanation: Explanation, options: Options, names: Names
 ) -> list[str]:
     """PostgreSQL's rows of QUERY PLAN with the client's names and Morphgres's part."""
+    if explanation.tier == 2:
+        rows = [_ARRAY.sub(_shortened, row) for row in rows]
     if options.format == "text":
         return [names.put_back(row) for row in rows] + _text(explanation, options.verbose)
     plan = names.put_back("\n".join(rows))

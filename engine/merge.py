@@ -194,17 +194,22 @@ def create_text(name: str, scan: ScanColumns) -> str:
 def unnest_text(scan: ScanColumns, first: int) -> str:
     """The staged relation of a small scan: parameters from `first` on hold its columns as arrays.
 
-    Arrays of arrays are no type, so a column of arrays comes as their texts.
+    Arrays of arrays are no type, so a column of arrays comes as their texts. In a SELECT list the
+    arrays are read side by side and row by row; in FROM each would first be written to a store of
+    its own.
     """
     columns = staged_columns(scan)
-    arrays = ", ".join(
-        f"pg_catalog.unnest(${first + n}::{'pg_catalog.text' if sql.endswith('[]') else sql}[])"
-        for n, (_, sql) in enumerate(columns)
-    )
-    names = ", ".join(quote_ident(name) for name, _ in columns)
     values = ", ".join(
+        f"pg_catalog.unnest(${first + n}::{'pg_catalog.text' if sql.endswith('[]') else sql}[]) "
+        f"AS {quote_ident(name)}"
+        for n, (name, sql) in enumerate(columns)
+    )
+    staged = f"(SELECT {values})"
+    if not any(sql.endswith("[]") for _, sql in columns):
+        return staged
+    casts = ", ".join(
         f"{quote_ident(name)}::{sql} AS {quote_ident(name)}" if sql.endswith("[]")
         else quote_ident(name)
         for name, sql in columns
     )  # fmt: skip
-    return f'(SELECT {values} FROM ROWS FROM ({arrays}) AS "_m"({names}))'
+    return f'(SELECT {casts} FROM {staged} AS "_m")'

@@ -4,7 +4,8 @@ All scans of a statement are one COPY TO in the session's own backend: one snaps
 scan_copy.py), the transaction's own changes included. The connection is then free for the way back:
 few rows as binary arrays in parameters, many by COPY BINARY into temporary tables. In between they
 wait encoded, at most `merge.memory_max` of them in memory and `merge.spill_max` on disk. Rows pass
-as Arrow batches, or undecoded (engine/scan_relay.py) where the store's COPY BINARY fits as it is.
+as Arrow batches, or undecoded (engine/scan_relay.py) where the store's COPY BINARY fits as it is,
+or, of one or two tables that are not large, as whole columns (engine/scan_arrays.py).
 A client whose encoding is not UTF8 stays in tier 1.
 
 It serves `SET morph.pushdown = off` (nothing goes into the scans) and `= scan` (what the exactness
@@ -23,12 +24,21 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from backends.embedded.backend import EmbeddedBackend
+from backends.embedded.sizes import fits_text
 from catalog.sqltext import quote_ident
 from core.errors import MorphError
 from core.types import find_type
 from engine.explain import Explanation, scan_use, without_explain
 from engine.merge import MergePlan, ask_of, columns_of, create_text, plan_merge, unnest_text
 from engine.plans import Plan
+from engine.scan_arrays import (
+    SCANS_MAX,
+    SETTING,
+    FetchedArrays,
+    ScanArrays,
+    arrays_text,
+    read_arrays,
+)
 from engine.scan_copy import ScanColumns, ScanReader, copy_text
 from engine.scan_relay import TOKEN_BYTES, RelayLayout, RelaySplitter, relay_layout
 from proxy import simple
@@ -55,6 +65,9 @@ if TYPE_CHECKING:
 
 PLANS_MAX = 256
 INNER = "_morph_merge_"
+ARRAYS_SHARE = 2
+"""Tables go as arrays up to this part of `merge.memory_max`: the store holds their rows, too."""
+SET_JOINS = f"SELECT pg_catalog.set_config('{SETTING}', '{{}}', true)"
 _NO_TYPES = b"\0\0"
 # What the decoders of COPY's text expect (core/types.py, "text carrier").
 _FORMS = {
@@ -67,12 +80,15 @@ _FORMS = {
 
 @dataclass(slots=True)
 class Staged:
-    """The staged scans: `tables` has the temporary table of each large one."""
+    """The staged scans: `tables` has the temporary table of each large one. `hashes`: the planner
+    must be kept from sorting for a join.
+    """
 
     columns: list[ScanColumns]
-    piles: Sequence[Pile | RelayedPile]
+    piles: Sequence[Pile | RelayedPile | ScanArrays]
     tables: dict[int, str]
     layout: RelayLayout | None = None
+    hashes: bool = False
 
     def relation(self, number: int) -> str:
         """The table of a large scan as the statement reads it."""
@@ -232,6 +248,10 @@ class Merging:
             columns.append(columns_of(scan, str(plan.native)))
         store = SessionStore(self._scripts, session, self._settings.batch_bytes)
         if self._relayable(columns):
+            if session.push_scans and 0 < len(columns) <= SCANS_MAX:
+                staged = await self._stage_arrays(store, merge, columns)
+                if staged is not None:
+                    return staged
             layout = relay_layout(columns, secrets.token_bytes(TOKEN_BYTES))
             staged = await self._stage_relayed(store, layout)
             if staged is not None:
@@ -242,6 +262,36 @@ class Merging:
         """Whether rows can go back undecoded; arrays cannot be elements of arrays."""
         arrays = any(sql.endswith("[]") for each in columns for sql in each.types)
         return self._backend.capabilities.relays_copy_binary and not arrays
+
+    async def _stage_arrays(
+        self, store: SessionStore, merge: MergePlan, columns: list[ScanColumns]
+    ) -> Staged | None:
+        """None when the tables are too large for it."""
+        bytes_max = self._settings.memory_max
+        tables = [scan.placed.table for scan in merge.scans]
+        chunks: list[bytes] = []
+        size = 0
+
+        def take(data: bytes) -> None:
+            nonlocal size
+            size += len(data)
+            chunks.append(data)
+            if size > bytes_max:
+                chunks.clear()
+
+        text = arrays_text(columns, fits_text(tables, bytes_max // ARRAYS_SHARE))
+        await self._copy_out(store, text, take, framed=False)
+        fetched = None
+        if size <= bytes_max:
+            fetched = read_arrays(b"".join(chunks), columns)
+        if fetched is None:
+            return None
+        return Staged(columns, fetched.scans, {}, hashes=self._hashes(fetched))
+
+    def _hashes(self, fetched: FetchedArrays) -> bool:
+        rows = max(each.rows for each in fetched.scans)
+        joined = len(fetched.scans) > 1 and rows > self._settings.small_rows_max
+        return joined and fetched.joins_by_merge
 
     async def _stage_relayed(self, store: SessionStore, layout: RelayLayout) -> Staged | None:
         """None in a read-only transaction when there are many rows: no table can be made."""
@@ -367,6 +417,7 @@ class Merging:
         execute: bytes,
     ) -> None:
         text, bound = self._residual(merge, staged, bound)
+        await self._joins_by_merge(session, staged, "off")
         limit = execute_name(execute)[1] if portal is not None else 0
         inner = f"{INNER}{next(self._numbers)}" if portal is not None and limit else ""
         self._parse(session, text, bound.types, None)
@@ -376,10 +427,18 @@ class Merging:
         if portal is not None and inner:
             portal.inner = inner  # its tables are dropped at commit
             session.flush_backend()
+        else:
+            await self._scripts.wait_for(session, entry)
+        await self._joins_by_merge(session, staged, "on")
+        if inner:
             return
-        await self._scripts.wait_for(session, entry)
         if staged.tables:
             await self._scripts.fetch(session, f"DROP TABLE {', '.join(staged.tables.values())}")
+
+    async def _joins_by_merge(self, session: Session, staged: Staged, value: str) -> None:
+        """Around the statement; an error ends the transaction, and the setting with it."""
+        if staged.hashes:
+            await self._scripts.fetch(session, SET_JOINS.format(value))
 
     def _parse(self, session: Session, text: str, types: bytes, sink: Sink | None) -> None:
         self._scripts.forget_unnamed(session)
@@ -435,6 +494,7 @@ class Merging:
                 scan.placed.table, ask_of(scan, values, push=session.push_scans)
             )
             uses.append(scan_use(scan, scanned, str(scanned.native)))
+        await self._joins_by_merge(session, staged, "off")
         self._parse(session, text, bound.types, None)
         self._bind(session, bound, "", None)
         entry = Entry(EXECUTE)
@@ -447,6 +507,7 @@ class Merging:
         )
         self._execute(session, "", 0, entry)
         await self._scripts.wait_for(session, entry)
+        await self._joins_by_merge(session, staged, "on")
         if staged.tables:
             await self._scripts.fetch(session, f"DROP TABLE {', '.join(staged.tables.values())}")
         return True

@@ -271,6 +271,71 @@ def test_large_and_small_scans_of_one_statement(open_directory: Path, batches: s
             assert [client.execute(text).fetchall() for text in (sql, counts)] == first
 
 
+PAIR = "FROM whole a JOIN whole b USING (id) JOIN (VALUES (1), (7)) AS v(id) USING (id)"
+
+
+@pytest.fixture(scope="module")
+def arrays(open_directory: Path) -> Iterator[psycopg.Connection[Any]]:
+    """Tables that go as arrays, above the limit where they would go by COPY."""
+    with (
+        running(open_directory / "arrays", "[merge]\nsmall_rows_max = 20\n") as server,
+        server.connect() as client,
+    ):
+        client.execute("CREATE TABLE whole (id integer PRIMARY KEY, t text, n integer)")
+        client.execute("INSERT INTO whole SELECT g, 'é' || g, nullif(g % 3, 0) FROM "
+                       "generate_series(1, 3000) g")  # fmt: skip
+        client.execute("CREATE TABLE packed (id integer PRIMARY KEY, t text)")
+        client.execute("INSERT INTO packed SELECT g, (SELECT string_agg(md5(g::text || h), '') "
+                       "FROM generate_series(1, 300) h) FROM generate_series(1, 30) g")  # fmt: skip
+        client.execute("SET morph.pushdown = 'scan'")
+        yield client
+
+
+def plan_of(client: psycopg.Connection[Any], sql: str) -> str:
+    rows = client.execute(f"EXPLAIN (ANALYZE, VERBOSE) {sql}").fetchall()  # type: ignore[arg-type]
+    return "\n".join(row[0] for row in rows)
+
+
+def test_columns_of_tables_that_are_not_large_go_as_arrays(
+    arrays: psycopg.Connection[Any],
+) -> None:
+    sql = f"SELECT count(*), sum(a.n), min(b.t) {PAIR}"
+    plan = plan_of(arrays, sql)
+    assert "_morph_m" not in plan
+    assert "'{…}'::integer[]" in plan
+    assert "Merge Join" not in plan
+    merged = arrays.execute(sql).fetchall()
+    arrays.execute("SET morph.pushdown = on")
+    assert arrays.execute(sql).fetchall() == merged == [(2, 2, "é1")]
+    arrays.execute("SET morph.pushdown = 'scan'")
+
+
+def test_a_table_with_values_kept_apart_does_not_go_as_arrays(
+    arrays: psycopg.Connection[Any],
+) -> None:
+    sql = "SELECT count(*), sum(length(t)) FROM packed"
+    assert "_morph_m" in plan_of(arrays, sql)
+    assert arrays.execute(sql).fetchall() == [(30, 30 * 300 * 32)]
+
+
+@pytest.mark.parametrize("value", ["on", "off"])
+def test_the_join_setting_is_the_sessions_own(arrays: psycopg.Connection[Any], value: str) -> None:
+    shown = "SHOW enable_mergejoin"
+    arrays.execute(f"SET enable_mergejoin = {value}")
+    with arrays.transaction():
+        arrays.execute("CREATE TEMPORARY TABLE own (id integer) ON COMMIT DROP")
+        with arrays.cursor("c") as cursor:
+            cursor.execute(f"SELECT a.id {PAIR}")
+            assert len(cursor.fetchall()) == 2
+        assert arrays.execute(f"SELECT count(*) {PAIR}").fetchall() == [(2,)]
+        assert arrays.execute(shown).fetchall() == [(value,)]
+        with pytest.raises(errors.DivisionByZero), arrays.transaction():
+            arrays.execute(f"SELECT 1 / (a.id - 7) {PAIR}")
+        assert arrays.execute(shown).fetchall() == [(value,)]
+    assert arrays.execute(shown).fetchall() == [(value,)]
+    arrays.execute("RESET enable_mergejoin")
+
+
 @pytest.mark.parametrize("sql", JOINS)
 def test_joins(clients: tuple[WireClient, WireClient], sql: str) -> None:
     plain, merged = clients

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from pglast import parse_sql
@@ -103,6 +104,17 @@ def test_text_tells_tables_rules_and_virtual_columns() -> None:
     ]
     assert not any("Virtual" in line for line in facts("SELECT id FROM orders"))
     assert any("Virtual" in line for line in facts("SELECT * FROM orders"))
+
+
+def test_rows_of_a_scan_are_not_shown() -> None:
+    [statement] = analysed("EXPLAIN SELECT id FROM orders").statements
+    explanation = explain(analysed("SELECT id FROM orders"), statement, NAMESPACES, ("a", "b"))
+    many = "{" + ",".join(["it''s", '"a\\"b"'] * 50) + "}"
+    plan = f"unnest('{many}'::text[]), (unnest(E'{many}'::text[])), 'x', unnest('{{1}}'::int[])"
+    shown = "unnest('{…}'::text[]), (unnest('{…}'::text[])), 'x', unnest('{1}'::int[])"
+    for tier, expected in ((2, shown), (1, plan)):
+        [line, *_] = explained([plan], replace(explanation, tier=tier), Options(), NAMES)
+        assert line == expected
 
 
 def test_json_keeps_postgresqls_own_text() -> None:

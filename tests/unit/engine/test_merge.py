@@ -97,9 +97,12 @@ def test_staged_relations() -> None:
         'CREATE TEMPORARY TABLE "m" ("id" bigint, "tags" text[]) ON COMMIT DROP'
     )
     assert unnest_text(columns, 3) == (
-        '(SELECT "id", "tags"::text[] AS "tags" FROM ROWS FROM '
-        "(pg_catalog.unnest($3::bigint[]), pg_catalog.unnest($4::pg_catalog.text[])) "
-        'AS "_m"("id", "tags"))'
+        '(SELECT "id", "tags"::text[] AS "tags" FROM (SELECT '
+        'pg_catalog.unnest($3::bigint[]) AS "id", '
+        'pg_catalog.unnest($4::pg_catalog.text[]) AS "tags") AS "_m")'
+    )
+    assert unnest_text(ScanColumns("n", ("id",), ("bigint",)), 1) == (
+        '(SELECT pg_catalog.unnest($1::bigint[]) AS "id")'
     )
     assert create_text("m", ScanColumns("n", (), ())) == (
         'CREATE TEMPORARY TABLE "m" ("_morph_n" integer) ON COMMIT DROP'
