@@ -78,7 +78,7 @@ def _json(options: tuple[tuple[str, str], ...] | None) -> str:
 
 def connection_text(instance: Instance) -> str:
     """The connection as `morph.instances` shows it: options and references, no secret."""
-    return " ".join(f"{name}={value}" for name, value in instance.all_options.items())
+    return " ".join(f"{name}={value}" for name, value in sorted(instance.all_options.items()))
 
 
 def save_statement(instance: Instance) -> str:

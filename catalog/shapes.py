@@ -48,7 +48,7 @@ def server_statements(instance: Instance) -> Iterable[str]:
 def alter_server_statements(old: Instance, new: Instance) -> Iterable[str]:
     """The changes of options and login that make `old` the server `new` of the same name."""
     name = quote_ident(new.name)
-    changes = _option_changes(old.options, new.options)
+    changes = option_changes(old.options, new.options)
     if changes:
         yield f"ALTER SERVER {name} OPTIONS ({changes})"
     if new.login is None:
@@ -56,11 +56,11 @@ def alter_server_statements(old: Instance, new: Instance) -> Iterable[str]:
             yield f"DROP USER MAPPING FOR PUBLIC SERVER {name}"
     elif old.login is None:
         yield f"CREATE USER MAPPING FOR PUBLIC SERVER {name}{_options(new.login)}"
-    elif changes := _option_changes(old.login, new.login):
+    elif changes := option_changes(old.login, new.login):
         yield f"ALTER USER MAPPING FOR PUBLIC SERVER {name} OPTIONS ({changes})"
 
 
-def _option_changes(old: Sequence[tuple[str, str]], new: Sequence[tuple[str, str]]) -> str:
+def option_changes(old: Sequence[tuple[str, str]], new: Sequence[tuple[str, str]]) -> str:
     """What stands between the parentheses of OPTIONS to get from `old` to `new`."""
     before, after = dict(old), dict(new)
     changes = [f"DROP {quote_ident(n)}" for n in before if n not in after]

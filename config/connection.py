@@ -31,12 +31,17 @@ _HINT: Final = (
 )
 
 
+def usual_name(name: str) -> str:
+    """The name under which an option is kept."""
+    return SYNONYMS.get(name.lower(), name.lower())
+
+
 def check_option(name: str, value: str) -> tuple[str, str]:
     """An option as it is kept: by its usual name, and free of secrets.
 
     Raises InvalidParameterValue (22023) for a secret in plain and for a reference that is none.
     """
-    name = SYNONYMS.get(name.lower(), name.lower())
+    name = usual_name(name)
     if name.endswith(REFERENCE):
         reference(value)
     elif any(word in name for word in _SECRET_WORDS):

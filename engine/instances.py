@@ -94,6 +94,12 @@ class Instances:
             held = self._held[name] = self._make(instance)
         return held.backend
 
+    async def committed(self, name: str) -> Instance | None:
+        """What the catalog says of an instance, outside any transaction of a client."""
+        if self._stale:
+            await self.refresh()
+        return self._known.get(name)
+
     def kind_of(self, name: str) -> str | None:
         """The kind of an instance that was known when the catalog was read last."""
         instance = self._known.get(name)

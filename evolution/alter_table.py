@@ -17,6 +17,7 @@ from core.errors import DuplicateTable, FeatureNotSupported, WrongObjectType
 from evolution.changed import Command, Comparison, share_with_others
 from evolution.columns import Reading
 from evolution.constraints import fit_foreign_keys
+from evolution.foreign_alter import alter_options, changes_options, check_foreign_commands
 from evolution.generated import GeneratedColumns
 from evolution.introspect import SCRATCH
 from evolution.publish import Operation, add_version, rebuild_view_statements
@@ -47,6 +48,7 @@ _WHY = {
     "AT_AttachPartition": "Store tables have no partitions.",
     "AT_EnableRowSecurity": "Store tables have no row security.",
 }
+_RENAME_TAGS = {"OBJECT_VIEW": "ALTER VIEW", "OBJECT_FOREIGN_TABLE": "ALTER FOREIGN TABLE"}
 _OTHER = "A store table changes by ADD, DROP, RENAME and ALTER COLUMN and by constraints."
 _USING_HINT = "Changes that need data work are not in this build; only USING column::type is."
 
@@ -65,7 +67,13 @@ async def alter_table(request: DdlRequest) -> Outcome:
     if found is None:
         return request.skipped("ALTER TABLE", f'relation "{node.relation.relname}" does not exist')
     table = request.on_head(found)
-    _check_commands(table, node.cmds)
+    tag = "ALTER FOREIGN TABLE" if node.objtype.name == "OBJECT_FOREIGN_TABLE" else "ALTER TABLE"
+    if table.kind == "foreign":
+        check_foreign_commands(node.cmds)
+        if changes_options(node.cmds):
+            return await alter_options(request, table, tag)
+    else:
+        _check_commands(table, node.cmds)
     generated = GeneratedColumns(request, request.head, table)
     generated.collect(node.cmds)
     command = Command(
@@ -74,7 +82,7 @@ async def alter_table(request: DdlRequest) -> Outcome:
         any(c.behavior.name == "DROP_CASCADE" for c in node.cmds),
     )
     edits = [relation_edit(request, node.relation, table.name), *generated.edits]
-    return await run_on_copy(request, {table.id}, request.splice(edits).text, command)
+    return await run_on_copy(request, {table.id}, request.splice(edits).text, command, tag)
 
 
 def _check_commands(table: Table, commands: tuple[Node, ...]) -> None:
@@ -123,12 +131,12 @@ async def rename(request: DdlRequest) -> Outcome:
     """ALTER TABLE … RENAME COLUMN, RENAME CONSTRAINT or RENAME TO; the same of views."""
     node = request.node
     kind = node.relationType if node.renameType.name == "OBJECT_COLUMN" else node.renameType
-    tag = "ALTER VIEW" if kind.name == "OBJECT_VIEW" else "ALTER TABLE"
+    tag = _RENAME_TAGS.get(kind.name, "ALTER TABLE")
     found = request.find(node.relation, missing_ok=bool(node.missing_ok))
     if found is None:
         return request.skipped(tag, f'relation "{node.relation.relname}" does not exist')
     table = request.on_head(found)
-    if node.renameType.name in ("OBJECT_TABLE", "OBJECT_VIEW"):
+    if node.renameType.name in ("OBJECT_TABLE", *_RENAME_TAGS):
         taken = request.head.table(node.newname)
         if taken is not None:
             raise DuplicateTable(f'relation "{node.newname}" already exists')

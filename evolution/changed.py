@@ -14,6 +14,7 @@ from core.errors import DependentObjectsStillExist, FeatureNotSupported
 from evolution.columns import Reading, read_columns, store_table
 from evolution.constraints import read_constraint, unqualified
 from evolution.dependents import seed_reads, seeds, with_children
+from evolution.foreign_columns import foreign_parts
 from evolution.introspect import SCRATCH, ScratchConstraint, ScratchTable
 from evolution.request import DdlRequest
 from evolution.scratch import ScratchCopy
@@ -109,6 +110,8 @@ class Comparison:
     def _parts(
         self, version: Version, old: Table, now: Table, before: ScratchTable, after: ScratchTable
     ) -> Table:
+        if old.kind == "foreign":
+            return foreign_parts(now)
         constraints = self._constraints(version, old, now, before, after)
         return replace(now, constraints=constraints, indexes=_indexes(old, before, after))
 

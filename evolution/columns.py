@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from catalog.model import Column, DocPath, Seed, Stored, Table
 from catalog.sqltext import STORE_SCHEMA, quote_ident
 from core.errors import FeatureNotSupported, MorphError
+from evolution.foreign_columns import foreign_column
 from evolution.introspect import ScratchColumn, ScratchTable
 from evolution.request import Note
 from evolution.seeds.expressions import column_uses, parse_expression, splice
@@ -153,6 +154,9 @@ def _new_column(
         reading.kinds.append("add virtual column")
         expression = expressions[column.name]
         return Column(column_id, column.name, column.type, Seed(expression), comment=column.comment)
+    if table.kind == "foreign":
+        reading.kinds.append("add column")
+        return foreign_column(table, column_id, column)
     if table.kind != "table":
         raise FeatureNotSupported(
             f'cannot add a stored column to "{table.name}"',

@@ -11,22 +11,36 @@ from evolution.comments import comment_on
 from evolution.create_table import create_table
 from evolution.create_table_as import create_table_as, select_into
 from evolution.drop import drop_indexes, drop_tables
+from evolution.foreign_tables import create_foreign_table, import_foreign_schema
 from evolution.indexes import create_index, rename_index
 from evolution.lifecycle import promote
 from evolution.publish import first_version
 from evolution.request import DIRECT, DdlRequest, Outcome
+from evolution.servers import (
+    alter_server,
+    alter_user_mapping,
+    create_server,
+    create_user_mapping,
+    drop_servers,
+    drop_user_mapping,
+)
 from evolution.views import create_view
 
 LOCK_CATALOG = "LOCK TABLE morph_catalog.state IN EXCLUSIVE MODE"
+
+
+_RENAMED = {
+    "OBJECT_COLUMN", "OBJECT_TABCONSTRAINT", "OBJECT_TABLE", "OBJECT_VIEW", "OBJECT_FOREIGN_TABLE",
+}  # fmt: skip
 
 
 async def _rename(request: DdlRequest) -> Outcome:
     kind = request.node.renameType.name
     if kind == "OBJECT_INDEX":
         return await rename_index(request)
-    if kind in ("OBJECT_COLUMN", "OBJECT_TABCONSTRAINT", "OBJECT_TABLE", "OBJECT_VIEW"):
+    if kind in _RENAMED:
         return await rename(request)
-    words = kind.removeprefix("OBJECT_").lower()
+    words = kind.removeprefix("OBJECT_").lower().replace("_", " ")
     raise FeatureNotSupported(f"renaming a {words} over store tables is not supported")
 
 
@@ -34,6 +48,8 @@ async def _drop(request: DdlRequest) -> Outcome:
     kind = request.node.removeType.name
     if kind == "OBJECT_INDEX":
         return await drop_indexes(request)
+    if kind == "OBJECT_FOREIGN_SERVER":
+        return await drop_servers(request)
     return await drop_tables(request)
 
 
@@ -47,6 +63,13 @@ _BY_KIND: dict[str, Callable[[DdlRequest], Awaitable[Outcome]]] = {
     "IndexStmt": create_index,
     "ViewStmt": create_view,
     "CommentStmt": comment_on,
+    "CreateForeignServerStmt": create_server,
+    "AlterForeignServerStmt": alter_server,
+    "CreateUserMappingStmt": create_user_mapping,
+    "AlterUserMappingStmt": alter_user_mapping,
+    "DropUserMappingStmt": drop_user_mapping,
+    "CreateForeignTableStmt": create_foreign_table,
+    "ImportForeignSchemaStmt": import_foreign_schema,
 }
 
 

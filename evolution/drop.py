@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from catalog.model import Table, Version
+from catalog.shapes import relation_kind
 from catalog.sqltext import PUBLIC, STORE_SCHEMA, quote_ident, shape_schema
 from core.errors import (
     FeatureNotSupported,
@@ -20,6 +21,13 @@ from evolution.publish import Operation, publish_in_place
 from evolution.request import DdlRequest, Note, Outcome
 from rewrite.tree import Node
 
+_KINDS = {
+    "OBJECT_TABLE": "table",
+    "OBJECT_VIEW": "view",
+    "OBJECT_MATVIEW": "materialized view",
+    "OBJECT_FOREIGN_TABLE": "foreign table",
+}
+
 
 def _names(item: Node) -> tuple[str | None, str]:
     names = [n.sval for n in item]
@@ -29,9 +37,8 @@ def _names(item: Node) -> tuple[str | None, str]:
 async def drop_tables(request: DdlRequest) -> Outcome:
     """DROP TABLE / DROP VIEW [IF EXISTS] … [CASCADE]."""
     node = request.node
-    view = node.removeType.name == "OBJECT_VIEW"
-    tag = "DROP VIEW" if view else "DROP TABLE"
-    kind = "view" if view else "table"
+    kind = _KINDS[node.removeType.name]
+    tag = f"DROP {kind.upper()}"
     notices: list[MorphError] = []
     tables: dict[int, Table] = {}
     for item in node.objects:
@@ -41,11 +48,11 @@ async def drop_tables(request: DdlRequest) -> Outcome:
         if found is None or (gone and node.missing_ok):
             missing = f'{kind} "{name}" does not exist'
             if not node.missing_ok:
-                raise UndefinedTable(missing)
+                raise _missing(kind)(missing)
             notices.append(Note(f"{missing}, skipping"))
             continue
         table = request.on_head(found)
-        _check_kind(table, view=view)
+        _check_kind(table, kind)
         tables[table.id] = table
     if not tables:
         return Outcome(request.snapshot, tag, tuple(notices))
@@ -57,12 +64,21 @@ async def drop_tables(request: DdlRequest) -> Outcome:
     return replace(outcome, notices=(*notices, *outcome.notices))
 
 
-def _check_kind(table: Table, *, view: bool) -> None:
-    if (table.kind == "view") != view:
-        kind, other = ("table", "view") if view else ("view", "table")
+def _missing(kind: str) -> type[MorphError]:
+    return UndefinedObject if kind == "foreign table" else UndefinedTable
+
+
+def _check_kind(table: Table, kind: str) -> None:
+    own = relation_kind(table).lower()
+    if own != kind:
         raise WrongObjectType(
-            f'"{table.name}" is not a {other if view else "table"}',
-            hint=f"Use DROP {kind.upper()} to remove a {kind}.",
+            f'"{table.name}" is not a {kind}',
+            hint=f"Use DROP {own.upper()} to remove a {own}.",
+        )
+    if table.kind == "foreign" and table.parent_id:
+        raise FeatureNotSupported(
+            f'"{table.name}" shows an array inside the rows of another table and goes with it',
+            hint="Drop that table.",
         )
     if table.kind == "child":
         raise FeatureNotSupported(

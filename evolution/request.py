@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from catalog.model import CatalogSnapshot, Table, Version
 from catalog.sqltext import PUBLIC, quote_ident, shape_schema
@@ -11,6 +12,10 @@ from evolution.transaction import Transaction
 from rewrite.edits import Edit, Rendered, render
 from rewrite.namespaces import Namespaces, Resolved
 from rewrite.tree import Node, Tokens
+
+if TYPE_CHECKING:
+    from engine.instances import Instances
+    from evolution.foreign_look import Look
 
 DIRECT = "direct"
 
@@ -36,7 +41,8 @@ class Outcome:
 class DdlRequest:
     """`text` is the whole text of the client, the statement lies at [start, end).
 
-    `pending` is the number of the version that this transaction already made, 0 for none.
+    `pending` is the number of the version that this transaction already made, 0 for none. `look`
+    is what a store said before the statement began (evolution/foreign_look.py).
     """
 
     tx: Transaction
@@ -49,6 +55,8 @@ class DdlRequest:
     mode: str
     actor: str
     pending: int
+    instances: Instances | None = None
+    look: Look | None = None
     tokens: Tokens = field(init=False)
     rendered: dict[str, Rendered] = field(default_factory=dict)
     store_names: dict[str, str] = field(default_factory=dict)  # c<id> → name, of new columns

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,14 +13,17 @@ from catalog.model import CatalogSnapshot
 from core.errors import (
     FeatureNotSupported,
     InvalidParameterValue,
+    QueryCanceled,
     UndefinedFunction,
     UndefinedTable,
 )
 from engine.plans import Plan
 from evolution.ddl import LOCK_CATALOG, run_ddl
+from evolution.foreign_look import Look, look, needs_look
 from evolution.lifecycle import promote, roll_back
 from evolution.placement import dematerialize, materialize
 from evolution.request import DdlRequest, Outcome
+from evolution.servers import add_instance, drop_instance
 from evolution.transaction import Row
 from proxy.internal_errors import restate
 from proxy.prepared import Portal
@@ -27,7 +31,7 @@ from proxy.protocol.reports import notice_response
 from proxy.protocol.server import command_complete
 from proxy.relay import BackendError
 from rewrite.analysis import StatementPlan
-from rewrite.tree import Node
+from rewrite.tree import Node, ast
 
 if TYPE_CHECKING:
     from proxy.operations import Operations
@@ -36,6 +40,12 @@ if TYPE_CHECKING:
 _STORE_WORD = re.compile(r'"([ck]\d+|[ik]\d+_[^"]+)"')
 _CALLS = {"promote": promote, "rollback": roll_back}
 _MOVES = {"materialize": materialize, "dematerialize": dematerialize}
+_Instances = Callable[[DdlRequest, Mapping[str, str]], Awaitable[Outcome]]
+_INSTANCES: dict[str, tuple[_Instances, tuple[str, ...], int]] = {
+    "add_instance": (add_instance, ("name", "kind", "options"), 2),
+    "drop_instance": (drop_instance, ("name",), 1),
+}
+"""Procedure → what runs it, its arguments, and how many of them must be given."""
 
 
 class SessionTransaction:
@@ -95,19 +105,9 @@ class Ddl:
         execute: bytes = b"",
     ) -> None:
         """One DDL statement."""
-        tx, snapshot = await self._begin(session)
-        request = DdlRequest(
-            tx=tx,
-            snapshot=snapshot,
-            namespaces=session.plans.namespaces,
-            node=statement.node,
-            text=plan.text,
-            start=statement.start,
-            end=statement.end,
-            mode=session.ddl_mode,
-            actor=session.client.startup.user,
-            pending=await self._pending(session, tx),
-        )
+        look = await self._look(session, statement.node)
+        request = await self._request(session, plan, statement, look)
+        snapshot = request.snapshot
         try:
             outcome = await run_ddl(request)
         except BackendError as error:
@@ -119,6 +119,44 @@ class Ddl:
         if outcome.fill:
             outcome = replace(outcome, tag=await self._fill(session, outcome))
         self._finish(session, outcome)
+
+    async def _request(
+        self, session: Session, plan: Plan, statement: StatementPlan, look: Look | None = None
+    ) -> DdlRequest:
+        """The statement for the control plane, with the catalog locked."""
+        tx, snapshot = await self._begin(session)
+        return DdlRequest(
+            tx=tx,
+            snapshot=snapshot,
+            namespaces=session.plans.namespaces,
+            node=statement.node,
+            text=plan.text,
+            start=statement.start,
+            end=statement.end,
+            mode=session.ddl_mode,
+            actor=session.client.startup.user,
+            pending=await self._pending(session, tx),
+            instances=self._operations.worker.instances,
+            look=look,
+        )
+
+    async def _look(self, session: Session, node: Node) -> Look | None:
+        """Ask the store that the statement is about, before the catalog is locked. A cancel of
+        the session ends it.
+        """
+        if not needs_look(node):
+            return None
+        tx = SessionTransaction(self._operations, session)
+        work = asyncio.ensure_future(look(tx, self._operations.worker.instances, node))
+        session.on_cancel = work.cancel
+        try:
+            await asyncio.wait([work])
+        finally:
+            session.on_cancel = None
+            work.cancel()
+        if work.cancelled():
+            raise QueryCanceled("canceling statement due to user request")
+        return work.result()
 
     async def _fill(self, session: Session, outcome: Outcome) -> str:
         """Run the query of CREATE TABLE AS in the new catalog; its tag with the row count."""
@@ -135,16 +173,23 @@ class Ddl:
         portal: Portal | None = None,
         execute: bytes = b"",
     ) -> None:
-        """CALL morph.promote(n), rollback(n), materialize(table, column), dematerialize(…)."""
+        """CALL morph.promote(n), rollback(n), materialize(table, column), dematerialize(…),
+        add_instance(name, kind, options), drop_instance(name).
+        """
         name = statement.node.funccall.funcname[-1].sval
         if name in _MOVES:
             await self._move(session, statement.node, name)
+            return
+        if name in _INSTANCES:
+            arguments = _text_arguments(statement.node, name)
+            request = await self._request(session, plan, statement)
+            self._finish(session, await _INSTANCES[name][0](request, arguments))
             return
         operation = _CALLS.get(name)
         if operation is None:
             raise UndefinedFunction(
                 f"procedure morph.{name} does not exist",
-                hint=f"There are {', '.join(sorted([*_CALLS, *_MOVES]))}.",
+                hint=f"There are {', '.join(sorted([*_CALLS, *_MOVES, *_INSTANCES]))}.",
             )
         number = _version_argument(statement.node, name)
         tx, snapshot = await self._begin(session)
@@ -175,6 +220,27 @@ class Ddl:
             for n in outcome.notices
         )
         session.send_to_client(notices + command_complete(outcome.tag))
+
+
+def _text_arguments(node: Node, name: str) -> dict[str, str]:
+    """The arguments of a procedure of instances by name: constants, casts of them left out."""
+    _, names, required = _INSTANCES[name]
+    values: dict[str, str] = {}
+    for number, argument in enumerate(node.funccall.args or ()):
+        key = names[number] if number < len(names) else ""
+        if isinstance(argument, ast.NamedArgExpr):
+            key, argument = argument.name, argument.arg
+        while isinstance(argument, ast.TypeCast):
+            argument = argument.arg
+        text = getattr(getattr(argument, "val", None), "sval", None)
+        if key not in names or key in values:
+            raise UndefinedFunction(f"morph.{name} takes the arguments {', '.join(names)}")
+        if text is None:
+            raise InvalidParameterValue(f"morph.{name} takes {key} as a text that is written out")
+        values[key] = text
+    if any(key not in values for key in names[:required]):
+        raise UndefinedFunction(f"morph.{name} takes the arguments {', '.join(names)}")
+    return values
 
 
 def _version_argument(node: Node, name: str) -> int:

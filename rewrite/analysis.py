@@ -128,8 +128,17 @@ _DDL = (
     ast.CreatePolicyStmt,
     ast.ReindexStmt,
 )
+_FOREIGN = (
+    ast.CreateForeignServerStmt,
+    ast.AlterForeignServerStmt,
+    ast.CreateUserMappingStmt,
+    ast.AlterUserMappingStmt,
+    ast.DropUserMappingStmt,
+    ast.CreateForeignTableStmt,
+    ast.ImportForeignSchemaStmt,
+)
 _DROP_KINDS = {
-    "OBJECT_TABLE", "OBJECT_VIEW", "OBJECT_INDEX", "OBJECT_MATVIEW",
+    "OBJECT_TABLE", "OBJECT_VIEW", "OBJECT_INDEX", "OBJECT_MATVIEW", "OBJECT_FOREIGN_TABLE",
 }  # fmt: skip
 
 
@@ -288,8 +297,14 @@ def _defines(context: Context) -> bool:
         return not _makes_temporary(node)
     if isinstance(node, ast.SelectStmt):
         return node.intoClause is not None and not _makes_temporary(node)
+    if isinstance(node, _FOREIGN):
+        return True
     if isinstance(node, ast.DropStmt):
+        if node.removeType.name == "OBJECT_FOREIGN_SERVER":
+            return True
         return node.removeType.name in _DROP_KINDS and _drops_managed(context)
+    if isinstance(node, ast.RenameStmt) and node.renameType.name == "OBJECT_FOREIGN_SERVER":
+        return True
     if isinstance(node, ast.RenameStmt) and node.relation is not None:
         return bool(context.relations) or _names_index(context, node.relation)
     return isinstance(node, _DDL) and (bool(context.relations) or _comments_column(context))
@@ -318,11 +333,14 @@ def _names_index(context: Context, relation: Node) -> bool:
     return _has_index(context.namespaces, relation.relname)
 
 
+_COMMENTED = frozenset(("OBJECT_TABLE", "OBJECT_COLUMN", "OBJECT_VIEW", "OBJECT_FOREIGN_TABLE"))
+
+
 def _comments_column(context: Context) -> bool:
     node = context.statement
     if not isinstance(node, ast.CommentStmt):
         return False
-    if node.objtype.name not in ("OBJECT_TABLE", "OBJECT_COLUMN", "OBJECT_VIEW"):
+    if node.objtype.name not in _COMMENTED:
         return False
     names = [n.sval for n in node.object]
     if node.objtype.name == "OBJECT_COLUMN":

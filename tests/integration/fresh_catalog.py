@@ -13,10 +13,15 @@ BEGIN
   END LOOP;
   FOR item IN SELECT relnamespace::regnamespace AS schema, relname, relkind FROM pg_class
     WHERE relnamespace IN ('public'::regnamespace, 'morph_store'::regnamespace)
-      AND relkind IN ('r', 'v', 'S') ORDER BY relkind = 'S' LOOP
+      AND relkind IN ('r', 'v', 'S', 'f') ORDER BY relkind = 'S' LOOP
     EXECUTE format('DROP %s IF EXISTS %s.%I CASCADE', CASE item.relkind WHEN 'r' THEN 'TABLE'
+      WHEN 'f' THEN 'FOREIGN TABLE'
       WHEN 'v' THEN 'VIEW' ELSE 'SEQUENCE' END, item.schema, item.relname);
   END LOOP;
+  FOR item IN SELECT srvname FROM pg_foreign_server LOOP
+    EXECUTE format('DROP SERVER %I CASCADE', item.srvname);
+  END LOOP;
+  DELETE FROM morph_catalog.instances WHERE origin <> 'built in';
   TRUNCATE morph_catalog.versions, morph_catalog.changes;
   UPDATE morph_catalog.state SET epoch = epoch + 1, current_version = 0, head_version = 0;
   PERFORM pg_notify('morph_epoch', epoch::text) FROM morph_catalog.state;
