@@ -1,0 +1,1 @@
+"""MongoDB behind the seam, by pymongo's asyncio client (decision 0004)."""

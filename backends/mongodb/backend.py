@@ -1,0 +1,226 @@
+"""MongoDB behind the backend seam: scans as raw cursors, descriptions, statistics.
+
+One client of pymongo's asyncio API an instance, connected at the first use. What is asked of the
+server is in the plan's MongoQuery; see pushdown.py and filters.py for why it is exact.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import Any, Final
+
+import pyarrow as pa
+
+from backends.base import (
+    BackendDefaults,
+    Capabilities,
+    Description,
+    NativeTable,
+    ObservedTable,
+    SampleSpec,
+    ScanAsk,
+    ScanPlan,
+    Scope,
+    ServerInfo,
+    TableStatistics,
+)
+from backends.mongodb import pushdown
+from backends.mongodb.client import CODEC, Connected, Connection
+from backends.mongodb.cursor import RawCursor
+from backends.mongodb.decode import MisfitCounter
+from backends.mongodb.describe import SampleReader, describe
+from backends.mongodb.errors import translated
+from backends.mongodb.query import MongoQuery
+from backends.mongodb.reply import is_empty
+from backends.mongodb.rows import RowMaker, documents_of
+from backends.stores import StoreOptions
+from catalog.model import Table
+from core.errors import ConnectionFailure, UndefinedSchema, UndefinedTable
+
+SAMPLE_ROWS: Final = 10_000
+"""Documents that a description looks at where a collection has more (option sample_rows)."""
+_SYSTEM: Final = "system."
+
+
+class MongoBackend(BackendDefaults):
+    """See the module's text; one for all sessions of a process."""
+
+    kind = pushdown.KIND
+    capabilities = Capabilities(predicate=True, limit=True, order=True, aggregate=True, keys=True)
+
+    def __init__(self, name: str, options: StoreOptions) -> None:
+        self.name = name
+        self._options = options
+        self._connection = Connection(name, options)
+
+    def plan_scan(self, table: Table, ask: ScanAsk) -> ScanPlan:
+        """See Backend; `native` is a MongoQuery."""
+        return pushdown.plan_scan(table, ask)
+
+    async def scan(self, plan: ScanPlan, scope: Scope) -> AsyncIterator[pa.RecordBatch]:
+        """See Backend."""
+        query = plan.native
+        assert isinstance(query, MongoQuery)
+        connected = await self._connection.use(scope.deadline)
+        misfits = MisfitCounter()
+        maker = RowMaker(query, misfits)
+        left = query.limit
+        for command in query.commands(
+            wide_dates=connected.features.wide_dates, bits=connected.features.bits
+        ):
+            if query.limit and "limit" in command:
+                command["limit"] = left
+            async with aclosing(self._replies(connected, query, command, scope)) as replies:
+                async for reply in replies:
+                    for batch in maker.batches(reply):
+                        left -= batch.num_rows
+                        yield batch
+            if query.limit and left <= 0:
+                break
+        if scope.misfits is not None:
+            for event in misfits.events():
+                scope.misfits(event)
+
+    async def _replies(
+        self, connected: Connected, query: MongoQuery, command: dict[str, Any], scope: Scope
+    ) -> AsyncGenerator[bytes, None]:
+        """The replies of one command. A connection that fails before the first one is tried again
+        once; a collection that is not there, or was exchanged meanwhile, is an error.
+        """
+        before = ""
+        for attempt in (1, 2):
+            seen = 0
+            cursor = self._cursor(connected, query.database, scope)
+            try:
+                async with aclosing(cursor.replies(command, query.collection)) as replies:
+                    async for reply in replies:
+                        seen += 1
+                        if seen == 1 and cursor.open:
+                            before = await self._identity(connected, query, scope)
+                        yield reply
+                        last = reply
+            except ConnectionFailure:
+                if seen or attempt == 2:
+                    raise
+                continue
+            if seen > 1 or is_empty(last):
+                after = await self._identity(connected, query, scope)
+                if seen > 1 and after != before:
+                    raise ConnectionFailure(
+                        f'collection "{query.collection}" of instance "{self.name}" was exchanged '
+                        "during the scan"
+                    )
+            return
+
+    def _cursor(self, connected: Connected, database: str, scope: Scope) -> RawCursor:
+        return RawCursor(
+            self.name,
+            connected,
+            database,
+            deadline=scope.deadline,
+            batch_rows=self._options.batch_rows,
+        )
+
+    async def _identity(self, connected: Connected, query: MongoQuery, scope: Scope) -> str:
+        """What tells the collection from another of its name. UndefinedTable when it is gone."""
+        found = await self._collections(
+            connected, query.database, {"name": query.collection}, scope
+        )
+        if not found:
+            raise UndefinedTable(
+                f'collection "{query.database}.{query.collection}" of instance "{self.name}" '
+                "does not exist"
+            )
+        return str(found[0].get("info", {}).get("uuid", ""))
+
+    async def _collections(
+        self, connected: Connected, database: str, condition: dict[str, Any], scope: Scope
+    ) -> list[dict[str, Any]]:
+        command = {"listCollections": 1, "filter": condition, "cursor": {}}
+        with translated(self.name):
+            async with asyncio.timeout_at(scope.deadline):
+                cursor = await connected.client[database].cursor_command(command)
+                return await cursor.to_list()
+
+    async def server(self, scope: Scope) -> ServerInfo:
+        """See StoreBackend."""
+        return await self._connection.look_again(scope.deadline)
+
+    async def list_tables(self, namespace: str, scope: Scope) -> tuple[NativeTable, ...]:
+        """See StoreBackend; `namespace` is a database."""
+        connected = await self._connection.use(scope.deadline)
+        found = await self._collections(connected, namespace, {}, scope)
+        if not found:
+            raise UndefinedSchema(f'database "{namespace}" of instance "{self.name}" is empty')
+        return tuple(
+            NativeTable((namespace, each["name"]), each.get("type", "collection"))
+            for each in sorted(found, key=lambda each: str(each["name"]))
+            if not each["name"].startswith(_SYSTEM)
+        )
+
+    async def describe(self, native: tuple[str, ...], scope: Scope) -> Description:
+        """See StoreBackend: from all documents of a small collection, else from a random sample."""
+        database, collection = native
+        connected = await self._connection.use(scope.deadline)
+        total = await self._estimate(connected, database, collection, scope)
+        wanted = int(self._options.parts.get("sample_rows", SAMPLE_ROWS))
+        complete = total <= wanted or self._options.parts.get("describe") == "full"
+        reader = await self._sample(connected, native, None if complete else wanted, scope)
+        if not reader.documents:
+            await self._identity(connected, MongoQuery(database, collection, ()), scope)
+        return describe(collection, reader, max(total, reader.documents), complete=complete)
+
+    async def _sample(
+        self, connected: Connected, native: tuple[str, ...], size: int | None, scope: Scope
+    ) -> SampleReader:
+        database, collection = native
+        command: dict[str, Any] = {"find": collection, "filter": {}}
+        if size is not None:
+            command = {"aggregate": collection, "pipeline": [{"$sample": {"size": size}}]}
+        reader = SampleReader()
+        cursor = self._cursor(connected, database, scope)
+        async with aclosing(cursor.replies(command, collection)) as replies:
+            async for reply in replies:
+                for document in documents_of(reply):
+                    reader.add(document)
+                await asyncio.sleep(0)
+        return reader
+
+    async def _estimate(
+        self, connected: Connected, database: str, collection: str, scope: Scope
+    ) -> int:
+        with translated(self.name, collection):
+            async with asyncio.timeout_at(scope.deadline):
+                found = await connected.client[database].command({"count": collection})
+        return int(found["n"])
+
+    async def observe(self, table: Table, sample: SampleSpec) -> ObservedTable:
+        """See Backend: a random sample of the collection."""
+        connected = await self._connection.use(None)
+        scope = Scope()
+        database, collection = table.native
+        total = await self._estimate(connected, database, collection, scope)
+        size = None if total <= sample.rows_max else sample.rows_max
+        reader = await self._sample(connected, table.native, size, scope)
+        found = describe(collection, reader, total, complete=size is None).observed
+        assert found is not None
+        return found
+
+    async def statistics(self, table: Table, scope: Scope) -> TableStatistics:
+        """See StoreBackend: the server's own counters."""
+        connected = await self._connection.use(scope.deadline)
+        database, collection = table.native
+        rows = await self._estimate(connected, database, collection, scope)
+        with translated(self.name, collection):
+            async with asyncio.timeout_at(scope.deadline):
+                found = await connected.client[database].command(
+                    {"collStats": collection}, codec_options=CODEC
+                )
+        size = int(found.get("size", 0))
+        return TableStatistics(rows, max(1, size // rows) if rows and size else 100)
+
+    async def close(self) -> None:
+        """See Backend."""
+        await self._connection.close()

@@ -1,0 +1,215 @@
+"""The connection of an instance: its options, who answers, and what that server can do.
+
+Capabilities are probed at the first use and cached. A probe reads a collection that is not there,
+so it needs no data and leaves no trace.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from bson.codec_options import CodecOptions, DatetimeConversion
+from bson.datetime_ms import DatetimeMS
+from pymongo import AsyncMongoClient
+from pymongo.errors import OperationFailure, PyMongoError
+from pymongo.read_preferences import ReadPreference
+
+from backends.base import ServerInfo
+from backends.mongodb.errors import UNAUTHORIZED, translated
+from backends.stores import StoreOptions
+from core.errors import InvalidParameterValue
+
+CODEC: Final[CodecOptions[dict[str, Any]]] = CodecOptions(
+    dict,
+    tz_aware=False,
+    datetime_conversion=DatetimeConversion.DATETIME_AUTO,
+    unicode_decode_error_handler="surrogateescape",
+)
+"""Values as backends/mongodb/decode.py reads them: no value makes the decoder raise."""
+
+_PROBED: Final = "morph_probe_of_capabilities"
+_WIDE_MS: Final = 10**15
+_WIRE_TRANSACTIONS: Final = 7
+DEFAULT_DATABASE: Final = "test"
+
+# Names of parts that go to the driver as they are, with what reads them.
+_FLAGS: Final = (
+    "tls",
+    "directConnection",
+    "tlsAllowInvalidCertificates",
+    "tlsAllowInvalidHostnames",
+)
+_TEXTS: Final = (
+    "authSource",
+    "authMechanism",
+    "replicaSet",
+    "readPreference",
+    "readConcernLevel",
+    "tlsCAFile",
+    "tlsCertificateKeyFile",
+    "w",
+)
+_OWN: Final = ("host", "port", "database", "user", "password", "sample_rows", "describe")
+
+
+def client_arguments(options: StoreOptions) -> dict[str, Any]:
+    """What AsyncMongoClient takes. Raises InvalidParameterValue (22023) for an unknown part."""
+    parts = dict(options.parts)
+    unknown = parts.keys() - {*_FLAGS, *_TEXTS, *_OWN}
+    if unknown:
+        raise InvalidParameterValue(f'invalid option "{min(unknown)}" for stores of kind mongodb')
+    made: dict[str, Any] = {
+        "host": options.dsn or (parts.get("host") or "127.0.0.1").split(","),
+        "appname": "morphgres",
+        "serverSelectionTimeoutMS": round(options.connect_timeout * 1000),
+        "connectTimeoutMS": round(options.connect_timeout * 1000),
+        "maxPoolSize": options.connections_max,
+        "retryReads": False,
+        "retryWrites": False,
+    }
+    if not options.dsn:
+        made["port"] = _number(parts, "port") or 27017
+        if parts.get("user"):
+            made["username"] = parts["user"]
+            made["password"] = parts.get("password", "")
+        if parts.get("database") and "authSource" not in parts and parts.get("user"):
+            made["authSource"] = parts["database"]
+    for name in _TEXTS:
+        if name in parts:
+            made[name] = parts[name]
+    for name in _FLAGS:
+        if name in parts:
+            made[name] = parts[name].lower() in ("true", "on", "1", "yes")
+    return made
+
+
+def _number(parts: Mapping[str, str], name: str) -> int:
+    """The number of a part; 0 when it is not given."""
+    text = parts.get(name, "0")
+    if not text.isascii() or not text.isdigit():
+        raise InvalidParameterValue(f'option "{name}" must be a number')
+    return int(text)
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What was found out about a server."""
+
+    sessions: bool
+    transactions: bool
+    wide_dates: bool
+    bits: bool
+    direct: bool
+    """Every command goes to one and the same server, whatever the read preference."""
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """A server that answered."""
+
+    client: AsyncMongoClient[dict[str, Any]]
+    info: ServerInfo
+    features: Features
+
+
+class Connection:
+    """Connects when it is first asked; a failed attempt is made again at the next."""
+
+    def __init__(self, instance: str, options: StoreOptions) -> None:
+        self._instance = instance
+        self._options = options
+        self._client: AsyncMongoClient[dict[str, Any]] | None = None
+        self._connected: Connected | None = None
+        self._lock = asyncio.Lock()
+
+    @property
+    def database(self) -> str:
+        """The database that the options name, for probes."""
+        return self._options.parts.get("database", "") or DEFAULT_DATABASE
+
+    async def use(self, deadline: float | None) -> Connected:
+        """The client, probed. CannotConnect (08001), InvalidPassword (28P01), QueryCanceled."""
+        if self._connected is not None:
+            return self._connected
+        async with self._lock:
+            if self._connected is None:
+                with translated(self._instance):
+                    async with asyncio.timeout_at(deadline):
+                        self._connected = await self._connect()
+        return self._connected
+
+    async def _connect(self) -> Connected:
+        if self._client is None:
+            self._client = AsyncMongoClient(**client_arguments(self._options))
+        return await probe(self._client, self.database)
+
+    async def look_again(self, deadline: float | None) -> ServerInfo:
+        """Asks the server once more: the health check."""
+        connected = await self.use(deadline)
+        with translated(self._instance):
+            async with asyncio.timeout_at(deadline):
+                await connected.client.admin.command("ping")
+        return connected.info
+
+    async def close(self) -> None:
+        """Gives up all connections."""
+        client, self._client, self._connected = self._client, None, None
+        if client is not None:
+            await client.close()
+
+
+async def probe(client: AsyncMongoClient[dict[str, Any]], database: str) -> Connected:
+    """Who answers and what it can do."""
+    try:
+        hello = await client.admin.command("hello")
+    except OperationFailure:
+        hello = await client.admin.command("isMaster")
+    build = await client.admin.command("buildInfo")
+    sessions = hello.get("logicalSessionTimeoutMinutes") is not None
+    grouped = "setName" in hello or hello.get("msg") == "isdbgrid"
+    features = Features(
+        sessions=sessions,
+        transactions=sessions and grouped and hello.get("maxWireVersion", 0) >= _WIRE_TRANSACTIONS,
+        wide_dates=await _understands(client, database, {"a": DatetimeMS(_WIDE_MS)}),
+        bits=await _understands(client, database, {"a": {"$bitsAllClear": 0}}),
+        direct=hello.get("msg") != "isdbgrid"
+        and ("setName" not in hello or client.read_preference == ReadPreference.PRIMARY),
+    )
+    told = {
+        "sessions": features.sessions,
+        "transactions": features.transactions,
+        "bitwise_filters": features.bits,
+        "dates_beyond_9999": features.wide_dates,
+    }
+    info = ServerInfo(_product(build), str(build.get("version", "")), told)
+    return Connected(client, info, features)
+
+
+async def _understands(
+    client: AsyncMongoClient[dict[str, Any]], database: str, condition: dict[str, Any]
+) -> bool:
+    try:
+        await client[database].command({"find": _PROBED, "filter": condition, "limit": 1})
+    except OperationFailure as error:
+        return error.code == UNAUTHORIZED
+    return True
+
+
+def _product(build: Mapping[str, Any]) -> str:
+    """MongoDB, or the name that a server that speaks its protocol gives itself."""
+    for key in build:
+        name = key.removesuffix("Version").removesuffix("_version")
+        if name != key and name.isalpha() and name not in ("git", "storage"):
+            return f"MongoDB ({name})"
+    return "MongoDB (ferretdb)" if "ferretdb" in build else "MongoDB"
+
+
+async def quietly(client: AsyncMongoClient[dict[str, Any]], database: str, command: Any) -> Any:
+    """A command whose failure does not matter: what it ends has ended then."""
+    try:
+        return await client[database].command(command)
+    except PyMongoError:
+        return None

@@ -1,0 +1,132 @@
+"""One command's cursor: raw replies, one read at a time, and the end of the work in the server.
+
+Nothing is read ahead: the next batch is asked for when the consumer comes back. An ordinary end is
+the server's word (cursor id 0); everything else raises, so no scan ends short. Replies stay raw:
+one object per batch, not per document.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncGenerator
+from typing import Any, Final
+
+from bson.codec_options import CodecOptions
+from bson.raw_bson import RawBSONDocument
+from pymongo.asynchronous.client_session import AsyncClientSession
+
+from backends.mongodb.client import Connected, quietly
+from backends.mongodb.errors import translated
+from backends.mongodb.reply import cursor_id
+
+RAW: Final[CodecOptions[RawBSONDocument]] = CodecOptions(RawBSONDocument)
+CLEANUP_S: Final = 2.0
+"""How long the end of abandoned work in the server may take."""
+
+
+class RawCursor:
+    """Runs a find or an aggregate and gives its replies as raw BSON."""
+
+    def __init__(
+        self,
+        instance: str,
+        connected: Connected,
+        database: str,
+        *,
+        deadline: float | None,
+        batch_rows: int,
+        session: AsyncClientSession | None = None,
+    ) -> None:
+        self._instance = instance
+        self._connected = connected
+        self._database = database
+        self._deadline = deadline
+        self._batch_rows = batch_rows
+        self._given = session
+        self._cursor = 0
+        self._waiting = False
+        self._comment = f"morph:{uuid.uuid4()}"
+
+    @property
+    def open(self) -> bool:
+        """Whether the server has more."""
+        return bool(self._cursor)
+
+    async def replies(
+        self, command: dict[str, Any], collection: str
+    ) -> AsyncGenerator[bytes, None]:
+        """The raw replies of the command, the first one included."""
+        session = self._given or self._own_session()
+        try:
+            raw = await self._run(self._first(command), collection, session)
+            while True:
+                self._cursor = cursor_id(raw)
+                yield raw
+                if not self._cursor:
+                    return
+                more = {
+                    "getMore": self._cursor,
+                    "collection": collection,
+                    "batchSize": self._batch_rows,
+                }
+                raw = await self._run(more, collection, session)
+        finally:
+            if self._cursor or self._waiting:
+                await self._stop(collection, session)
+            if session is not None and session is not self._given:
+                await session.end_session()
+
+    def _own_session(self) -> AsyncClientSession | None:
+        """getMore must come from the session of its find."""
+        if not self._connected.features.sessions:
+            return None
+        return self._connected.client.start_session(causal_consistency=False)
+
+    def _first(self, command: dict[str, Any]) -> dict[str, Any]:
+        made = dict(command)
+        if "find" in made:
+            made["batchSize"] = self._batch_rows
+        else:
+            made["cursor"] = {"batchSize": self._batch_rows}
+        made["comment"] = self._comment
+        level = self._connected.client.read_concern.document
+        if level and self._given is None:
+            made["readConcern"] = level
+        if self._deadline is not None:
+            left = self._deadline - asyncio.get_running_loop().time()
+            made["maxTimeMS"] = max(1, round(left * 1000))
+        return made
+
+    async def _run(
+        self, command: dict[str, Any], collection: str, session: AsyncClientSession | None
+    ) -> bytes:
+        client = self._connected.client
+        preference = None if self._given is not None else client.read_preference
+        with translated(self._instance, collection):
+            async with asyncio.timeout_at(self._deadline):
+                self._waiting = True
+                reply = await client[self._database].command(
+                    command, codec_options=RAW, session=session, read_preference=preference
+                )
+                self._waiting = False
+        return bytes(reply.raw)
+
+    async def _stop(self, collection: str, session: AsyncClientSession | None) -> None:
+        """Ends what still runs in the server; the connection it ran on may be gone."""
+        try:
+            async with asyncio.timeout(CLEANUP_S):
+                if self._cursor:
+                    kill = {"killCursors": collection, "cursors": [self._cursor]}
+                    await quietly(self._connected.client, self._database, kill)
+                if self._waiting:
+                    await self._kill_operation()
+        except TimeoutError:
+            return  # the server ends it by its own limits
+
+    async def _kill_operation(self) -> None:
+        client = self._connected.client
+        found = await quietly(client, "admin", {"currentOp": 1, "$ownOps": True})
+        for operation in (found or {}).get("inprog", ()):
+            if operation.get("command", {}).get("comment") == self._comment:
+                await quietly(client, "admin", {"killOp": 1, "op": operation["opid"]})

@@ -1,0 +1,186 @@
+"""plan_scan of MongoDB: the ask as a find, or as a pipeline for child tables and counts (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from backends.base import Exact, ExactWithRewrite, No, ScanAsk, ScanPlan
+from backends.mongodb.decode import ColumnSpec
+from backends.mongodb.filters import NEVER, Field, Filter, conjunction, field_of, where_true
+from backends.mongodb.literals import NotPushed
+from backends.mongodb.query import COUNT, ORDINALITY, MongoQuery, Segment
+from catalog.model import Column, Native, Ordinality, ParentKey, Table
+from core import expr as ir
+from core.expr import Expr, check_depth, column_ids, join_and, split_and
+
+KIND: Final = "mongodb"
+KEY_PATH: Final = ("_id",)
+
+
+@dataclass(frozen=True, slots=True)
+class _Split:
+    """The predicate apart: conjuncts taken with their filters, and what is left."""
+
+    taken: tuple[Expr, ...]
+    filters: tuple[Filter, ...]
+    residual: tuple[Expr, ...]
+    reasons: tuple[str, ...]
+
+
+def plan_scan(table: Table, ask: ScanAsk) -> ScanPlan:
+    """The query for the ask; what the judge does not call exact is left as residual."""
+    split = _split(table, ask)
+    limit_exact = ask.limit is not None and not split.residual and not ask.order
+    limit = ask.limit if limit_exact and ask.limit is not None else 0
+    if limit_exact and ask.limit == 0:
+        split = replace(split, filters=(NEVER,))
+    return ScanPlan(
+        _query(table, ask, split, limit),
+        ask.columns,
+        join_and(split.taken),
+        join_and(split.residual),
+        limit_exact,
+        False,
+        split.reasons,
+    )
+
+
+def _split(table: Table, ask: ScanAsk) -> _Split:
+    taken: list[Expr] = []
+    filters: list[Filter] = []
+    residual: list[Expr] = []
+    reasons: list[str] = []
+    for part in split_and(ask.predicate):
+        try:
+            filters.append(_filter(table, part, ask))
+            taken.append(part)
+        except NotPushed as reason:
+            residual.append(part)
+            reasons.append(str(reason))
+    if ask.whole and residual and taken:
+        reasons.append("the predicate may raise and is taken whole or not at all")
+        return _Split((), (), split_and(ask.predicate), tuple(reasons))
+    return _Split(tuple(taken), tuple(filters), tuple(residual), tuple(reasons))
+
+
+def _filter(table: Table, part: Expr, ask: ScanAsk) -> Filter:
+    """The filter of a conjunct. Raises NotPushed."""
+    verdict = ask.judge(part)
+    if isinstance(verdict, No):
+        raise NotPushed(verdict.reason)
+    if isinstance(verdict, ExactWithRewrite):
+        raise NotPushed(f"MongoDB has no rewrite {verdict.rewrite}")
+    assert isinstance(verdict, Exact)
+    return where_true(check_depth(part), fields_of(table))
+
+
+def fields_of(table: Table) -> Callable[[ir.ColumnRef], Field]:
+    """How the columns of a table are named in its filters."""
+
+    def find(reference: ir.ColumnRef) -> Field:
+        column = table.column_by_id(reference.column_id)
+        if column is None:
+            raise NotPushed(f"column {reference.column_id} is not in this version of the table")
+        source = column.source
+        if isinstance(source, ParentKey):
+            return field_of(KEY_PATH, column.type, "")
+        if not isinstance(source, Native):
+            raise NotPushed(f"column {column.name} is not a field of the documents")
+        return field_of(table.parent_path + source.path, column.type, source.store_type)
+
+    return find
+
+
+def column_spec(table: Table, column: Column) -> ColumnSpec:
+    """Where the column's values lie in a document that the query answers."""
+    source = column.source
+    if isinstance(source, ParentKey):
+        return ColumnSpec(column.id, KEY_PATH, column.type)
+    if isinstance(source, Ordinality):
+        return ColumnSpec(column.id, (ORDINALITY,), column.type)
+    assert isinstance(source, Native), column
+    return ColumnSpec(column.id, table.parent_path + source.path, column.type, source.store_type)
+
+
+def _query(table: Table, ask: ScanAsk, split: _Split, limit: int) -> MongoQuery:
+    by_id = {column.id: column for column in table.columns}
+    specs = tuple(column_spec(table, by_id[each]) for each in ask.columns)
+    database, collection = table.native
+    query = MongoQuery(database, collection, specs, limit=limit)
+    if table.parent_path:
+        return replace(query, pipeline=_unwound(table, query, split))
+    found = conjunction(split.filters)
+    if not specs:
+        return replace(query, pipeline=_counted([{"$match": found}], limit), answers="count")
+    return replace(
+        query, segments=(Segment(found),), projection=projection(spec.path for spec in specs)
+    )
+
+
+def _counted(stages: list[Mapping[str, Any]], limit: int) -> tuple[Mapping[str, Any], ...]:
+    limited: list[Mapping[str, Any]] = [{"$limit": limit}] if limit else []
+    return (*stages, *limited, {"$group": {"_id": None, COUNT: {"$sum": 1}}})
+
+
+def projection(paths: Iterable[tuple[str, ...]]) -> dict[str, Any] | None:
+    """What to answer of each document; None for all of it.
+
+    A path under another one is in it already, and one with a key that no dotted name can hold is
+    cut before that key.
+    """
+    cut = sorted(dict.fromkeys(_nameable(path) for path in paths), key=len)
+    if not cut:
+        return {"_id": 1}
+    if cut[0] == ():
+        return None
+    kept: list[tuple[str, ...]] = []
+    for path in cut:
+        if not any(path[: len(other)] == other for other in kept):
+            kept.append(path)
+    made: dict[str, Any] = {".".join(path): 1 for path in kept}
+    if not any(path[0] == "_id" for path in kept):
+        made["_id"] = 0
+    return made
+
+
+def _nameable(path: tuple[str, ...]) -> tuple[str, ...]:
+    for at, key in enumerate(path):
+        if not key or "." in key or key.startswith("$"):
+            return path[:at]
+    return path
+
+
+def _unwound(table: Table, query: MongoQuery, split: _Split) -> tuple[Mapping[str, Any], ...]:
+    """The elements of an array as documents: filters on the parent's key go before."""
+    path = table.parent_path
+    name = ".".join(path)
+    keys = {c.id for c in table.columns if isinstance(c.source, ParentKey)}
+    first: list[Filter] = [
+        {".".join(path[:n]): {"$not": {"$type": "array"}}} for n in range(1, len(path))
+    ]
+    first.append({name: {"$type": "array"}})
+    then: list[Filter] = []
+    for part, condition in zip(split.taken, split.filters, strict=False):
+        (first if column_ids(part) <= keys else then).append(condition)
+    if not split.taken and split.filters:  # nothing at all is wanted
+        first.extend(split.filters)
+    stages: list[Mapping[str, Any]] = [
+        {"$match": conjunction(first)},
+        {"$unwind": {"path": f"${name}", "includeArrayIndex": ORDINALITY}},
+    ]
+    if then:
+        stages.append({"$match": conjunction(then)})
+    if not query.specs:
+        return _counted(stages, query.limit)
+    if query.limit:
+        stages.append({"$limit": query.limit})
+    return (*stages, {"$project": _unwound_projection(query)})
+
+
+def _unwound_projection(query: MongoQuery) -> dict[str, Any]:
+    made = projection(s.path for s in query.specs if s.path != (ORDINALITY,)) or {}
+    if any(spec.path == (ORDINALITY,) for spec in query.specs):
+        made[ORDINALITY] = {"$add": [f"${ORDINALITY}", 1]}
+    return made

@@ -1,0 +1,114 @@
+"""The native query of a scan: a find, or a pipeline where a find does not do (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from bson import json_util
+from bson.datetime_ms import DatetimeMS
+
+from backends.mongodb.decode import ColumnSpec
+from backends.mongodb.documents import milliseconds
+
+ORDINALITY: Final = "morph~n"
+"""The field that $unwind puts an element's position in; no dotted name of a path has it."""
+COUNT: Final = "n"
+INTEGRAL: Final = {"$bitsAllClear": 0}
+"""True for every number that is a 64-bit integer, 7.0 among them."""
+
+# What servers that read BSON with Python's datetime can be asked about.
+_NARROW_MS: Final = (-62_135_596_800_000, 253_402_300_799_999)
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One find of a scan; several follow one another, each for a part of the rows."""
+
+    filter: Mapping[str, Any] = field(hash=False)
+    sort: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class MongoQuery:
+    """A query and how its documents become rows. `limit` 0 is none.
+
+    `answers`: rows are documents, or one document with the count of rows without columns.
+    `pipeline` replaces the finds where it is set.
+    """
+
+    database: str
+    collection: str
+    specs: tuple[ColumnSpec, ...]
+    segments: tuple[Segment, ...] = ()
+    projection: Mapping[str, Any] | None = field(default=None, hash=False)
+    limit: int = 0
+    pipeline: tuple[Mapping[str, Any], ...] | None = field(default=None, hash=False)
+    answers: Literal["rows", "count"] = "rows"
+
+    def __str__(self) -> str:
+        name = f"{self.database}.{self.collection}"
+        if self.pipeline is not None:
+            return f"{name}.aggregate({shown(list(self.pipeline))})"
+        return " then ".join(self._find_text(name, segment) for segment in self.segments)
+
+    def _find_text(self, name: str, segment: Segment) -> str:
+        text = f"{name}.find({shown(segment.filter)}, {shown(self.projection or {})})"
+        if segment.sort:
+            text += f".sort({shown(dict(segment.sort))})"
+        return text + (f".limit({self.limit})" if self.limit else "")
+
+    def commands(self, *, wide_dates: bool, bits: bool) -> Iterable[dict[str, Any]]:
+        """The commands, without batch size and what the connection adds; without what the server
+        lacks (Features).
+        """
+
+        def adapt(value: Any) -> Any:
+            return adapted(value, wide_dates=wide_dates, bits=bits)
+
+        if self.pipeline is not None:
+            yield {"aggregate": self.collection, "pipeline": adapt(list(self.pipeline))}
+            return
+        for segment in self.segments:
+            command: dict[str, Any] = {"find": self.collection, "filter": adapt(segment.filter)}
+            if segment.sort:
+                command["sort"] = dict(segment.sort)
+            if self.projection is not None:
+                command["projection"] = self.projection
+            if self.limit:
+                command["limit"] = self.limit
+            yield command
+
+
+def shown(value: object) -> str:
+    """A part of a query as Extended JSON, for EXPLAIN and golden tests."""
+    return str(json_util.dumps(value, json_options=_SHOWN))
+
+
+_SHOWN: Final = json_util.JSONOptions(
+    json_mode=json_util.JSONMode.RELAXED,
+    datetime_representation=json_util.DatetimeRepresentation.ISO8601,
+)
+
+
+def adapted(value: Any, *, wide_dates: bool, bits: bool) -> Any:
+    """The query for a server that lacks something.
+
+    One that reads instants with a calendar of the years 1 to 9999 refuses others, and holds none.
+    One without $bitsAllClear is asked by $mod of an expression what is an integer.
+    """
+    if wide_dates and bits:
+        return value
+    if isinstance(value, DatetimeMS) and not wide_dates:
+        low, high = _NARROW_MS
+        return DatetimeMS(min(max(milliseconds(value), low), high))
+    if isinstance(value, Mapping):
+        if not bits and list(value.values()) == [INTEGRAL]:
+            name = next(iter(value))
+            whole = {"$expr": {"$eq": [{"$mod": [f"${name}", 1]}, 0]}}
+            return {"$and": [{name: {"$type": "double"}}, whole]}
+        return {k: adapted(v, wide_dates=wide_dates, bits=bits) for k, v in value.items()}
+    if isinstance(value, list):
+        return [adapted(each, wide_dates=wide_dates, bits=bits) for each in value]
+    return value

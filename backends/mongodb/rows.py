@@ -1,0 +1,60 @@
+"""Replies as Arrow batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import bson
+import pyarrow as pa
+
+from backends.mongodb.client import CODEC
+from backends.mongodb.decode import (
+    ColumnSpec,
+    MisfitCounter,
+    decode_batch,
+    rows_without_columns,
+)
+from backends.mongodb.query import COUNT, MongoQuery
+
+EMPTY_ROWS_MAX: Final = 65_536
+"""Rows of a batch that has no columns."""
+
+
+def documents_of(reply: bytes) -> list[Any]:
+    """The documents of a reply, decoded."""
+    cursor = bson.decode(reply, CODEC)["cursor"]
+    found = cursor["firstBatch"] if "firstBatch" in cursor else cursor["nextBatch"]
+    return list(found)
+
+
+class RowMaker:
+    """Turns the replies of one scan into batches."""
+
+    def __init__(self, query: MongoQuery, misfits: MisfitCounter) -> None:
+        self._query = query
+        self._misfits = misfits
+
+    def batches(self, reply: bytes) -> Iterator[pa.RecordBatch]:
+        """The rows of one reply."""
+        if self._query.answers == "count":
+            yield from counted_rows(documents_of(reply))
+            return
+        documents = documents_of(reply)
+        if documents:
+            yield decode_batch(documents, self._query.specs, self._misfits)
+
+
+def counted_rows(documents: Sequence[dict[str, Any]]) -> Iterator[pa.RecordBatch]:
+    """As many rows without columns as the documents say."""
+    for document in documents:
+        left = int(document[COUNT])
+        while left > 0:
+            rows = min(left, EMPTY_ROWS_MAX)
+            yield rows_without_columns(rows)
+            left -= rows
+
+
+def empty_batch(specs: Sequence[ColumnSpec]) -> pa.RecordBatch:
+    """No rows of these columns."""
+    return decode_batch([], specs, MisfitCounter())
