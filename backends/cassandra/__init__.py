@@ -1,0 +1,1 @@
+"""Apache Cassandra behind the backend seam; only this directory imports cassandra-driver."""

@@ -1,0 +1,198 @@
+"""Cassandra behind the backend seam: docs/backends/cassandra.md says what it does and does not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Final
+
+from backends.base import (
+    BackendDefaults,
+    Capabilities,
+    Description,
+    NativeTable,
+    ObservedField,
+    ObservedTable,
+    SampleSpec,
+    ScanAsk,
+    ScanPlan,
+    Scope,
+    ServerInfo,
+    TableStatistics,
+)
+from backends.cassandra import schema
+from backends.cassandra.facts import TableFacts, quote_cql, relation_cql
+from backends.cassandra.link import Link, Watcher
+from backends.cassandra.options import read_options, table_flag
+from backends.cassandra.pushdown import KIND, NativeScan, plan_scan
+from backends.cassandra.scanning import run_grouped, run_scan
+from backends.stores import StoreOptions
+from catalog.model import Table
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FACTS_SECONDS: Final = 30.0
+"""What is known of a table is read again when it is older; schema events end it at once."""
+MURMUR3: Final = "org.apache.cassandra.dht.Murmur3Partitioner"
+
+
+class CassandraBackend(BackendDefaults):
+    """One instance. It connects when it is first used; see StoreBackend for the errors."""
+
+    kind = KIND
+    capabilities = Capabilities(
+        predicate=True, limit=True, order=True, aggregate=True, keys=True, writes=True
+    )
+
+    def __init__(self, name: str, options: StoreOptions) -> None:
+        self.name = name
+        self.options = read_options(options)
+        self.on_schema_change: Watcher | None = None
+        self._link = Link(name, self.options)
+        self._link.watch = self._changed
+        self._facts: dict[tuple[str, str], tuple[TableFacts, float]] = {}
+        self._server: ServerInfo | None = None
+
+    # Planning
+
+    def plan_scan(self, table: Table, ask: ScanAsk) -> ScanPlan:
+        """See Backend. While the stored table is not known: a full scan, planned again later."""
+        found = self._facts.get(self._native(table))
+        filtering = table_flag(table.options, "allow_filtering", self.options.allow_filtering)
+        return plan_scan(table, ask, found and found[0], allow_filtering=filtering)
+
+    def _native(self, table: Table) -> tuple[str, str]:
+        return schema.native_name(table.native, self.options.keyspace)
+
+    async def _known(self, table: Table, deadline: float | None) -> TableFacts:
+        """The facts, read again when they are old."""
+        native = self._native(table)
+        found = self._facts.get(native)
+        now = asyncio.get_running_loop().time()
+        if found is not None and now - found[1] < FACTS_SECONDS:
+            return found[0]
+        facts = await schema.read_facts(self._link, native, deadline)
+        self._facts[native] = (facts, now)
+        return facts
+
+    def _changed(self, keyspace: str, table: str, change: str) -> None:
+        if table:
+            self._facts.pop((keyspace, table), None)
+        else:
+            self._facts.clear()
+        if self.on_schema_change is not None:
+            self.on_schema_change(keyspace, table, change)
+
+    # Reading
+
+    async def scan(self, plan: ScanPlan, scope: Scope) -> AsyncGenerator[pa.RecordBatch, None]:
+        """See Backend; `native` is a NativeScan."""
+        native = plan.native
+        assert isinstance(native, NativeScan)
+        if not native.known:
+            native = await self._planned(native, scope)
+        if native.reducers:
+            batches = run_grouped(self._link, native, scope)
+        else:
+            batches = run_scan(self._link, native, scope, await self._ranges(scope))
+        async with aclosing(batches):
+            async for batch in batches:
+                yield batch
+
+    async def _planned(self, native: NativeScan, scope: Scope) -> NativeScan:
+        """A scan that was planned blindly, now with facts: it may only narrow what it reads."""
+        table, ask = native.table, native.ask
+        assert table is not None
+        assert ask is not None
+        await self._known(table, scope.deadline)
+        plain = ScanAsk(ask.version, ask.columns, ask.predicate, judge=ask.judge, whole=ask.whole)
+        again = self.plan_scan(table, plain).native
+        assert isinstance(again, NativeScan)
+        return again
+
+    async def _ranges(self, scope: Scope) -> int:
+        """Parts of the ring to read at a time; one where the partitioner is not Murmur3."""
+        info = self._server or await self.server(scope)
+        return self.options.scan_ranges if info.features["token_ranges"] else 1
+
+    # The server and its tables
+
+    async def server(self, scope: Scope) -> ServerInfo:
+        """See StoreBackend."""
+        rows = await self._link.query(
+            "SELECT release_version, partitioner FROM system.local", (), scope.deadline
+        )
+        version, partitioner = (each.decode() for each in rows[0])
+        views = (
+            await self._link.query(
+                "SELECT table_name FROM system_virtual_schema.tables WHERE keyspace_name = ?",
+                ("system_views",),
+                scope.deadline,
+            )
+            if int(version.partition(".")[0]) >= 4
+            else []
+        )
+        features = {
+            "token_ranges": partitioner == MURMUR3,
+            "sai": (b"sai_column_indexes",) in views,
+            "transactions": False,
+        }
+        self._server = ServerInfo("Apache Cassandra", version, features)
+        return self._server
+
+    async def list_tables(self, namespace: str, scope: Scope) -> tuple[NativeTable, ...]:
+        """See StoreBackend; `namespace` is a keyspace."""
+        return await schema.list_tables(self._link, namespace, scope.deadline)
+
+    async def describe(self, native: tuple[str, ...], scope: Scope) -> Description:
+        """See StoreBackend: Cassandra declares its tables, so nothing is sampled."""
+        facts = await schema.read_facts(self._link, native, scope.deadline)
+        now = asyncio.get_running_loop().time()
+        self._facts[schema.native_name(native, self.options.keyspace)] = (facts, now)
+        return schema.describe(facts)
+
+    async def statistics(self, table: Table, scope: Scope) -> TableStatistics:
+        """See StoreBackend: a sample of the ring, whose density tells how many rows there are."""
+        facts = await self._known(table, scope.deadline)
+        names = ", ".join(map(quote_cql, (each.name for each in facts.partition)))
+        columns = ", ".join(map(quote_cql, (each.name for each in facts.columns)))
+        relation = relation_cql(facts.keyspace, facts.name)
+        text = f"SELECT token({names}), {columns} FROM {relation} LIMIT {SAMPLE_ROWS}"
+        statement = await self._link.prepare(text, scope.deadline)
+        bound = statement.bind((), idempotent=True)
+        bound.fetch_size = SAMPLE_ROWS
+        page = await self._link.run(bound, scope.deadline)
+        assert page is not None
+        width = max(1, len(page.body) // max(1, page.count))
+        info = self._server or await self.server(scope)
+        if page.count < SAMPLE_ROWS or not info.features["token_ranges"]:
+            return TableStatistics(page.count, width)
+        share = (page.rows()[-1][0] + 2**63) / 2**64
+        return TableStatistics(int(page.count / max(share, 1e-12)), width)
+
+    async def observe(self, table: Table, sample: SampleSpec) -> ObservedTable:
+        """See Backend: of each column how many of the sampled rows have a value."""
+        scope = Scope()
+        facts = await self._known(table, None)
+        plan = NativeScan("full", "")
+        del plan, scope
+        columns = ", ".join(quote_cql(each.name) for each in facts.columns)
+        text = f"SELECT {columns} FROM {relation_cql(facts.keyspace, facts.name)} LIMIT ?"
+        rows = await self._link.query(text, (sample.rows_max,), None)
+        fields = []
+        for position, each in enumerate(facts.columns):
+            present = sum(row[position] is not None for row in rows)
+            if present:
+                fields.append(ObservedField((each.name,), present, {each.type: present}))
+        total = (await self.statistics(table, Scope())).rows
+        return ObservedTable(len(rows), max(total, len(rows)), tuple(fields))
+
+    async def close(self) -> None:
+        """See Backend."""
+        await self._link.close()
+
+
+SAMPLE_ROWS: Final = 1_000
+"""Rows that statistics look at."""

@@ -1,0 +1,170 @@
+"""From the driver's and the server's faults to SQL errors that name the instance.
+
+A read that timed out is 57014, a node or replica that is not there 08006, a server that refuses for
+its load or limits class 53, an unknown table 42P01. A write whose answer did not come is 40003: it
+may have been done (Cassandra finishes what it accepted), so it must not be taken for failed.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+import cassandra
+from cassandra import ConsistencyLevel
+from cassandra.cluster import NoHostAvailable
+from cassandra.connection import ConnectionException
+from cassandra.protocol import ErrorMessage, SyntaxException
+
+from core.errors import (
+    CannotConnect,
+    ConfigurationLimitExceeded,
+    ConnectionFailure,
+    InsufficientPrivilege,
+    InsufficientResources,
+    InvalidAuthorization,
+    MorphError,
+    ObjectNotInPrerequisiteState,
+    QueryCanceled,
+    StatementCompletionUnknown,
+    StoreError,
+    UndefinedColumn,
+    UndefinedTable,
+)
+
+OVERLOADED: Final = 0x1001
+BOOTSTRAPPING: Final = 0x1002
+CAS_WRITE_UNKNOWN: Final = 0x1700
+_TOMBSTONES: Final = 0x0001
+_INDEX_REASONS: Final = frozenset((0x0002, 0x0006, 0x0007))
+"""RequestFailureReason: INDEX_NOT_AVAILABLE and its kin, an index that is being built."""
+_NO_TABLE: Final = re.compile(r"unconfigured table|table \S+ does not exist", re.IGNORECASE)
+_NO_KEYSPACE: Final = re.compile(r"keyspace '?\S+?'? does not exist", re.IGNORECASE)
+_NO_COLUMN: Final = re.compile(r"undefined column name|unknown identifier", re.IGNORECASE)
+
+
+def to_error(fault: BaseException, instance: str, *, writes: bool = False) -> MorphError:
+    """The SQL error for a fault of the driver; `writes`: the request may have changed rows."""
+    if isinstance(fault, MorphError):
+        return fault
+    where = f'Cassandra instance "{instance}"'
+    if isinstance(fault, NoHostAvailable):
+        return _no_host(fault, where, instance, writes)
+    if writes and _is_open_ended(fault):
+        return StatementCompletionUnknown(
+            f"{where}: whether the write was done is not known", detail=_sentence(fault)
+        )
+    made = _of_request(fault, where)
+    if made is not None:
+        return made
+    if isinstance(fault, ConnectionException | OSError | EOFError):
+        return ConnectionFailure(f"{where}: the connection broke", detail=_sentence(fault))
+    return StoreError(f"{where}: {_message(fault)}")
+
+
+def _is_open_ended(fault: BaseException) -> bool:
+    """The request was sent, and how it ended is not known."""
+    if isinstance(fault, ErrorMessage):
+        return bool(fault.code == CAS_WRITE_UNKNOWN)
+    return isinstance(
+        fault,
+        cassandra.WriteTimeout
+        | cassandra.WriteFailure
+        | cassandra.OperationTimedOut
+        | ConnectionException
+        | OSError,
+    )
+
+
+def _of_request(fault: BaseException, where: str) -> MorphError | None:
+    if isinstance(fault, cassandra.Unavailable):
+        return ConnectionFailure(
+            f"{where}: consistency level {_level(fault)} cannot be reached",
+            detail=f"Replicas needed: {fault.required_replicas}, alive: {fault.alive_replicas}.",
+        )
+    if isinstance(fault, cassandra.ReadTimeout | cassandra.WriteTimeout):
+        return QueryCanceled(
+            f"{where}: replicas did not answer in time at consistency level {_level(fault)}",
+            detail=f"{fault.received_responses} of {fault.required_responses} answered.",
+        )
+    if isinstance(fault, cassandra.OperationTimedOut):
+        return QueryCanceled(f"{where}: no answer within the deadline")
+    if isinstance(fault, cassandra.ReadFailure | cassandra.WriteFailure):
+        return _failure(fault, where)
+    if isinstance(fault, cassandra.Unauthorized):
+        return InsufficientPrivilege(f"{where}: {_message(fault)}")
+    if isinstance(fault, cassandra.AuthenticationFailed):
+        return InvalidAuthorization(f"{where} refused the login", detail=_sentence(fault))
+    if isinstance(fault, cassandra.InvalidRequest | SyntaxException):
+        return _invalid(_message(fault), where)
+    if isinstance(fault, ErrorMessage) and fault.code in (OVERLOADED, BOOTSTRAPPING):
+        return InsufficientResources(f"{where} is overloaded", detail=_sentence(fault))
+    return None
+
+
+def _failure(fault: Any, where: str) -> MorphError:
+    reasons = set((fault.error_code_map or {}).values())
+    if _TOMBSTONES in reasons:
+        return ConfigurationLimitExceeded(
+            f"{where}: a read met more deleted rows than Cassandra's limit",
+            detail=f"More than tombstone_failure_threshold, at consistency level {_level(fault)}.",
+            hint="Narrow the range of the query, or let compaction remove the tombstones.",
+        )
+    if reasons & _INDEX_REASONS:
+        return ObjectNotInPrerequisiteState(f"{where}: an index is not ready to answer")
+    shown = ", ".join(sorted(f"0x{each:04x}" for each in reasons)) or "no reason given"
+    return StoreError(
+        f"{where}: {fault.failures} replicas failed at consistency level {_level(fault)}",
+        detail=f"Reasons: {shown}.",
+    )
+
+
+def _invalid(message: str, where: str) -> MorphError:
+    if _NO_TABLE.search(message) or _NO_KEYSPACE.search(message):
+        return UndefinedTable(f"{where}: {message}")
+    if _NO_COLUMN.search(message):
+        return UndefinedColumn(f"{where}: {message}")
+    return StoreError(f"{where}: {message}")
+
+
+def _no_host(fault: NoHostAvailable, where: str, instance: str, writes: bool) -> MorphError:
+    """Every node was tried; the first cause that says more than "down" decides."""
+    causes = list(getattr(fault, "errors", {}).values())
+    for cause in causes:
+        if isinstance(cause, cassandra.AuthenticationFailed):
+            return to_error(cause, instance)
+    for cause in causes:
+        if isinstance(cause, ErrorMessage) or (writes and _is_open_ended(cause)):
+            known = cause.to_exception() if hasattr(cause, "to_exception") else cause
+            return to_error(known, instance, writes=writes)
+    shown = "; ".join(dict.fromkeys(_message(cause) for cause in causes)) or "no node is known"
+    return ConnectionFailure(f"{where}: no node answered", detail=_full_stop(shown))
+
+
+def cannot_connect(fault: BaseException, instance: str) -> MorphError:
+    """The SQL error for a first connection that failed."""
+    error = to_error(fault, instance)
+    if isinstance(error, ConnectionFailure | StoreError | QueryCanceled):
+        return CannotConnect(
+            f'Cassandra instance "{instance}" cannot be reached',
+            detail=error.detail or _full_stop(error.primary),
+        )
+    return error
+
+
+def _level(fault: Any) -> str:
+    return str(ConsistencyLevel.value_to_name.get(fault.consistency, "unknown"))
+
+
+def _message(fault: BaseException) -> str:
+    text = str(getattr(fault, "message", "") or fault or type(fault).__name__)
+    match = re.search(r'message="(.*)"$', text, re.DOTALL)
+    return match[1] if match else text
+
+
+def _sentence(fault: BaseException) -> str:
+    return _full_stop(_message(fault))
+
+
+def _full_stop(text: str) -> str:
+    return text if text.endswith(".") else f"{text}."

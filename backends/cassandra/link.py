@@ -1,0 +1,300 @@
+"""The connection to a cluster, and the bridge from the driver's callbacks to asyncio.
+
+cassandra-driver runs an event loop of its own (libev) in a thread. A request is sent from ours
+(`execute_async` does not wait), its answer comes back by `call_soon_threadsafe`. Connecting and
+preparing wait, so they run in a thread; prepared statements are kept, the oldest are given up.
+Decision 0005 says why this and not acsylla or the driver's asyncio reactor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import ssl
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from cassandra import ConsistencyLevel
+from cassandra.auth import PlainTextAuthProvider
+from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, Session
+from cassandra.policies import (
+    DCAwareRoundRobinPolicy,
+    ExponentialReconnectionPolicy,
+    TokenAwarePolicy,
+)
+from cassandra.query import (
+    UNSET_VALUE,
+    BatchStatement,
+    BatchType,
+    BoundStatement,
+    PreparedStatement,
+)
+
+from backends.cassandra.faults import cannot_connect, to_error
+from backends.cassandra.options import CassandraOptions
+from backends.cassandra.pages import Page, RawHandler, first_page
+from backends.cassandra.retries import CarefulRetries
+from backends.cassandra.shapes import Shape, pack, shape_of
+from core.errors import ConnectionFailure, FeatureNotSupported, MorphError, QueryCanceled
+
+logger = logging.getLogger(__name__)
+
+PREPARED_MAX: Final = 1_000
+"""Prepared statements kept for one instance."""
+REQUESTS_MAX: Final = 256
+"""Requests in flight at an instance; more wait here."""
+REQUEST_SECONDS: Final = 60.0
+"""The time for one request of a statement without deadline."""
+PROTOCOL_MIN: Final = 4
+UNSET: Final = UNSET_VALUE
+"""A bind value that leaves its column as it is."""
+
+Watcher = Callable[[str, str, str], None]
+"""(keyspace, table, CREATED | UPDATED | DROPPED)"""
+
+
+class Statement:
+    """A prepared statement: the driver's, and the shapes of its markers."""
+
+    __slots__ = ("columns", "prepared", "shapes", "text")
+
+    def __init__(self, text: str, prepared: PreparedStatement) -> None:
+        self.text = text
+        self.prepared = prepared
+        markers = prepared.column_metadata or ()
+        self.shapes: tuple[Shape, ...] = tuple(shape_of(each.type) for each in markers)
+
+    def bind(self, values: Sequence[Any], *, idempotent: bool) -> BoundStatement:
+        """With plain values, None for null, UNSET to leave out; no round trip."""
+        bound = BoundStatement(self.prepared)
+        bound.values = [
+            value if value is None or value is UNSET else pack(shape, value)
+            for shape, value in zip(self.shapes, values, strict=True)
+        ]
+        bound.is_idempotent = idempotent
+        return bound
+
+
+class Link:
+    """One instance's connection; made when it is first used, made anew after it failed."""
+
+    def __init__(self, instance: str, options: CassandraOptions) -> None:
+        self.instance = instance
+        self.options = options
+        self.watch: Watcher | None = None
+        self._session: Session | None = None
+        self._opening: asyncio.Task[Session] | None = None
+        self._statements: OrderedDict[str, asyncio.Future[Statement]] = OrderedDict()
+        self._places = asyncio.Semaphore(REQUESTS_MAX)
+        self._closed = False
+
+    # Connecting
+
+    async def open(self, deadline: float | None) -> Session:
+        """The session; 08001 when no node answers, 28000 when one refuses, 57014 when late."""
+        if self._session is not None:
+            return self._session
+        if self._closed:
+            raise ConnectionFailure(f'Cassandra instance "{self.instance}" is closed')
+        if self._opening is None or (self._opening.done() and self._session is None):
+            self._opening = asyncio.create_task(self._connect())
+        await asyncio.wait({self._opening}, timeout=self._remaining(deadline))
+        if not self._opening.done():
+            raise self._late()
+        return self._opening.result()
+
+    async def _connect(self) -> Session:
+        cluster = self._cluster()
+        try:
+            session = await asyncio.to_thread(cluster.connect, self.options.keyspace or None)
+        except Exception as fault:
+            await asyncio.to_thread(cluster.shutdown)
+            raise cannot_connect(fault, self.instance) from fault
+        if cluster.protocol_version < PROTOCOL_MIN or self._closed:
+            await asyncio.to_thread(cluster.shutdown)
+            raise FeatureNotSupported("the Cassandra server is older than 3.0")
+        session.client_protocol_handler = RawHandler
+        self._session = session
+        return session
+
+    def _cluster(self) -> Cluster:
+        options = self.options
+        local = DCAwareRoundRobinPolicy(local_dc=options.local_dc)
+        profile = ExecutionProfile(
+            load_balancing_policy=TokenAwarePolicy(local),
+            retry_policy=CarefulRetries(),
+            consistency_level=ConsistencyLevel.name_to_value[options.consistency],
+            serial_consistency_level=ConsistencyLevel.name_to_value[options.serial_consistency],
+            request_timeout=REQUEST_SECONDS,
+            row_factory=first_page,
+        )
+        login = PlainTextAuthProvider(options.user, options.password) if options.user else None
+        cluster = Cluster(
+            contact_points=list(options.hosts),
+            port=options.port,
+            auth_provider=login,
+            ssl_context=_tls(options),
+            execution_profiles={EXEC_PROFILE_DEFAULT: profile},
+            connect_timeout=options.connect_timeout,
+            control_connection_timeout=options.connect_timeout,
+            reconnection_policy=ExponentialReconnectionPolicy(0.5, 15.0),
+            compression=False,
+        )
+        # Tried first; unlike one given to the constructor it may be lowered for an older server.
+        cluster.protocol_version = 5
+        self._listen(cluster)
+        return cluster
+
+    def _listen(self, cluster: Cluster) -> None:
+        """Tells `watch` of schema changes; the driver re-registers when it reconnects."""
+        control = cluster.control_connection
+        handle = control._handle_schema_change
+        loop = asyncio.get_running_loop()
+
+        def changed(event: dict[str, Any]) -> None:
+            names = (event.get("keyspace", ""), event.get("table", ""), event["change_type"])
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(self._tell, *names)
+            handle(event)
+
+        control._handle_schema_change = changed
+
+    def _tell(self, keyspace: str, table: str, change: str) -> None:
+        if self.watch is not None:
+            self.watch(keyspace, table, change)
+
+    async def close(self) -> None:
+        """Gives up the connections; requests in flight fail."""
+        self._closed = True
+        opening, self._opening, self._session = self._opening, None, None
+        self._statements.clear()
+        if opening is None:
+            return
+        with contextlib.suppress(MorphError):
+            session = await opening
+            await asyncio.to_thread(session.cluster.shutdown)
+
+    # Requests
+
+    async def prepare(self, text: str, deadline: float | None) -> Statement:
+        """The prepared statement of a text; errors of the text are those of its execution."""
+        found = self._statements.get(text)
+        if found is not None and not (found.done() and (found.cancelled() or found.exception())):
+            self._statements.move_to_end(text)
+        else:
+            session = await self.open(deadline)
+            found = asyncio.ensure_future(self._prepare(session, text))
+            self._statements[text] = found
+            if len(self._statements) > PREPARED_MAX:
+                self._statements.popitem(last=False)
+        if not found.done():
+            await asyncio.wait({found}, timeout=self._remaining(deadline))
+            if not found.done():
+                raise self._late()
+        return found.result()
+
+    async def _prepare(self, session: Session, text: str) -> Statement:
+        try:
+            return Statement(text, await asyncio.to_thread(session.prepare, text))
+        except Exception as fault:
+            raise to_error(fault, self.instance) from fault
+
+    async def run(
+        self,
+        bound: BoundStatement | BatchStatement,
+        deadline: float | None,
+        *,
+        state: bytes | None = None,
+        writes: bool = False,
+    ) -> Page | None:
+        """One page of its answer (None for an answer without rows), or the SQL error."""
+        session = self._session or await self.open(deadline)
+        timeout = self._remaining(deadline)
+        async with self._places:
+            answer = self._send(session, bound, timeout, state)
+            try:
+                return await answer
+            except MorphError:
+                raise
+            except Exception as fault:
+                raise to_error(fault, self.instance, writes=writes) from fault
+
+    def _send(
+        self, session: Session, bound: Any, timeout: float, state: bytes | None
+    ) -> asyncio.Future[Page | None]:
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Page | None] = loop.create_future()
+
+        def done(page: Page | None) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(_set_result, answer, page)
+
+        def failed(fault: BaseException) -> None:
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(_set_exception, answer, fault)
+
+        try:
+            request = session.execute_async(bound, timeout=timeout, paging_state=state)
+        except Exception as fault:  # noqa: BLE001 - the driver's fault is the request's
+            answer.set_exception(fault)
+            return answer
+        request.add_callbacks(done, failed)
+        return answer
+
+    async def query(self, text: str, values: Sequence[Any], deadline: float | None) -> list[Any]:
+        """All rows of a small read, as tuples of raw values."""
+        statement = await self.prepare(text, deadline)
+        bound = statement.bind(values, idempotent=True)
+        rows: list[Any] = []
+        state: bytes | None = None
+        while True:
+            page = await self.run(bound, deadline, state=state)
+            assert page is not None, text
+            rows += page.rows()
+            state = page.state
+            if state is None:
+                return rows
+
+    def batch(self, statements: Sequence[BoundStatement], *, idempotent: bool) -> BatchStatement:
+        """An unlogged batch: of one partition it is one mutation, all or nothing."""
+        batch = BatchStatement(BatchType.UNLOGGED)
+        for each in statements:
+            batch.add(each)
+        batch.is_idempotent = idempotent
+        return batch
+
+    def _remaining(self, deadline: float | None) -> float:
+        if deadline is None:
+            return REQUEST_SECONDS
+        left = deadline - asyncio.get_running_loop().time()
+        if left <= 0:
+            raise self._late()
+        return left
+
+    def _late(self) -> QueryCanceled:
+        return QueryCanceled(f'Cassandra instance "{self.instance}": no answer within the deadline')
+
+
+def _set_result(answer: asyncio.Future[Any], page: Any) -> None:
+    if not answer.done():
+        answer.set_result(page)
+
+
+def _set_exception(answer: asyncio.Future[Any], fault: BaseException) -> None:
+    if not answer.done():
+        answer.set_exception(fault)
+
+
+def _tls(options: CassandraOptions) -> ssl.SSLContext | None:
+    """`require` encrypts, `verify-full` checks the certificate and the host's name as well."""
+    if options.tls == "disable":
+        return None
+    context = ssl.create_default_context(cafile=options.tls_ca or None)
+    if options.tls == "require":
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if options.tls_certificate:
+        context.load_cert_chain(options.tls_certificate, options.tls_key or None)
+    return context
