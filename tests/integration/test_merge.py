@@ -292,7 +292,7 @@ def arrays(open_directory: Path) -> Iterator[psycopg.Connection[Any]]:
 
 
 def plan_of(client: psycopg.Connection[Any], sql: str) -> str:
-    rows = client.execute(f"EXPLAIN (ANALYZE, VERBOSE) {sql}").fetchall()  # type: ignore[arg-type]
+    rows = client.execute(f"EXPLAIN (ANALYZE, VERBOSE) {sql}").fetchall()
     return "\n".join(row[0] for row in rows)
 
 
