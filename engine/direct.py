@@ -49,7 +49,7 @@ class Direct:
 
 def direct_of(plan: FederatedPlan) -> Direct | None:
     """How the statement is answered by its one scan, or None when it cannot be."""
-    node = plan.context.statement
+    node = plan.query
     if len(plan.scans) != 1 or plan.target is not None or not isinstance(node, ast.SelectStmt):
         return None
     [scan], [ref] = plan.scans, plan.refs

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from xml.sax.saxutils import escape
@@ -24,7 +24,7 @@ from rewrite.analysis import Analysis, StatementPlan
 from rewrite.context import make_context
 from rewrite.namespaces import Namespaces
 from rewrite.rules import RULES
-from rewrite.scope import RelationRef
+from rewrite.scope import RelationRef, is_foreign
 from rewrite.tree import Node, Tokens, ast, names_of, walk
 
 TIERS: Final[Mapping[int, str]] = {1: "answered by the store", 2: "merged from scans"}
@@ -108,13 +108,16 @@ def explain(
     statement: StatementPlan,
     namespaces: Namespaces,
     instance: tuple[str, str],
+    kind_of: Callable[[str], str] = str,
 ) -> Explanation:
-    """The explanation of an EXPLAIN that the store answers; `instance` is (name, kind)."""
+    """The explanation of an EXPLAIN that the store answers; `instance` is (name, kind) of the
+    embedded store, `kind_of` tells the kinds of the others.
+    """
     node = statement.node
     query = node.query if isinstance(node, ast.ExplainStmt) else node
     return Explanation(
         tier=1,
-        tables=_tables(statement.relations, instance),
+        tables=_tables(statement.relations, instance, kind_of),
         virtual=_virtual(query, statement.relations),
         rules=_rules(analysis, statement, namespaces),
         native=without_explain(analysis.part(statement).text),
@@ -142,11 +145,15 @@ def _sql(expr: Expr | None, names: Mapping[int, str]) -> str:
         return f"({error})"
 
 
-def _tables(relations: Iterable[RelationRef], instance: tuple[str, str]) -> tuple[TableUse, ...]:
-    uses = (
-        TableUse(r.resolved.table.name, r.resolved.schema, r.resolved.version.number, *instance)
-        for r in relations
-    )
+def _tables(
+    relations: Iterable[RelationRef], instance: tuple[str, str], kind_of: Callable[[str], str]
+) -> tuple[TableUse, ...]:
+    uses = []
+    for ref in relations:
+        table = ref.resolved.table
+        place = (table.instance, kind_of(table.instance)) if is_foreign(ref) else instance
+        number = ref.resolved.version.number
+        uses.append(TableUse(table.name, ref.resolved.schema, number, *place))
     return tuple(dict.fromkeys(uses))
 
 
@@ -192,6 +199,25 @@ def without_explain(text: str) -> str:
         while tokens.name(index) in ("ANALYZE", "VERBOSE"):
             index += 1
     return text[tokens.items[index].start :]
+
+
+def store_plan(relation: str, server: str, options: Options, actual: str = "") -> list[str]:
+    """The plan of a statement that another store answers alone, in the format of the options;
+    `actual` is what EXPLAIN ANALYZE measured.
+    """
+    node = f"Store Scan on {relation} ({server}){actual}"
+    if options.format == "text":
+        return [node]
+    plan = {"Node Type": "Store Scan", "Relation Name": relation, "Server": server}
+    if options.format == "json":
+        body = json.dumps([{"Plan": plan}], indent=2, ensure_ascii=False)
+        return [body]
+    if options.format == "yaml":
+        first, *more = _yaml({"Plan": plan}, 2)
+        return ["\n".join(["- " + first.lstrip(), *more])]
+    head = '<explain xmlns="http://www.postgresql.org/2009/explain">'
+    lines = "\n".join(_xml({"Plan": plan}, 4))
+    return [f"{head}\n  <Query>\n{lines}\n  </Query>\n</explain>"]
 
 
 # The names of the store in PostgreSQL's plan
@@ -293,8 +319,10 @@ def _text(explanation: Explanation, verbose: bool) -> list[str]:
         lines.append(f"    Pushed: {scan.taken or 'nothing'}")
         lines += [f"    Left: {scan.residual}"] if scan.residual else []
         lines += [f"    Reason: {each}" for each in scan.reasons]
-    if explanation.tier == 1:
+    if explanation.tier == 1 and not explanation.scans:
         lines.append("  Pushed: everything")
+    if not explanation.native:
+        return lines
     first, *more = explanation.native.split("\n")
     return [*lines, f"  Native: {first}", *(f"    {line}" for line in more)]
 

@@ -35,13 +35,14 @@ KindOf = Callable[[str], str]
 DOC_ID = 0
 """The id of the whole document in scans: no column of any version has it."""
 
-_UTILITY = (ast.DeclareCursorStmt, ast.CreateTableAsStmt, ast.CopyStmt, ast.ExplainStmt)
+_UTILITY = (ast.DeclareCursorStmt, ast.CreateTableAsStmt, ast.CopyStmt)
 _SERVED = (
     ast.SelectStmt,
     ast.InsertStmt,
     ast.UpdateStmt,
     ast.DeleteStmt,
     ast.MergeStmt,
+    ast.ExplainStmt,
     *_UTILITY,
 )
 
@@ -61,6 +62,12 @@ class FederatedPlan:
     uses_parameters: bool
     context: Context
     _texts: dict[tuple[str, ...], str] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def query(self) -> Node:
+        """The statement, or what is to be explained."""
+        node = self.context.statement
+        return node.query if isinstance(node, ast.ExplainStmt) else node
 
     def text(self, relations: Sequence[str]) -> str:
         """The statement's text with `relations[n]` for the reference of scan n. Remembered."""

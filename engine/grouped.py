@@ -73,7 +73,7 @@ class _NotGrouped(Exception):
 
 def grouped_of(plan: FederatedPlan, table: ExactnessTable = TABLE) -> GroupedPlan | None:
     """How the store could group for the statement, or None."""
-    node = plan.context.statement
+    node = plan.query
     if len(plan.scans) != 1 or plan.target is not None or not isinstance(node, ast.SelectStmt):
         return None
     [scan] = plan.scans
@@ -147,7 +147,7 @@ class _Reader:
         if not isinstance(root, ast.SortBy) or root.node is not node or len(node.fields) != 1:
             return False
         name = getattr(node.fields[0], "sval", None)
-        targets = self._plan.context.statement.targetList or ()
+        targets = self._plan.query.targetList or ()
         return any(target.name == name for target in targets)
 
     def _is_aggregate(self, node: Node) -> bool:

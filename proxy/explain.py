@@ -20,6 +20,7 @@ from proxy.protocol.message_types import ClientType
 from proxy.protocol.server import data_row
 from proxy.relay import EXECUTE, Entry, Sink
 from rewrite.analysis import StatementPlan, analyse
+from rewrite.scope import is_foreign
 
 if TYPE_CHECKING:
     from proxy.operations import Operations
@@ -47,6 +48,10 @@ class Explain:
     ) -> None:
         """EXPLAIN in the simple protocol, or by a script of the extended one."""
         explanation = self.explanation(session, plan, statement)
+        if any(map(is_foreign, statement.relations)):
+            federation = self._operations.federation
+            await federation.explainer.run(session, plan, statement, explanation, portal)
+            return
         if not session.pushdown:
             analyze = read_options(statement.node).analyze
             merging = self._operations.merging
@@ -73,7 +78,8 @@ class Explain:
         """The facts about a statement that the store answers."""
         namespaces = session.plans.namespaces
         analysis = plan.analysis or analyse(plan.text, namespaces)
-        return explain(analysis, statement, namespaces, self.instance)
+        kind_of = self._operations.federation.kind_of
+        return explain(analysis, statement, namespaces, self.instance, kind_of)
 
 
 def take_up(

@@ -29,6 +29,7 @@ from proxy.relay import BATCH, BIND, CLOSE, DESCRIBE, EXECUTE, PARSE, BackendErr
 from proxy.simple import _RUNTIME_VIEWS, describe_original, ends_transaction
 from rewrite.analysis import Action
 from rewrite.context import NeedsWidth
+from rewrite.scope import is_foreign
 
 if TYPE_CHECKING:
     from engine.plans import Plan
@@ -257,7 +258,7 @@ def execute(session: Session, body: bytes) -> None:
         session.start_script(session.worker.scripts.execute(session, portal, body))
         return
     if single is not None and single.action is Action.EXPLAIN:
-        if not session.pushdown:
+        if not session.pushdown or any(map(is_foreign, single.relations)):
             session.start_script(session.worker.scripts.execute(session, portal, body))
             return
         session.worker.scripts.operations.explainer.execute(session, plan, single, body)

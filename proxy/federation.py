@@ -17,6 +17,7 @@ from engine.federate import FederatedPlan, plan_federated
 from engine.grouped import GroupedPlan, grouped_of
 from engine.plans import Plan
 from proxy.direct_answers import DirectAnswers
+from proxy.federated_explain import FederatedExplain
 from proxy.foreign_writes import ForeignWrites
 from proxy.prepared import Portal
 from proxy.protocol.execute import execute_name
@@ -48,6 +49,7 @@ class Federation:
         self.transactions = StoreTransactions(operations)
         self.staging = Staging(operations, self.transactions)
         self.direct = DirectAnswers(operations, self.staging)
+        self.explainer = FederatedExplain(operations, self)
         self.writes = ForeignWrites(operations, self.staging, self.residual)
         self._plans: OrderedDict[tuple[int, str], tuple[Namespaces, FederatedPlan]] = OrderedDict()
         self._inner = 0
@@ -67,7 +69,7 @@ class Federation:
                 "foreign tables need client_encoding UTF8", hint="SET client_encoding = 'UTF8'."
             )
         await self._worker.instances.refresh()
-        federated = self._federated(session, plan, statement, {})
+        federated = self.federated(session, plan, statement, {})
         if portal is None and federated.takes_parameters:
             self.residual.describe(session, plan, statement)
         bound = read_bound(portal)
@@ -75,7 +77,7 @@ class Federation:
             session, plan, statement, federated, bound
         )
         if federated.target is not None:
-            push = self._pushes(session)
+            push = self.pushes(session)
             alone = portal is not None or plan.single is not None
             sink = await self.writes.run(session, federated, bound, values, push=push, alone=alone)
             session.send_to_client(sink.raw + command_complete(sink.tag))
@@ -83,13 +85,13 @@ class Federation:
         if await self._answered_directly(session, federated, bound, values, execute):
             return
         free = len(bound.values) + 1
-        grouped = await self._grouped(session, federated, values)
+        grouped = await self.grouped(session, federated, values)
         if grouped is not None:
             groups, planned = grouped
             staged = await self.staging.stage(session, federated, [planned], free)
             text = groups.text(staged.relations[0])
         else:
-            scans = await self.staging.plan(federated, values, push=self._pushes(session))
+            scans = await self.staging.plan(federated, values, push=self.pushes(session))
             staged = await self.staging.stage(session, federated, scans, free)
             text = federated.text(staged.relations)
         await self._answer(session, federated, text, staged, bound, portal, execute)
@@ -104,17 +106,17 @@ class Federation:
     ) -> bool:
         """Whether the store alone answered; a portal that is read in parts is never so."""
         direct = direct_of(federated)
-        if direct is None or not self._pushes(session):
+        if direct is None or not self.pushes(session):
             return False
         if execute and execute_name(execute)[1]:
             return False
         return await self.direct.run(session, federated, direct, bound, values)
 
-    async def _grouped(
+    async def grouped(
         self, session: Session, federated: FederatedPlan, values: Mapping[int, str | None]
     ) -> tuple[GroupedPlan, PlannedScan] | None:
         """The statement over groups that the store computes, if it does."""
-        groups = grouped_of(federated) if self._pushes(session) else None
+        groups = grouped_of(federated) if self.pushes(session) else None
         if groups is None:
             return None
         table = groups.scan.placed.table
@@ -126,29 +128,32 @@ class Federation:
 
     # ------------------------------------------------------------------ plan
 
-    def _pushes(self, session: Session) -> bool:
+    def pushes(self, session: Session) -> bool:
+        """Whether stores may take parts of the session's statements."""
         return session.pushdown or session.push_scans
 
-    def _kind_of(self, instance: str) -> str:
+    def kind_of(self, instance: str) -> str:
+        """The kind of an instance that the catalog knows."""
         kind = self._worker.instances.kind_of(instance)
         if kind is None:
             raise InternalError(f'server "{instance}" of a foreign table is not known')
         return str(kind)
 
-    def _federated(
+    def federated(
         self,
         session: Session,
         plan: Plan,
         statement: StatementPlan,
         parameters: Mapping[int, str],
     ) -> FederatedPlan:
+        """The plan of a statement. Remembered without parameters."""
         namespaces = session.plans.namespaces
         key = (statement.start, plan.text)
         known = self._plans.get(key)
         if known is not None and known[0] is namespaces and not parameters:
             return known[1]
         assert plan.analysis is not None
-        made = plan_federated(plan.analysis, statement, namespaces, parameters, self._kind_of)
+        made = plan_federated(plan.analysis, statement, namespaces, parameters, self.kind_of)
         if not parameters:
             self._plans[key] = (namespaces, made)
             if len(self._plans) > PLANS_MAX:
@@ -169,7 +174,7 @@ class Federation:
         assert plan.analysis is not None
         text = plan.analysis.part(statement).text
         types, values, bound = await self.residual.parameters(session, text, bound)
-        return self._federated(session, plan, statement, types), values, bound
+        return self.federated(session, plan, statement, types), values, bound
 
     # ------------------------------------------------------------------ answer
 

@@ -15,12 +15,14 @@ from dataclasses import dataclass, replace
 from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import pyarrow as pa
+
 from backends.base import Misfit, ScanAsk, ScanPlan, Scope, StoreBackend, judge_nothing
 from catalog.model import Table
 from catalog.sqltext import quote_ident
 from core.errors import MorphError, QueryCanceled
 from engine.federate import FederatedPlan
-from engine.merge import columns_of, create_text, unnest_text
+from engine.merge import DUMMY_COLUMN, columns_of, create_text, unnest_text
 from engine.scan_copy import ScanColumns
 from engine.scans import Scan
 from proxy.piles import Limits, Pile
@@ -28,8 +30,6 @@ from proxy.protocol.reports import notice_response
 from proxy.session_store import SessionStore
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from proxy.operations import Operations
     from proxy.session import Session
     from proxy.store_transactions import StoreTransactions
@@ -205,7 +205,7 @@ class Staging:
     async def _fill(self, pile: Pile, each: PlannedScan, scope: Scope, gate: _ReadOnlyGate) -> None:
         async for batch in rows_of(each, scope):
             await gate.before(pile, batch)
-            pile.add(batch)
+            pile.add(batch if batch.num_columns else _counted(batch))
 
     async def load(self, store: SessionStore, pile: Pile) -> str:
         """A temporary table with the pile's rows, as statements call it."""
@@ -230,6 +230,11 @@ class Staging:
         """Whether the session's transaction can make no table."""
         sink = await self._operations.scripts.fetch(session, "SHOW transaction_read_only")
         return sink.rows() == [[b"on"]]
+
+
+def _counted(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """A batch of rows without columns, as it is staged (engine/merge.staged_columns)."""
+    return pa.RecordBatch.from_arrays([pa.nulls(batch.num_rows, pa.int32())], [DUMMY_COLUMN])
 
 
 class _ReadOnlyGate:

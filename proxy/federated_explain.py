@@ -1,0 +1,177 @@
+"""EXPLAIN of statements over foreign tables: what each store does, what is left, and why.
+
+PostgreSQL explains the residual statement over the staged relations; without ANALYZE no row is
+fetched, and they are empty. A statement that a store answers alone has no plan of PostgreSQL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from core.errors import FeatureNotSupported
+from engine.direct import Direct, direct_of
+from engine.explain import (
+    Explanation,
+    Names,
+    ScanUse,
+    explained,
+    read_options,
+    scan_use,
+    store_plan,
+    without_explain,
+)
+from engine.federate import FederatedPlan
+from engine.merge import unnest_text
+from engine.plans import Plan
+from proxy.explain import take_up
+from proxy.piles import Limits, Pile
+from proxy.prepared import Portal
+from proxy.protocol.server import command_complete, data_row
+from proxy.relay import EXECUTE, Entry
+from proxy.residual import Bound, read_bound
+from proxy.staging import PlannedScan, StagedRows, ask_of, rows_of
+from rewrite.analysis import StatementPlan
+
+if TYPE_CHECKING:
+    from proxy.federation import Federation
+    from proxy.operations import Operations
+    from proxy.session import Session
+
+
+class FederatedExplain:
+    """EXPLAIN over foreign tables, of one worker."""
+
+    def __init__(self, operations: Operations, federation: Federation) -> None:
+        self._worker = operations.worker
+        self._scripts = operations.scripts
+        self._federation = federation
+
+    async def run(
+        self,
+        session: Session,
+        plan: Plan,
+        statement: StatementPlan,
+        explanation: Explanation,
+        portal: Portal | None,
+    ) -> None:
+        """One EXPLAIN, in both protocols."""
+        federation = self._federation
+        await self._worker.instances.refresh()
+        federated = federation.federated(session, plan, statement, {})
+        analyze = read_options(statement.node).analyze
+        if federated.target is not None and analyze:
+            raise FeatureNotSupported("EXPLAIN ANALYZE of a write to a foreign table")
+        if portal is None:
+            federation.residual.describe(session, plan, statement)
+        bound = read_bound(portal)
+        federated, values, bound = await federation.with_values(
+            session, plan, statement, federated, bound
+        )
+        direct = direct_of(federated)
+        if direct is not None and federation.pushes(session):
+            planned = await self._direct(direct, values)
+            if planned is not None:
+                await self._answer(session, statement, explanation, planned, analyze)
+                return
+        await self._residual(session, statement, explanation, federated, values, bound, analyze)
+
+    async def _direct(self, direct: Direct, values: Mapping[int, str | None]) -> PlannedScan | None:
+        table = direct.scan.placed.table
+        backend = await self._worker.instances.backend(table.instance)
+        plan = backend.plan_scan(table, ask_of(direct.scan, values, push=True))
+        if not direct.answers(plan):
+            return None
+        columns = self._federation.staging.columns(direct.scan)
+        return PlannedScan(direct.scan, backend, plan, columns)
+
+    async def _answer(
+        self,
+        session: Session,
+        statement: StatementPlan,
+        explanation: Explanation,
+        planned: PlannedScan,
+        analyze: bool,
+    ) -> None:
+        """The rows of an EXPLAIN of a statement that a store answers alone."""
+        actual = await self._measured(session, planned) if analyze else ""
+        options = read_options(statement.node)
+        alias, server = planned.scan.alias, planned.backend.name
+        facts = replace(explanation, tier=1, scans=(_use(planned),), native="")
+        rows = store_plan(alias, server, options, actual)
+        lines = explained(rows, facts, options, Names(()))
+        codec = session.client.codec
+        data = b"".join(data_row([line.encode(codec)]) for line in lines)
+        session.relay.answer_locally(data + command_complete("EXPLAIN"))
+
+    async def _measured(self, session: Session, planned: PlannedScan) -> str:
+        staging = self._federation.staging
+        scope = await staging.reading(session, planned.scan.placed.table, planned.backend)
+        rows = 0
+
+        async def count() -> None:
+            nonlocal rows
+            async for batch in rows_of(planned, scope):
+                rows += batch.num_rows
+
+        started = self._worker.clock()
+        await staging.bounded(session, count())
+        spent = (self._worker.clock() - started) * 1000
+        return f" (actual time=0.000..{spent:.3f} rows={rows} loops=1)"
+
+    async def _residual(
+        self,
+        session: Session,
+        statement: StatementPlan,
+        explanation: Explanation,
+        federated: FederatedPlan,
+        values: Mapping[int, str | None],
+        bound: Bound,
+        analyze: bool,
+    ) -> None:
+        federation = self._federation
+        free = len(bound.values) + 1
+        grouped = await federation.grouped(session, federated, values)
+        if grouped is not None:
+            groups, planned = grouped
+            scans: Sequence[PlannedScan] = [planned]
+        else:
+            scans = await federation.staging.plan(
+                federated, values, push=federation.pushes(session)
+            )
+        if analyze:
+            staged = await federation.staging.stage(session, federated, scans, free)
+        else:
+            staged = self._empty(scans, free)
+        if grouped is not None:
+            text = groups.text(staged.relations[0])
+            native = groups.text("scan1")
+        else:
+            text = federated.text(staged.relations)
+            native = federated.text([f"scan{n + 1}" for n in range(len(scans))])
+        federation.residual.parse(session, text, bound.types, None)
+        federation.residual.bind(session, bound.with_arrays(staged.arrays), "", None)
+        entry = Entry(EXECUTE)
+        facts = replace(
+            explanation,
+            tier=2,
+            scans=tuple(map(_use, scans)),
+            native=without_explain(native),
+        )
+        take_up(entry, session, statement, facts)
+        federation.residual.execute(session, "", 0, entry)
+        await self._scripts.wait_for(session, entry)
+        await federation.staging.drop(session, staged.tables)
+
+    def _empty(self, scans: Sequence[PlannedScan], free: int) -> StagedRows:
+        limits = Limits.of(self._worker.settings.merge, read_only=True)
+        staged = StagedRows([], [], [])
+        for each in scans:
+            staged.relations.append(unnest_text(each.columns, free + len(staged.arrays)))
+            staged.arrays += Pile(each.columns, limits).arrays()
+        return staged
+
+
+def _use(planned: PlannedScan) -> ScanUse:
+    return scan_use(planned.scan, planned.plan, str(planned.plan.native))
