@@ -9,6 +9,7 @@ import difflib
 import os
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from config.build import Build, FlagValue, Origin, suggest
@@ -32,21 +33,33 @@ def load_settings(
     `env` is the environment of the process when it is not given; `flags` is keyed by dotted names,
     {"server.port": 5433}. Raises SettingsError with every problem.
     """
-    settings, problems = examine(path, os.environ if env is None else env, flags or {})
-    if problems:
-        raise SettingsError(problems)
-    return settings
+    examined = examine(path, os.environ if env is None else env, flags or {})
+    if examined.problems:
+        raise SettingsError(examined.problems)
+    return examined.settings
 
 
 def check_file(path: Path, env: Mapping[str, str] | None = None) -> list[Problem]:
     """Every problem of a configuration file, in the order of its lines; [] when it is good."""
-    return examine(path, os.environ if env is None else env, {})[1]
+    return examine(path, os.environ if env is None else env, {}).problems
 
 
-def examine(
-    path: Path | None, env: Mapping[str, str], flags: Mapping[str, FlagValue]
-) -> tuple[Settings, list[Problem]]:
+@dataclass(frozen=True, slots=True)
+class Examined:
     """The settings, with defaults in place of what is wrong, and all that is wrong."""
+
+    settings: Settings
+    problems: list[Problem]
+    build: Build
+
+    def problem(self, key: str, message: str, hint: str = "") -> Problem:
+        """A fault that only a look at the world shows, at the place of its key."""
+        origin = _origin(self.build, key)
+        return Problem(origin.line, origin.column, key, message, hint, origin.source)
+
+
+def examine(path: Path | None, env: Mapping[str, str], flags: Mapping[str, FlagValue]) -> Examined:
+    """Read and check everything that can be checked without connecting anywhere."""
     document = Document("") if path is None else read_document(path)
     base = Path() if path is None else path.parent
     build = Build(document, env, flags, base)
@@ -60,7 +73,8 @@ def examine(
         if finding.other not in hurt and not any(_same_table(finding.key, key) for key in hurt):
             origin = _origin(build, finding.key, finding.other)
             build.complain(origin, finding.key, finding.message, finding.hint)
-    return settings, sorted({*document.problems, *build.problems}, key=_order)
+    problems = sorted({*document.problems, *build.problems}, key=_order)
+    return Examined(settings, problems, build)
 
 
 def _order(problem: Problem) -> tuple[bool, Problem]:

@@ -19,7 +19,13 @@ from backends.base import Scope, ServerInfo, StoreBackend
 from backends.stores import StoreOptions, make_backend
 from catalog.instances import EMBEDDED, Instance
 from config.stores import StoresSettings
-from core.errors import CannotConnect, FeatureNotSupported, MorphError, UndefinedObject
+from core.errors import (
+    CannotConnect,
+    FeatureNotSupported,
+    MorphError,
+    QueryCanceled,
+    UndefinedObject,
+)
 from engine.store_options import permit, store_options
 
 Load = Callable[[], Awaitable[Sequence[Instance]]]
@@ -182,7 +188,7 @@ class Instances:
         try:
             await asyncio.sleep(self._settings.drain)
         finally:
-            await _close(backend)
+            await self._end(backend)
 
     async def close(self) -> None:
         """Close all backends, those that were replaced too."""
@@ -190,7 +196,13 @@ class Instances:
             task.cancel()
         await asyncio.gather(*self._closing, return_exceptions=True)
         held, self._held = list(self._held.values()), {}
-        await asyncio.gather(*(_close(each.backend) for each in held))
+        await asyncio.gather(*(self._end(each.backend) for each in held))
+
+    async def _end(self, backend: StoreBackend) -> None:
+        """Close it; a server that does not answer is left alone after the connect timeout."""
+        with contextlib.suppress(MorphError, OSError, TimeoutError):
+            async with asyncio.timeout(self._settings.connect_timeout):
+                await backend.close()
 
     # ------------------------------------------------------------------ health
 
@@ -236,11 +248,11 @@ class Instances:
             async with asyncio.timeout(2 * timeout):  # the backend's own deadline comes first
                 deadline = asyncio.get_running_loop().time() + timeout
                 info: ServerInfo = await backend.server(Scope(deadline=deadline))
+        except (TimeoutError, QueryCanceled):
+            return Health(f"does not answer within {timeout:g} s")
         except MorphError as error:
             self._forget_secrets(instance)
             return Health(": ".join(t for t in (error.primary, error.detail) if t))
-        except TimeoutError:
-            return Health(f"does not answer within {timeout:g} s")
         return Health(OK, info.product, info.version)
 
     def _forget_secrets(self, instance: Instance) -> None:
@@ -254,8 +266,3 @@ class Instances:
             return
         if fresh != held.options:
             self._retire(instance.name)
-
-
-async def _close(backend: StoreBackend) -> None:
-    with contextlib.suppress(MorphError, OSError):
-        await backend.close()

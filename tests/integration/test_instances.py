@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -387,3 +389,28 @@ def test_a_store_that_says_nothing_does_not_hang_the_import(client: Connection) 
             client.execute("IMPORT FOREIGN SCHEMA public FROM SERVER s INTO public")
         assert (caught.value.sqlstate or "")[:2] in ("08", "0A"), str(caught.value)
         assert time.monotonic() - began < 10
+
+
+def test_check_names_the_lines_of_what_does_not_answer(tmp_path: Path) -> None:  # R1.6 R0.5
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        path = tmp_path / "morphgres.toml"
+        path.write_text(
+            '[stores]\nconnect_timeout = "300ms"\n\n'
+            f'[[instance]]\nname = "a"\nkind = "postgres"\nhost = "127.0.0.1"\n'
+            f"port = {silent.getsockname()[1]}\n\n"
+            '[[instance]]\nname = "b"\nkind = "mongodb"\nhost = "127.0.0.1"\nport = 1\n'
+        )
+        done = subprocess.run(
+            [sys.executable, "-m", "proxy.main", "check", str(path)],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+    assert done.returncode == 1
+    lines = [line.removeprefix(f"{path}:") for line in done.stdout.splitlines()]
+    assert [line.split(": cannot be used: ")[0] for line in lines] == [
+        "4:1: instance[1]",
+        "10:1: instance[2]",
+    ], done.stdout
+    assert done.stderr == ""

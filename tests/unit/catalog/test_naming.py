@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from catalog.naming import (
     assign_names,
@@ -14,6 +16,8 @@ from catalog.naming import (
     name_cut,
     ordinality_name,
     parent_key_name,
+    parse_path,
+    path_text,
     table_name,
 )
 
@@ -106,3 +110,8 @@ def test_fixed_columns_yield_to_fields() -> None:
     assert generated_key_name({"a"}) == "_id"
     assert generated_key_name({"_id"}) == "_id~3"
     assert fixed_name("_docs__id", set()) == "_docs__id~3"
+
+
+@given(st.lists(st.text(max_size=5), min_size=1, max_size=4))
+def test_a_path_can_be_read_back_from_its_text(path: list[str]) -> None:  # R1.7
+    assert parse_path(path_text(tuple(path))) == tuple(path)
