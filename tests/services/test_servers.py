@@ -26,6 +26,7 @@ from pymongo import AsyncMongoClient
 
 from tests.integration.server_process import eventually_gone
 from tests.services.servers import outside, registry
+from tests.services.servers.cassandra import start_cassandra
 from tests.services.servers.fleet import Fleet
 from tests.services.servers.mongodb_probe import build_info
 from tests.services.servers.process import RunningServer, ServerFailed, free_port
@@ -138,6 +139,25 @@ async def test_documents_survive_a_kill(tmp_path: Path) -> None:
         client = AsyncMongoClient(second.uri)
         async with client:
             assert await client["d"]["things"].find().to_list() == [document]
+    finally:
+        second.stop()
+
+
+def test_rows_survive_a_kill(tmp_path: Path) -> None:
+    first = start_cassandra(tmp_path, durable=True)
+    assert first.process is not None
+    with Cluster([first.host], port=first.port) as cluster, cluster.connect() as session:
+        session.execute(
+            "CREATE KEYSPACE k WITH replication = "
+            "{'class': 'SimpleStrategy', 'replication_factor': 1}"
+        )
+        session.execute("CREATE TABLE k.t (a int PRIMARY KEY)")
+        session.execute("INSERT INTO k.t (a) VALUES (1)")
+        first.process.kill()
+    second = start_cassandra(tmp_path, durable=True)
+    try:
+        with Cluster([second.host], port=second.port) as cluster, cluster.connect() as session:
+            assert list(session.execute("SELECT a FROM k.t")) == [(1,)]
     finally:
         second.stop()
 

@@ -2,7 +2,8 @@
 
 Small and quick to start rather than durable: C1 compiler only, 128 MB to begin with, no waiting for
 other nodes, and by default schema changes without a flush of the system tables (a change takes
-0.1 s rather than 0.5 s, but a killed node loses its schema: see `durable`).
+0.1 s rather than 0.5 s). So a killed node loses its schema and the last seconds of writes: tests
+that kill one start it with `durable`.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ FLAGS_WITHOUT_FLUSH = (
     "-Dcassandra.unsafesystem=true",
     "-Dcassandra.test.flush_local_schema_changes=false",
 )
+COMMITLOG_QUICK = {"commitlog_sync": "periodic", "commitlog_sync_period": "10000ms"}
+COMMITLOG_DURABLE = {"commitlog_sync": "batch"}
 LOGBACK = """<configuration>
 <appender name="O" class="ch.qos.logback.core.ConsoleAppender"><encoder>
 <pattern>%-5level [%thread] %date{ISO8601} %F:%L - %msg%n</pattern></encoder></appender>
@@ -58,7 +61,8 @@ def start_cassandra(
     (conf / "logback.xml").write_text(LOGBACK)
     (conf / "cassandra-rackdc.properties").write_text("")
     # JSON is YAML
-    node = {**node_settings(directory, port, free_port()), **(settings or {})}
+    log = COMMITLOG_DURABLE if durable else COMMITLOG_QUICK
+    node = {**node_settings(directory, port, free_port()), **log, **(settings or {})}
     (conf / "cassandra.yaml").write_text(json.dumps(node, indent=1))
     process = spawn(
         PRODUCT,
@@ -105,8 +109,6 @@ def node_settings(directory: Path, port: int, storage_port: int) -> dict[str, An
         "saved_caches_directory": str(directory / "saved_caches"),
         "hints_directory": str(directory / "hints"),
         "cdc_raw_directory": str(directory / "cdc_raw"),
-        "commitlog_sync": "periodic",
-        "commitlog_sync_period": "10000ms",
         "commitlog_segment_size": "8MiB",
         "commitlog_total_space": "128MiB",
         "memtable_heap_space": "96MiB",
