@@ -3,7 +3,8 @@
 A column may hold any BSON value, whatever its type; backends/mongodb/filters.py says in each filter
 which of them the column shows. Not here: comparisons that PostgreSQL makes in double precision of
 an integer column (2^53 and up), ILIKE (case folding differs), expressions over columns ($expr
-raises on values of other types), dates without zone (the session's zone decides), jsonb, bytea.
+raises on values of other types), dates without zone (the session's zone decides), jsonb, bytea,
+whether a uuid is NULL or another one (BinData of all subtypes is one type).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from engine.exact_in.verdicts import StoreVerdicts
 
 _BACKEND: Final = "mongodb"
 
-_SHOWN = "bool|int2|int4|int8|numeric|float8|text|timestamptz|uuid"
+_SHOWN = "bool|int2|int4|int8|numeric|float8|text|timestamptz"
 _INTS = "int2,int2|int4,int4|int8,int8|int2,int4|int4,int2|int2,int8|int8,int2|int4,int8|int8,int4"
 _NUMERICS = (
     "numeric,numeric|numeric,int2|int2,numeric|numeric,int4|int4,numeric|numeric,int8|int8,numeric"
@@ -28,9 +29,9 @@ _OTHERS = "bool,bool|text,text|text,varchar|varchar,text|timestamptz,timestamptz
 
 _OPERATORS = f"""
 = <> < <= > >=({_INTS}|{_NUMERICS}|{_FLOATS}|{_OTHERS})
-= <>(uuid,uuid)
+=(uuid,uuid)
 is_distinct_from is_not_distinct_from({_INTS}|numeric,numeric|numeric,int4|float8,float8)
-is_distinct_from is_not_distinct_from(float8,numeric|bool,bool|text,text|uuid,uuid)
+is_distinct_from is_not_distinct_from(float8,numeric|bool,bool|text,text)
 is_distinct_from is_not_distinct_from(timestamptz,timestamptz)
 and or(bool,bool)
 not(bool)
@@ -48,5 +49,5 @@ like(text,text)
 MONGODB: Final[tuple[StoreVerdicts, ...]] = (
     StoreVerdicts(_BACKEND, "operator", _OPERATORS, EXACT),
     StoreVerdicts(_BACKEND, "predicate", _PREDICATES, EXACT),
-    StoreVerdicts(_BACKEND, "value", f"column literal({_SHOWN}|bytea|varchar)", EXACT),
+    StoreVerdicts(_BACKEND, "value", f"column literal({_SHOWN}|uuid|bytea|varchar)", EXACT),
 )
