@@ -21,6 +21,15 @@ class MergeSettings:
             unit="rows",
         ),
     ] = 1000
+    semi_join_keys_max: Annotated[
+        int,
+        integer(
+            "Up to so many keys of one side of a join go into the scan of the other side's store.",
+            0,
+            1_000_000,
+            unit="keys",
+        ),
+    ] = 10_000
     batch_bytes: Annotated[int, size("Bytes of one batch from a store.", 4 * KB, 256 * MB)] = MB
     memory_max: Annotated[
         int, size("Memory of one statement for rows on their way (53200 above it).", MB, TB)

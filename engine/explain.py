@@ -55,13 +55,17 @@ class TableUse:
 
 @dataclass(frozen=True, slots=True)
 class ScanUse:
-    """One scan of the merge tier: `taken` and `residual` are SQL over the table's names."""
+    """One scan of the merge tier: `taken` and `residual` are SQL over the table's names. `rows` is
+    an estimate, 0 for none; `semi_join` says for whose keys the scan waits.
+    """
 
     table: str
     native: str
     taken: str
     residual: str
     reasons: tuple[str, ...]
+    rows: int = 0
+    semi_join: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,6 +322,8 @@ def _text(explanation: Explanation, verbose: bool) -> list[str]:
         lines.append(f"  Scan of {scan.table}: {scan.native}")
         lines.append(f"    Pushed: {scan.taken or 'nothing'}")
         lines += [f"    Left: {scan.residual}"] if scan.residual else []
+        lines += [f"    Semi-Join: {scan.semi_join}"] if scan.semi_join else []
+        lines += [f"    Rows: about {scan.rows}"] if scan.rows else []
         lines += [f"    Reason: {each}" for each in scan.reasons]
     if explanation.tier == 1 and not explanation.scans:
         lines.append("  Pushed: everything")
@@ -354,6 +360,8 @@ def _facts(explanation: Explanation, verbose: bool) -> dict[str, Any]:
             "Pushed": s.taken,
             "Left": s.residual,
             "Reasons": list(s.reasons),
+            **({"Semi-Join": s.semi_join} if s.semi_join else {}),
+            **({"Estimated Rows": s.rows} if s.rows else {}),
         }
         for s in explanation.scans
     ]

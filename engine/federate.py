@@ -52,11 +52,13 @@ class FederatedPlan:
     """A statement over foreign tables. `scans` are those to read, in the order of the text;
     `target` is the number of the scan whose rows the statement changes, None when it reads only.
 
+    `beside` are the embedded tables at the same levels: their keys can reduce a scan.
     `takes_parameters` is False for utility statements: rows cannot come as parameters then.
     """
 
     scans: tuple[Scan, ...]
     refs: tuple[RelationRef, ...]
+    beside: tuple[Scan, ...]
     target: int | None
     takes_parameters: bool
     uses_parameters: bool
@@ -162,6 +164,7 @@ def plan_federated(
     return FederatedPlan(
         tuple(scans),
         tuple(refs),
+        tuple(s for s in listed.values() if s.location not in {ref.node.location for ref in refs}),
         targets[0] if targets else None,
         not isinstance(statement.node, _UTILITY),
         uses,

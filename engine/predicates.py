@@ -136,6 +136,21 @@ def _expression(node: Tree, context: _Context, depth: int) -> Expr:
     return translator(node, context, depth + 1)
 
 
+def column_of(node: Tree, scope: NameScope) -> tuple[str, Column] | None:
+    """(alias, column) that a plain reference means at its level; None for anything else."""
+    if not isinstance(node, ast.ColumnRef):
+        return None
+    context = _Context(scope)
+    try:
+        found = _column(node, context, 0)
+    except _Refusal:
+        return None
+    assert isinstance(found, ir.ColumnRef)
+    [alias] = context.aliases
+    column = scope.tables[alias].table.column_by_id(found.column_id)
+    return None if column is None or isinstance(column.source, Seed) else (alias, column)
+
+
 def _column(node: Tree, context: _Context, depth: int) -> Expr:
     del depth
     if not all(isinstance(part, ast.String) for part in node.fields):

@@ -34,6 +34,7 @@ from engine.predicates import (
     PlacedTable,
     Pushable,
     Refused,
+    column_of,
     split_conjuncts,
     translate,
 )
@@ -50,6 +51,17 @@ JOINS_MAX: Final = 200
 _CHANGES: Final = (ast.UpdateStmt, ast.DeleteStmt)
 
 SYSTEM_COLUMNS: Final = frozenset(("ctid", "tableoid", "xmin", "xmax", "cmin", "cmax"))
+
+
+@dataclass(frozen=True, slots=True)
+class JoinKey:
+    """`column = other` of this scan and the one at `location`: rows of this scan that meet none
+    of the other's never reach the result.
+    """
+
+    column_id: int
+    location: int
+    other_id: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +88,7 @@ class Scan:
     system_columns: tuple[str, ...] = ()
     complete: bool = False
     """The predicate is all of the statement's WHERE, and the table all of its FROM."""
+    joins: tuple[JoinKey, ...] = ()
 
     def ask(self, values: Mapping[int, str | None], exactness: ExactnessTable = TABLE) -> ScanAsk:
         """The ask for the backend, with the parameters' values in their text form."""
@@ -99,6 +112,7 @@ class _Reference:
     placed: PlacedTable
     plain: bool
     conjuncts: list[Pushable] = field(default_factory=list)
+    joins: list[JoinKey] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -326,11 +340,33 @@ def _push_condition(
         if isinstance(verdict, Refused):
             level.kept += 1
             level.reasons.append(verdict.reason)
+            _note_join(conjunct, reachable, by_alias, scope)
         elif verdict.alias not in reachable:
             level.kept += 1
             level.reasons.append(f"{verdict.alias} is on the other side of an outer join")
         else:
             by_alias[verdict.alias].conjuncts.append(verdict)
+
+
+def _note_join(
+    conjunct: Tree,
+    reachable: frozenset[str],
+    by_alias: Mapping[str, _Reference],
+    scope: NameScope,
+) -> None:
+    """A conjunct `a.x = b.y`: what it reduces can be fetched by the keys of the other."""
+    if not isinstance(conjunct, ast.A_Expr) or conjunct.kind != enums.A_Expr_Kind.AEXPR_OP:
+        return
+    if [part.sval for part in conjunct.name or ()] != ["="]:
+        return
+    sides = [column_of(side, scope) for side in (conjunct.lexpr, conjunct.rexpr)]
+    left, right = sides
+    if left is None or right is None or left[0] == right[0]:
+        return
+    for (alias, column), (other_alias, other) in ((left, right), (right, left)):
+        if alias in reachable:
+            partner = by_alias[other_alias].node.location
+            by_alias[alias].joins.append(JoinKey(column.id, partner, other.id))
 
 
 # From references to scans
@@ -378,6 +414,7 @@ def _finish(level: _Level, reference: _Reference, mentions: _Mentions, alone: bo
         reasons=tuple(dict.fromkeys(reasons)),
         system_columns=tuple(sorted(n for n in system if table.column(n) is None)),
         complete=complete and len(conjuncts) == len(reference.conjuncts),
+        joins=tuple(dict.fromkeys(reference.joins)),
     )
 
 

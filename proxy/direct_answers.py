@@ -62,8 +62,10 @@ class DirectAnswers:
         """Answers the statement; False when the store leaves something to do."""
         table = direct.scan.placed.table
         backend = await self._worker.instances.backend(table.instance)
-        plan = backend.plan_scan(table, ask_of(direct.scan, values, push=True))
-        if not direct.answers(plan):
+        planned = self._staging.planned(
+            direct.scan, backend, ask_of(direct.scan, values, push=True)
+        )
+        if not direct.answers(planned.plan):
             return False
         types = {column.id: column.type for column in table.columns}
         fields = [type_by_name(types[each]) for each in direct.columns]
@@ -72,8 +74,7 @@ class DirectAnswers:
         formats = _formats(bound.results, len(fields))
         if not await self._in_forms(session, fields, formats):
             return False
-        planned = PlannedScan(direct.scan, backend, plan, self._staging.columns(direct.scan))
-        places = [plan.columns.index(each) for each in direct.columns]
+        places = [planned.plan.columns.index(each) for each in direct.columns]
         answer = _Answer(self._operations, session, fields, formats, places)
         scope = await self._staging.reading(session, table, backend)
         await self._staging.bounded(session, answer.send(planned, scope, direct.skip))

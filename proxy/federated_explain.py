@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from catalog.sqltext import quote_ident
 from core.errors import FeatureNotSupported
 from engine.direct import Direct, direct_of
 from engine.explain import (
@@ -80,11 +81,9 @@ class FederatedExplain:
     async def _direct(self, direct: Direct, values: Mapping[int, str | None]) -> PlannedScan | None:
         table = direct.scan.placed.table
         backend = await self._worker.instances.backend(table.instance)
-        plan = backend.plan_scan(table, ask_of(direct.scan, values, push=True))
-        if not direct.answers(plan):
-            return None
-        columns = self._federation.staging.columns(direct.scan)
-        return PlannedScan(direct.scan, backend, plan, columns)
+        ask = ask_of(direct.scan, values, push=True)
+        planned = self._federation.staging.planned(direct.scan, backend, ask)
+        return planned if direct.answers(planned.plan) else None
 
     async def _answer(
         self,
@@ -174,4 +173,11 @@ class FederatedExplain:
 
 
 def _use(planned: PlannedScan) -> ScanUse:
-    return scan_use(planned.scan, planned.plan, str(planned.plan.native))
+    use = scan_use(planned.scan, planned.plan, str(planned.plan.native))
+    keys = planned.keys
+    if keys is None:
+        return replace(use, rows=planned.rows)
+    column = planned.scan.placed.table.column_by_id(keys.key.column_id)
+    assert column is not None
+    joined = f"{quote_ident(column.name)} = ANY (keys of {quote_ident(keys.name)})"
+    return replace(use, rows=planned.rows, semi_join=joined)

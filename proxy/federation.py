@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from core.errors import FeatureNotSupported, InternalError
@@ -121,10 +122,10 @@ class Federation:
             return None
         table = groups.scan.placed.table
         backend = await self._worker.instances.backend(table.instance)
-        plan = backend.plan_scan(table, groups.ask(values))
-        if not plan.grouped:
+        planned = self.staging.planned(groups.scan, backend, groups.ask(values))
+        if not planned.plan.grouped:
             return None
-        return groups, PlannedScan(groups.scan, backend, plan, groups.columns(plan.types))
+        return groups, replace(planned, columns=groups.columns(planned.plan.types))
 
     # ------------------------------------------------------------------ plan
 

@@ -16,15 +16,28 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from backends.base import Misfit, ScanAsk, ScanPlan, Scope, StoreBackend, judge_nothing
+from backends.base import (
+    Misfit,
+    ScanAsk,
+    ScanPlan,
+    Scope,
+    StoreBackend,
+    TableStatistics,
+    judge_nothing,
+)
+from backends.embedded.backend import EmbeddedBackend
 from catalog.model import Table
 from catalog.sqltext import quote_ident
+from core.encoding.family import to_text_carrier
 from core.errors import MorphError, QueryCanceled
+from core.types import type_by_name
 from engine.federate import FederatedPlan
 from engine.merge import DUMMY_COLUMN, columns_of, create_text, unnest_text
 from engine.scan_copy import ScanColumns
-from engine.scans import Scan
+from engine.scans import JoinKey, Scan
+from engine.semijoin import Wait, estimate, reduced, took, waits
 from proxy.piles import Limits, Pile
 from proxy.protocol.reports import notice_response
 from proxy.session_store import SessionStore
@@ -37,17 +50,36 @@ if TYPE_CHECKING:
 WATCH_AFTER_S = 0.05
 """A scan that takes longer is measured against the session's statement_timeout."""
 MISFIT = "22000"
+_EMBEDDED = EmbeddedBackend("")
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
+class KeysFrom:
+    """The keys that a scan waits for: of another scan by its number, or of a query over embedded
+    tables; `name` is what the statement calls the other side, `sql_type` the type of its column.
+    """
+
+    key: JoinKey
+    name: str
+    sql_type: str
+    source: int | None = None
+    query: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class PlannedScan:
-    """A scan with the store that runs it and what the store will do."""
+    """A scan with the store that runs it and what the store will do. `rows` is an estimate, 0 for
+    none; with `keys` the scan waits for those of another one.
+    """
 
     scan: Scan
     backend: StoreBackend
     plan: ScanPlan
     columns: ScanColumns
+    ask: ScanAsk
+    rows: int = 0
+    keys: KeysFrom | None = None
 
 
 @dataclass(slots=True)
@@ -81,18 +113,59 @@ class Staging:
     async def plan(
         self, federated: FederatedPlan, values: Mapping[int, str | None], *, push: bool
     ) -> list[PlannedScan]:
-        """What each store will do."""
+        """What each store will do, and which scans wait for the keys of others."""
         planned = []
         for scan in federated.scans:
             backend = await self._worker.instances.backend(scan.placed.table.instance)
             ask = ask_of(scan, values, push=push)
-            plan = backend.plan_scan(scan.placed.table, ask)
-            planned.append(PlannedScan(scan, backend, plan, columns_of(scan, "")))
+            planned.append(self.planned(scan, backend, ask))
+        if push and any(scan.joins for scan in federated.scans):
+            return await self._with_keys(federated, planned, values)
         return planned
 
-    def columns(self, scan: Scan) -> ScanColumns:
-        """The scan's columns as they are staged."""
-        return columns_of(scan, "")
+    def planned(self, scan: Scan, backend: StoreBackend, ask: ScanAsk) -> PlannedScan:
+        """A scan as its store will do it."""
+        plan = backend.plan_scan(scan.placed.table, ask)
+        return PlannedScan(scan, backend, plan, columns_of(scan, ""), ask)
+
+    async def _with_keys(
+        self,
+        federated: FederatedPlan,
+        planned: Sequence[PlannedScan],
+        values: Mapping[int, str | None],
+    ) -> list[PlannedScan]:
+        """The scans with estimates, and with the keys that they wait for."""
+        sized = []
+        for each in planned:
+            known = await self._worker.table_statistics.of(each.backend, each.scan.placed.table)
+            sized.append(replace(each, rows=estimate(each.scan, each.plan, known)))
+        scans = [*federated.scans, *federated.beside]
+        rows = [each.rows for each in sized]
+        for scan in federated.beside:
+            plan = _EMBEDDED.plan_scan(scan.placed.table, scan.ask(values))
+            size = await self._worker.embedded_rows(scan.placed.table)
+            rows.append(estimate(scan, plan, TableStatistics(size)))
+        for wait in waits(scans, rows, self._settings.semi_join_keys_max):
+            if wait.waiter < len(sized) and sized[wait.waiter].backend.capabilities.keys:
+                keys = self._keys_from(scans[wait.source], wait, len(sized), values)
+                sized[wait.waiter] = replace(sized[wait.waiter], keys=keys)
+        return sized
+
+    def _keys_from(
+        self, other: Scan, wait: Wait, foreign: int, values: Mapping[int, str | None]
+    ) -> KeysFrom:
+        column = other.placed.table.column_by_id(wait.key.other_id)
+        assert column is not None
+        if wait.source < foreign:
+            return KeysFrom(wait.key, other.alias, column.type, wait.source)
+        ask = replace(other.ask(values), columns=(column.id,), limit=None, order=())
+        native = _EMBEDDED.plan_scan(other.placed.table, ask).native
+        name, limit = quote_ident(column.name), self._settings.semi_join_keys_max + 1
+        query = (
+            "SELECT pg_catalog.count(*), pg_catalog.array_agg(k)::pg_catalog.text FROM (SELECT "
+            f"DISTINCT {name} AS k FROM ({native}) AS a WHERE {name} IS NOT NULL LIMIT {limit}) s"
+        )
+        return KeysFrom(wait.key, other.alias, column.type, None, query)
 
     # ------------------------------------------------------------------ waiting for stores
 
@@ -186,9 +259,15 @@ class Staging:
         scopes = [
             await self.reading(session, each.scan.placed.table, each.backend) for each in planned
         ]
-        scans = zip(piles, planned, scopes, strict=True)
+        joins = _Keys(planned, self._settings.semi_join_keys_max)
         await self.bounded(
-            session, gather(*(self._fill(pile, each, scope, gate) for pile, each, scope in scans))
+            session,
+            gather(
+                *(
+                    self._fill(session, number, pile, scope, gate, joins)
+                    for number, (pile, scope) in enumerate(zip(piles, scopes, strict=True))
+                )
+            ),
         )
         store = SessionStore(self._operations.scripts, session, self._settings.batch_bytes)
         staged = StagedRows([], [], [])
@@ -202,10 +281,43 @@ class Staging:
                 staged.arrays += pile.arrays()
         return staged
 
-    async def _fill(self, pile: Pile, each: PlannedScan, scope: Scope, gate: _ReadOnlyGate) -> None:
+    async def _fill(
+        self,
+        session: Session,
+        number: int,
+        pile: Pile,
+        scope: Scope,
+        gate: _ReadOnlyGate,
+        joins: _Keys,
+    ) -> None:
+        each = joins.planned[number]
+        if each.keys is not None:
+            each = self._reduced(each, await self._keys(session, each.keys, joins))
         async for batch in rows_of(each, scope):
             await gate.before(pile, batch)
             pile.add(batch if batch.num_columns else _counted(batch))
+            joins.see(number, batch)
+        joins.complete(number)
+
+    async def _keys(self, session: Session, wanted: KeysFrom, joins: _Keys) -> str | None:
+        """The keys as an array in text form; None for too many."""
+        if wanted.source is not None:
+            return await joins.of(wanted)
+        sink = await self._operations.scripts.fetch(session, wanted.query)
+        [[count, array]] = sink.rows()
+        if int(count or b"0") > self._settings.semi_join_keys_max:
+            return None
+        return (array or b"{}").decode()
+
+    def _reduced(self, each: PlannedScan, array: str | None) -> PlannedScan:
+        """The scan of the rows with these keys, where the store takes them."""
+        if array is None or each.keys is None:
+            return each
+        ask = reduced(each.ask, each.scan, each.keys.key, each.keys.sql_type, array)
+        if ask is None:
+            return each
+        plan = each.backend.plan_scan(each.scan.placed.table, ask)
+        return replace(each, plan=plan) if took(plan) else each
 
     async def load(self, store: SessionStore, pile: Pile) -> str:
         """A temporary table with the pile's rows, as statements call it."""
@@ -230,6 +342,50 @@ class Staging:
         """Whether the session's transaction can make no table."""
         sink = await self._operations.scripts.fetch(session, "SHOW transaction_read_only")
         return sink.rows() == [[b"on"]]
+
+
+class _Keys:
+    """The keys that scans of a statement bring for those that wait."""
+
+    def __init__(self, planned: Sequence[PlannedScan], keys_max: int) -> None:
+        self.planned = planned
+        self._max = keys_max
+        self._ready = [asyncio.Event() for _ in planned]
+        self._seen: dict[tuple[int, int], pa.Array | None] = {
+            (each.keys.source, each.keys.key.other_id): pa.array([], pa.string())
+            for each in planned
+            if each.keys is not None and each.keys.source is not None
+        }
+
+    def see(self, number: int, batch: pa.RecordBatch) -> None:
+        """Keep the distinct keys of a batch, unless there are too many."""
+        for (source, column_id), known in list(self._seen.items()):
+            if source != number or known is None:
+                continue
+            each = self.planned[number]
+            column = each.scan.placed.table.column_by_id(column_id)
+            assert column is not None
+            keys = batch.column(each.plan.columns.index(column_id))
+            texts = to_text_carrier(keys.drop_null(), type_by_name(column.type))
+            distinct = pc.unique(pa.concat_arrays([known, texts.cast(pa.string())]))
+            self._seen[source, column_id] = distinct if len(distinct) <= self._max else None
+
+    def complete(self, number: int) -> None:
+        """The scan has ended."""
+        self._ready[number].set()
+
+    async def of(self, wanted: KeysFrom) -> str | None:
+        """The keys of a scan that has ended, as an array; None for too many."""
+        assert wanted.source is not None
+        await self._ready[wanted.source].wait()
+        keys = self._seen[wanted.source, wanted.key.other_id]
+        return None if keys is None else array_text(keys.to_pylist())
+
+
+def array_text(values: Sequence[str]) -> str:
+    """A one-dimensional array in PostgreSQL's text form (manual, 8.15.6)."""
+    quoted = (value.replace("\\", "\\\\").replace('"', '\\"') for value in values)
+    return "{" + ",".join(f'"{value}"' for value in quoted) + "}"
 
 
 def _counted(batch: pa.RecordBatch) -> pa.RecordBatch:

@@ -15,8 +15,8 @@ from typing import Any
 import asyncpg
 
 from catalog.instances import HEALTH_STATEMENT, INSTANCES_QUERY, Instance, instances_from_rows
-from catalog.model import CatalogSnapshot
-from catalog.sqltext import PUBLIC, view_schema, whole_schema
+from catalog.model import CatalogSnapshot, Table
+from catalog.sqltext import PUBLIC, STORE_SCHEMA, quote_ident, view_schema, whole_schema
 from catalog.store import EPOCH_CHANNEL, load_snapshot, read_secret
 from config.settings import Settings
 from core.clock import SystemClock
@@ -24,6 +24,7 @@ from core.errors import CrashShutdown, ProgramLimitExceeded
 from core.telemetry.metrics import Metrics
 from engine.instances import Health, Instances
 from engine.plans import CacheCounts, Plan, PlanCache
+from engine.table_statistics import StatisticsCache
 from private_pg.cluster import DATABASE, PORT, SUPERUSER
 from proxy import cancel_routes
 from proxy.auth.directory import UserDirectory
@@ -53,6 +54,9 @@ NAMESPACE_CACHES_MAX = 64
 DESCRIPTIONS_MAX = 1000
 DRAIN_POLL_S = 0.02
 SESSION_BITS = 20
+
+CHILD_ROWS = 10_000
+"""The size of a table that nobody has counted: the elements of arrays, a table never analyzed."""
 
 OID_QUERY = (
     "SELECT n.nspname, c.relname, c.oid::int8 FROM pg_class c JOIN pg_namespace n "
@@ -138,6 +142,10 @@ class Worker:
         self._cancel_listener: asyncio.Server | None = None
         self.instances = Instances(
             settings.stores, self._load_instances, os.environ, self._note_health
+        )
+
+        self.table_statistics = StatisticsCache(
+            lambda work, name: self.spawn(work, name=name), self.clock
         )
 
     # ------------------------------------------------------------------ life
@@ -246,6 +254,16 @@ class Worker:
         except _ADMIN_FAULTS as error:
             raise CrashShutdown("the private PostgreSQL is not there") from error
         raise CrashShutdown("the private PostgreSQL is not there")
+
+    async def embedded_rows(self, table: Table) -> int:
+        """About how many rows a table of the embedded store has."""
+        query = "SELECT greatest(reltuples, 0)::int8 FROM pg_class WHERE oid = to_regclass($1)"
+        name = f"{STORE_SCHEMA}.{quote_ident(table.store)}"
+        with contextlib.suppress(*_ADMIN_FAULTS):
+            async with self._admin_lock:
+                if self.admin is not None and table.store:
+                    return await self.admin.fetchval(query, name) or CHILD_ROWS
+        return CHILD_ROWS
 
     async def _note_health(self, name: str, health: Health) -> None:
         """Write what was found of an instance where morph.instances reads it."""

@@ -231,11 +231,11 @@ def test_seeds_may_raise() -> None:
 
 
 # R1.7: another store has entries of its own
-def test_other_backends_take_nothing_yet() -> None:
-    scope = NameScope({"o": PlacedTable(ORDERS.table, 1, "mongodb")})
+def test_a_backend_without_entries_takes_nothing() -> None:
+    scope = NameScope({"o": PlacedTable(ORDERS.table, 1, "trino")})
     verdict = _translate("qty = 1", scope)
     assert isinstance(verdict, Refused)
-    assert verdict.reason.endswith("not proven exact for mongodb")
+    assert verdict.reason.endswith("not proven exact for trino")
 
 
 # R0.1: depth and size have limits, and no recursion goes further
