@@ -7,22 +7,19 @@ Store tables are called t<id> and their columns c<id> (decision 0001); where Pos
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
-from catalog.model import CatalogSnapshot, Stored, Table, Version
+from catalog.model import CatalogSnapshot, Column, Constraint, Index, Stored, Table, Version
 from catalog.sqltext import STORE_SCHEMA
 from engine.plans import Plan, PlanCache, explain_position
 from evolution.history import column_hint, table_hint
 from proxy.protocol.framing import HEADER_BYTES
 from proxy.protocol.reports import decode_report, encode_error
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 INTERNAL_SCHEMA = "morph_catalog."
 _TOLD = (b"42501", b"42703", b"42P01", INTERNAL_SCHEMA.encode())
 _STORE_NAMES = re.compile(r'"(t\d+|c\d+)"')
 _KEY_COLUMNS = re.compile(r"^Key \(([^)]*)\)")
+_FAILING_ROW = "Failing row contains ("
 _RESERVED = re.compile(r'"?morph_[vw](\d+)"?\.')
 # Where an entry of CONTEXT begins; the text of a statement in it may have lines of its own.
 _CONTEXT = re.compile(r"^(?=PL/|SQL statement |SQL function |COPY )", re.MULTILINE)
@@ -42,54 +39,88 @@ def _plan_version(plan: Plan | None, snapshot: CatalogSnapshot) -> Version | Non
     return snapshot.versions.get(snapshot.current)
 
 
-def _store_table(version: Version, name: str) -> Table | None:
-    # A child table has no store of its own, an error about no table no name: "" is neither's.
-    return next((t for t in version.tables if t.store == name), None) if name else None
+class _Names:
+    """Names of the store in the words of a version, or in those of the newest one that has them."""
 
+    def __init__(self, version: Version, snapshot: CatalogSnapshot) -> None:
+        others = (n for n in sorted(snapshot.versions, reverse=True) if n != version.number)
+        self._versions = (version, *(snapshot.versions[n] for n in others))
 
-def _column_names(table: Table) -> dict[str, str]:
-    return {c.source.column: c.name for c in table.columns if isinstance(c.source, Stored)}
+    def table(self, store: str) -> Table | None:
+        """The table that lies in a table of the store."""
+        # A child table has no store of its own, an error about no table no name: "" is neither's.
+        tables = (t for v in self._versions for t in v.tables if t.store == store)
+        return next(tables, None) if store else None
 
+    def column(self, stored: str) -> str:
+        """The name of a column of the store, which no other table has; itself if nothing has it."""
+        columns = (c for v in self._versions for t in v.tables for c in t.columns)
+        return next(
+            (c.name for c in columns if isinstance(c.source, Stored) and c.source.column == stored),
+            stored,
+        )
 
-def _constraint_names(version: Version) -> dict[str, str]:
-    names = {c.store_name: c.name for t in version.tables for c in t.constraints}
-    return names | {i.store_name: i.name for t in version.tables for i in t.indexes}
+    def constraint(self, stored: str) -> str | None:
+        """The name of a constraint or an index of the store."""
+        for table in (t for v in self._versions for t in v.tables):
+            named: tuple[Constraint | Index, ...] = (*table.constraints, *table.indexes)
+            for item in named:
+                if item.store_name == stored:
+                    return item.name
+        return None
 
-
-def _put_back(fields: dict[str, str], version: Version) -> None:
-    """Replace store names in the texts and name fields of a report."""
-    table = _store_table(version, fields.get("t", ""))
-    columns = _column_names(table) if table else {}
-    tables = {t.store: t.name for t in version.tables if t.store}
-
-    def name(match: re.Match[str]) -> str:
+    def quoted(self, match: re.Match[str]) -> str:
+        """The same for a table or column that `_STORE_NAMES` found."""
         word = match[1]
-        return f'"{columns.get(word) or tables.get(word) or word}"'
+        table = self.table(word)
+        return f'"{table.name if table else self.column(word)}"'
 
-    constraints = _constraint_names(version)
-    if fields.get("n") in constraints:
-        name_of = constraints[fields["n"]]
-        fields["M"] = fields["M"].replace(f'"{fields["n"]}"', f'"{name_of}"')
-        fields["n"] = name_of
+    def quoted_table(self, match: re.Match[str]) -> str:
+        """The same where a name may as well be the client's own: tables of the version alone."""
+        tables = (t.name for t in self._versions[0].tables if t.store == match[1])
+        return f'"{next(tables, match[1])}"'
+
+    def keys(self, match: re.Match[str]) -> str:
+        """The same for the columns that `_KEY_COLUMNS` found."""
+        return f"Key ({', '.join(self.column(c.strip()) for c in match[1].split(','))})"
+
+    def whole(self, table: Table) -> bool:
+        """True when the table shows the row of the store as it is: columns and their order."""
+        versions = (v.table_by_id(table.id) for v in self._versions)
+        columns = (c for t in versions if t is not None for c in t.columns)
+        stored = {c.source.column for c in columns if isinstance(c.source, Stored)}
+        shown = [_as_it_is(c) for c in table.columns]
+        return not table.has_doc and shown == sorted(stored, key=lambda name: int(name[1:]))
+
+
+def _as_it_is(column: Column) -> str:
+    source = column.source
+    return source.column if isinstance(source, Stored) and not source.converts(column.type) else ""
+
+
+def _put_back(fields: dict[str, str], version: Version, snapshot: CatalogSnapshot) -> None:
+    """Replace store names in the texts and name fields of a report."""
+    names = _Names(version, snapshot)
+    name = names.constraint(fields["n"]) if "n" in fields else None
+    if name is not None:
+        fields["M"] = fields["M"].replace(f'"{fields["n"]}"', f'"{name}"')
+        fields["n"] = name
+    quoted = names.quoted if fields.get("s") == STORE_SCHEMA else names.quoted_table
     for code in ("M", "D", "H", "W"):
         if code in fields:
-            text = _STORE_NAMES.sub(name, fields[code])
-            fields[code] = _RESERVED.sub("", text)
-    if table is not None:
-        fields["s"] = "public"
-        fields["t"] = table.name
-        if "c" in fields:
-            fields["c"] = columns.get(fields["c"], fields["c"])
-        if "D" in fields:
-            fields["D"] = _KEY_COLUMNS.sub(_keys(columns), fields["D"])
-
-
-def _keys(columns: dict[str, str]) -> Callable[[re.Match[str]], str]:
-    def replace(match: re.Match[str]) -> str:
-        names = [columns.get(c.strip(), c.strip()) for c in match[1].split(",")]
-        return f"Key ({', '.join(names)})"
-
-    return replace
+            text = _STORE_NAMES.sub(quoted, fields[code])
+            fields[code] = _RESERVED.sub("", text).replace(f'"{STORE_SCHEMA}".', '"public".')
+    table = names.table(fields.get("t", ""))
+    if table is None:
+        return
+    fields["s"] = "public"
+    fields["t"] = table.name
+    if "c" in fields:
+        fields["c"] = names.column(fields["c"])
+    if "D" in fields:
+        fields["D"] = _KEY_COLUMNS.sub(names.keys, fields["D"])
+        if fields["D"].startswith(_FAILING_ROW) and not names.whole(table):
+            del fields["D"]  # the store's row is not the client's, and its values have no bounds
 
 
 def _explain_guard(fields: dict[str, str], version: Version | None) -> None:
@@ -148,7 +179,7 @@ def translate(raw: bytes, plan: Plan | None, plans: PlanCache, snapshot: Catalog
     if plan is not None and "P" in fields:
         fields["P"] = str(explain_position(plan, plans, int(fields["P"]) - 1) + 1)
     if version is not None and (touches or fields.get("s") == STORE_SCHEMA):
-        _put_back(fields, version)
+        _put_back(fields, version, snapshot)
     _explain_guard(fields, version)
     _drop_internal_context(fields)
     if fields.get("C") in (_UNDEFINED_COLUMN, _UNDEFINED_TABLE):
