@@ -1,0 +1,1 @@
+"""The SQL that stores speaking PostgreSQL's dialect share: expressions and SELECTs as text."""
