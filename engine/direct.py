@@ -48,7 +48,15 @@ class Direct:
 
 
 def direct_of(plan: FederatedPlan) -> Direct | None:
-    """How the statement is answered by its one scan, or None when it cannot be."""
+    """How the statement is answered by its one scan, or None when it cannot be. Remembered."""
+    if "direct" not in plan.readings:
+        plan.readings["direct"] = _read(plan)
+    found = plan.readings["direct"]
+    assert found is None or isinstance(found, Direct)
+    return found
+
+
+def _read(plan: FederatedPlan) -> Direct | None:
     node = plan.query
     if len(plan.scans) != 1 or plan.target is not None or not isinstance(node, ast.SelectStmt):
         return None

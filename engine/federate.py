@@ -64,6 +64,8 @@ class FederatedPlan:
     uses_parameters: bool
     context: Context
     _texts: dict[tuple[str, ...], str] = field(default_factory=dict, compare=False, repr=False)
+    readings: dict[str, object] = field(default_factory=dict, compare=False, repr=False)
+    """What other modules have read off the plan once."""
 
     @property
     def query(self) -> Node:

@@ -72,7 +72,15 @@ class _NotGrouped(Exception):
 
 
 def grouped_of(plan: FederatedPlan, table: ExactnessTable = TABLE) -> GroupedPlan | None:
-    """How the store could group for the statement, or None."""
+    """How the store could group for the statement, or None. Remembered."""
+    if "grouped" not in plan.readings:
+        plan.readings["grouped"] = _read(plan, table)
+    found = plan.readings["grouped"]
+    assert found is None or isinstance(found, GroupedPlan)
+    return found
+
+
+def _read(plan: FederatedPlan, table: ExactnessTable) -> GroupedPlan | None:
     node = plan.query
     if len(plan.scans) != 1 or plan.target is not None or not isinstance(node, ast.SelectStmt):
         return None

@@ -60,7 +60,7 @@ class FederatedExplain:
         """One EXPLAIN, in both protocols."""
         federation = self._federation
         await self._worker.instances.refresh()
-        federated = federation.federated(session, plan, statement, {})
+        federated = federation.federated(session, plan, statement)
         analyze = read_options(statement.node).analyze
         if federated.target is not None and analyze:
             raise FeatureNotSupported("EXPLAIN ANALYZE of a write to a foreign table")

@@ -24,7 +24,7 @@ from proxy.prepared import Portal
 from proxy.protocol.execute import execute_name
 from proxy.protocol.server import command_complete
 from proxy.relay import EXECUTE, Entry
-from proxy.residual import Bound, Residual, read_bound
+from proxy.residual import Bound, Parameters, Residual, read_bound
 from proxy.staging import PlannedScan, StagedRows, Staging
 from proxy.store_transactions import StoreTransactions
 from rewrite.analysis import StatementPlan
@@ -53,6 +53,9 @@ class Federation:
         self.explainer = FederatedExplain(operations, self)
         self.writes = ForeignWrites(operations, self.staging, self.residual)
         self._plans: OrderedDict[tuple[int, str], tuple[Namespaces, FederatedPlan]] = OrderedDict()
+        self._typed: OrderedDict[
+            tuple[int, str, bytes], tuple[Namespaces, Parameters, FederatedPlan]
+        ] = OrderedDict()
         self._inner = 0
 
     async def run(
@@ -70,7 +73,7 @@ class Federation:
                 "foreign tables need client_encoding UTF8", hint="SET client_encoding = 'UTF8'."
             )
         await self._worker.instances.refresh()
-        federated = self.federated(session, plan, statement, {})
+        federated = self.federated(session, plan, statement)
         if portal is None and federated.takes_parameters:
             self.residual.describe(session, plan, statement)
         bound = read_bound(portal)
@@ -140,25 +143,18 @@ class Federation:
             raise InternalError(f'server "{instance}" of a foreign table is not known')
         return str(kind)
 
-    def federated(
-        self,
-        session: Session,
-        plan: Plan,
-        statement: StatementPlan,
-        parameters: Mapping[int, str],
-    ) -> FederatedPlan:
-        """The plan of a statement. Remembered without parameters."""
+    def federated(self, session: Session, plan: Plan, statement: StatementPlan) -> FederatedPlan:
+        """The plan of a statement, without the types of its parameters. Remembered."""
         namespaces = session.plans.namespaces
         key = (statement.start, plan.text)
         known = self._plans.get(key)
-        if known is not None and known[0] is namespaces and not parameters:
+        if known is not None and known[0] is namespaces:
             return known[1]
         assert plan.analysis is not None
-        made = plan_federated(plan.analysis, statement, namespaces, parameters, self.kind_of)
-        if not parameters:
-            self._plans[key] = (namespaces, made)
-            if len(self._plans) > PLANS_MAX:
-                self._plans.popitem(last=False)
+        made = plan_federated(plan.analysis, statement, namespaces, {}, self.kind_of)
+        self._plans[key] = (namespaces, made)
+        if len(self._plans) > PLANS_MAX:
+            self._plans.popitem(last=False)
         return made
 
     async def with_values(
@@ -172,10 +168,20 @@ class Federation:
         """The plan that knows the types of $n, and their values as text."""
         if not (federated.uses_parameters and bound.values):
             return federated, {}, bound
-        assert plan.analysis is not None
-        text = plan.analysis.part(statement).text
-        types, values, bound = await self.residual.parameters(session, text, bound)
-        return self.federated(session, plan, statement, types), values, bound
+        namespaces = session.plans.namespaces
+        key = (statement.start, plan.text, bound.types)
+        known = self._typed.get(key)
+        if known is None or known[0] is not namespaces:
+            assert plan.analysis is not None
+            text = plan.analysis.part(statement).text
+            types = await self.residual.types(session, text, bound.types)
+            made = plan_federated(plan.analysis, statement, namespaces, types.names, self.kind_of)
+            known = self._typed[key] = (namespaces, types, made)
+            if len(self._typed) > PLANS_MAX:
+                self._typed.popitem(last=False)
+        _, types, made = known
+        values = await self.residual.values(session, types, bound)
+        return made, values, replace(bound, types=types.raw)
 
     # ------------------------------------------------------------------ answer
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from core.encoding.parameters import parameter_text
 from core.types import find_type
 from engine.plans import Plan
 from proxy.prepared import Portal
@@ -45,6 +46,23 @@ class Bound:
         return replace(self, values=(*self.values, *arrays), formats=formats)
 
 
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """The parameters of a statement as PostgreSQL resolved them; `names` of the known types."""
+
+    oids: tuple[int, ...]
+    names: Mapping[int, str]
+
+    def name(self, number: int) -> str:
+        """The type of a parameter, "" for one that the type table does not have."""
+        return self.names.get(number, "")
+
+    @property
+    def raw(self) -> bytes:
+        """The end of a Parse message with these types."""
+        return len(self.oids).to_bytes(2) + b"".join(oid.to_bytes(4) for oid in self.oids)
+
+
 def read_bound(portal: Portal | None) -> Bound:
     """The parameters of a portal, one format each."""
     if portal is None:
@@ -75,38 +93,38 @@ class Residual:
         entry.quiet_no_data = True
         session.send(requests.DESCRIBE_PORTAL, entry)
 
-    async def parameters(
-        self, session: Session, text: str, bound: Bound
-    ) -> tuple[dict[int, str], Mapping[int, str | None], Bound]:
-        """The types of $n in a text, their values in text form, and `bound` with all types."""
+    async def types(self, session: Session, text: str, raw: bytes) -> Parameters:
+        """The types of $n in a text; `raw` are those that the client gave."""
         sink = Sink()
-        self.parse(session, text, bound.types, sink)
+        self.parse(session, text, raw, sink)
         describe = Entry(DESCRIBE, None, True, sink)
         describe.last = True
         session.send(requests.DESCRIBE_STATEMENT, describe)
         await self._scripts.complete(session, sink)
-        oids = sink.parameter_oids
-        found = {n: find_type(oid) for n, oid in enumerate(oids, 1)}
-        types = {n: each.name for n, each in found.items() if each is not None}
-        if all(fmt == 0 for fmt in bound.formats) and _plain_texts(types, oids):
-            raw: Sequence[bytes | None] = bound.values
-        else:
-            raw = await self._as_texts(session, oids, bound)
-        codec = session.client.codec
-        values = {n: None if v is None else v.decode(codec) for n, v in enumerate(raw, 1)}
-        return types, values, replace(bound, types=_raw_types(oids))
+        found = {n: find_type(oid) for n, oid in enumerate(sink.parameter_oids, 1)}
+        names = {n: each.name for n, each in found.items() if each is not None}
+        return Parameters(sink.parameter_oids, names)
 
-    async def _as_texts(
-        self, session: Session, oids: Sequence[int], bound: Bound
-    ) -> Sequence[bytes | None]:
-        listed = ", ".join(f"${n}::pg_catalog.text" for n in range(1, len(oids) + 1))
-        sink = Sink()
-        self.parse(session, f"SELECT {listed}", _raw_types(oids), sink)
-        self.bind(session, replace(bound, results=()), "", sink)
-        entry = Entry(EXECUTE, None, True, sink)
-        entry.last = True
-        self.execute(session, "", 0, entry)
-        return (await self._scripts.complete(session, sink)).rows()[0]
+    async def values(
+        self, session: Session, parameters: Parameters, bound: Bound
+    ) -> Mapping[int, str | None]:
+        """The values of the parameters in text form."""
+        values: dict[int, str | None] = {}
+        for number, (raw, form) in enumerate(zip(bound.values, bound.formats, strict=True), 1):
+            text = None if raw is None else parameter_text(parameters.name(number), form, raw)
+            if raw is not None and text is None:
+                return await self._printed(session, parameters, bound)
+            values[number] = text
+        return values
+
+    async def _printed(
+        self, session: Session, parameters: Parameters, bound: Bound
+    ) -> Mapping[int, str | None]:
+        listed = ", ".join(f"${n}::pg_catalog.text" for n in range(1, len(parameters.oids) + 1))
+        raw = replace(bound, types=parameters.raw, results=())
+        [row] = (await self.collect(session, f"SELECT {listed}", raw)).rows()
+        codec = session.client.codec
+        return {n: None if v is None else v.decode(codec) for n, v in enumerate(row, 1)}
 
     def parse(self, session: Session, text: str, types: bytes, sink: Sink | None) -> None:
         """Parse into the unnamed statement."""
@@ -141,15 +159,3 @@ class Residual:
         entry.last = True
         self.execute(session, "", 0, entry)
         return await self._scripts.complete(session, sink)
-
-
-def _raw_types(oids: Sequence[int]) -> bytes:
-    """The end of a Parse message with these types."""
-    return len(oids).to_bytes(2) + b"".join(oid.to_bytes(4) for oid in oids)
-
-
-def _plain_texts(types: Mapping[int, str], oids: Sequence[int]) -> bool:
-    """Whether the client's texts are those that PostgreSQL would print: others, as ' 07' for 7,
-    are known only after PostgreSQL read them.
-    """
-    return len(types) == len(oids) and set(types.values()) <= {"text", "character varying"}
