@@ -70,7 +70,7 @@ class Renderer:
 
     def compared(self, expr: ir.Compare, parts: Sequence[str]) -> str:
         """An operator that answers a truth value, its operands rendered."""
-        return compare_sql(expr, parts)
+        return _RENDERERS[ir.Compare](expr, parts)
 
 
 def text_sql(value: str) -> str:
@@ -162,6 +162,7 @@ def _arithmetic(expr: ir.Arithmetic, parts: Sequence[str]) -> str:
 
 
 _RENDERERS: Final[Mapping[type, Callable[[Any, Sequence[str]], str]]] = {
+    ir.Compare: compare_sql,
     ir.And: _and,
     ir.Or: _or,
     ir.Not: _not,

@@ -20,8 +20,8 @@ import pytest_asyncio
 from pglast import parse_sql
 
 from backends.base import EXACT, Exact, ExactWithRewrite, OrderKey, ScanAsk
-from backends.embedded import pushdown
 from backends.embedded.pushdown import plan_scan, render
+from backends.sql import rendering
 from catalog.model import Column, DocPath, Stored, Table
 from catalog.readers import extract
 from catalog.sqltext import quote_ident, quote_literal
@@ -504,7 +504,7 @@ async def test_a_wrong_native_query_is_found(
     def sloppy(expr: ir.Compare, parts: Sequence[str]) -> str:
         return f"({parts[0]} {expr.op.replace('<=', '<')} {parts[1]})"
 
-    monkeypatch.setitem(pushdown._RENDERERS, ir.Compare, sloppy)
+    monkeypatch.setitem(rendering._RENDERERS, ir.Compare, sloppy)
     harness = Harness(oracle, TABLE)
     await harness.check(next(e for e in TABLE.named("operator", "<=")))
     assert harness.found
