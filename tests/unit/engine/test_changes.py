@@ -1,0 +1,119 @@
+"""Writes to foreign tables as the difference that a statement made (R1.8, DESIGN 5)."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pytest
+
+from backends.base import RowChanges
+from core.errors import FeatureNotSupported
+from engine.changes import (
+    Target,
+    conflict_columns,
+    conflict_texts,
+    create_text,
+    difference,
+    numbered,
+    target_of,
+)
+from tests.unit.engine.foreign_tables import ORDERS, PEOPLE, planned
+
+
+def _rows(*rows: tuple[int, int | None, str | None]) -> pa.RecordBatch:
+    ids, persons, totals = zip(*rows, strict=True)
+    arrays = [
+        pa.array(ids, pa.int64()),
+        pa.array(persons, pa.int64()),
+        pa.array(totals, pa.string()),
+    ]
+    return pa.RecordBatch.from_arrays(arrays, ["a", "b", "c"])
+
+
+def _after(*rows: tuple[int, int | None, str | None, int | None]) -> pa.RecordBatch:
+    numbers = pa.array([row[3] for row in rows], pa.int64())
+    batch = _rows(*(row[:3] for row in rows))
+    return pa.RecordBatch.from_arrays([*batch.columns, numbers], ["a", "b", "c", "n"])
+
+
+def _target(*assigned: int, deletes: bool = False) -> Target:
+    return Target(ORDERS, assigned, deletes, keeps_rows=True)
+
+
+def _list(batch: pa.RecordBatch | None) -> list[dict[str, object]]:
+    return [] if batch is None else batch.to_pylist()
+
+
+def test_only_rows_whose_assigned_columns_changed_are_written() -> None:
+    before = [_rows((1, 7, "1.0"), (2, None, "2.0")), _rows((3, 9, None))]
+    after = [_after((1, 7, "1.0", 0), (2, 8, "2.0", 1), (3, None, "5", 2))]
+    changes = difference(_target(22), before, after)
+    assert _list(changes.updated) == [{"c21": 2, "c22": 8}, {"c21": 3, "c22": None}]
+    assert _list(changes.before) == [{"c21": 2, "c22": None}, {"c21": 3, "c22": 9}]
+    assert changes.inserted is None
+    assert changes.deleted is None
+
+
+def test_rows_without_number_are_inserted_and_missing_ones_deleted() -> None:
+    before = [_rows((1, 7, "1.0"), (2, 8, "2.0"))]
+    after = [_after((2, 8, "2.0", 1), (5, 5, "5", None))]
+    changes = difference(_target(deletes=True), before, after)
+    assert _list(changes.inserted) == [{"c21": 5, "c22": 5, "c23": "5"}]
+    assert _list(changes.deleted) == [{"c21": 1, "c22": 7, "c23": "1.0"}]
+    assert changes.updated is None
+
+
+def test_everything_deleted_and_nothing_at_all() -> None:
+    before = [_rows((1, 7, "1.0"))]
+    assert (
+        _list(difference(_target(deletes=True), before, []).deleted)
+        == before[0].rename_columns(["c21", "c22", "c23"]).to_pylist()
+    )
+    assert difference(_target(22), [], []) == RowChanges()
+
+
+def test_batches_are_numbered_through() -> None:
+    batches = numbered([_rows((1, 1, "a"), (2, 2, "b")), _rows((3, 3, "c"))])
+    assert [batch.column(3).to_pylist() for batch in batches] == [[0, 1], [2]]
+
+
+def test_the_copy_is_the_table() -> None:
+    assert create_text("people", PEOPLE) == (
+        'CREATE TEMPORARY TABLE "people" ("id" bigint NOT NULL, "name" text, '
+        '"age" integer DEFAULT 18, "address.city" text, '
+        'CONSTRAINT "people_pkey" PRIMARY KEY (id), _morph_row pg_catalog.int8) ON COMMIT DROP'
+    )
+
+
+def test_targets() -> None:
+    assert target_of(planned("UPDATE people SET (age, name) = (1, 'x')")).assigned == (12, 13)
+    assert target_of(planned("UPDATE people SET address.city = 'x'")).assigned == (14,)
+    assert target_of(planned("DELETE FROM people")).deletes
+    assert not target_of(planned("INSERT INTO people (id) VALUES (1)")).keeps_rows
+    upsert = "INSERT INTO people (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET name = 'x'"
+    assert target_of(planned(upsert)).assigned == (12,)
+    merge = (
+        "MERGE INTO people p USING vips v ON v.pid = p.id WHEN MATCHED THEN UPDATE SET age = 1 "
+        "WHEN NOT MATCHED THEN INSERT (id) VALUES (v.pid)"
+    )
+    assert target_of(planned(merge)).assigned == (13,)
+
+
+def test_a_key_cannot_be_changed() -> None:
+    with pytest.raises(FeatureNotSupported, match='key column "id"'):
+        target_of(planned("UPDATE people SET id = 2"))
+
+
+def test_an_upsert_proposes_rows_first() -> None:
+    text = (
+        "INSERT INTO people AS p (id, name) VALUES (1, 'a') "
+        "ON CONFLICT (id) DO UPDATE SET name = excluded.name RETURNING p.id"
+    )
+    plan = planned(text)
+    assert conflict_columns(plan) == (11,)
+    propose, rest = conflict_texts(plan, ["target"], "proposed")
+    assert propose == "INSERT INTO proposed AS p (id, name) VALUES (1, 'a') "
+    columns = '"id", "name", "age", "address.city", "_doc"'
+    assert rest == (
+        f'INSERT INTO target AS "p" ({columns}) SELECT {columns} FROM proposed '
+        "ON CONFLICT (id) DO UPDATE SET name = excluded.name RETURNING p.id"
+    )
