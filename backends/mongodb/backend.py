@@ -19,12 +19,15 @@ from backends.base import (
     Description,
     NativeTable,
     ObservedTable,
+    RowChanges,
     SampleSpec,
     ScanAsk,
     ScanPlan,
     Scope,
     ServerInfo,
+    StoreTransaction,
     TableStatistics,
+    WriteResult,
 )
 from backends.mongodb import pushdown
 from backends.mongodb.client import CODEC, Connected, Connection
@@ -32,12 +35,20 @@ from backends.mongodb.cursor import RawCursor
 from backends.mongodb.decode import MisfitCounter
 from backends.mongodb.describe import SampleReader, describe
 from backends.mongodb.errors import translated
-from backends.mongodb.query import MongoQuery
+from backends.mongodb.query import INTEGRAL, MongoQuery
 from backends.mongodb.reply import is_empty
 from backends.mongodb.rows import RowMaker, documents_of
+from backends.mongodb.transaction import MongoTransaction, session_of
+from backends.mongodb.writer import Writer
 from backends.stores import StoreOptions
 from catalog.model import Table
-from core.errors import ConnectionFailure, UndefinedSchema, UndefinedTable
+from core.errors import (
+    ConnectionFailure,
+    FeatureNotSupported,
+    StoreError,
+    UndefinedSchema,
+    UndefinedTable,
+)
 
 SAMPLE_ROWS: Final = 10_000
 """Documents that a description looks at where a collection has more (option sample_rows)."""
@@ -48,7 +59,9 @@ class MongoBackend(BackendDefaults):
     """See the module's text; one for all sessions of a process."""
 
     kind = pushdown.KIND
-    capabilities = Capabilities(predicate=True, limit=True, order=True, aggregate=True, keys=True)
+    capabilities = Capabilities(
+        predicate=True, limit=True, transactions=True, keys=True, writes=True
+    )
 
     def __init__(self, name: str, options: StoreOptions) -> None:
         self.name = name
@@ -65,11 +78,30 @@ class MongoBackend(BackendDefaults):
         assert isinstance(query, MongoQuery)
         connected = await self._connection.use(scope.deadline)
         misfits = MisfitCounter()
+        begun = False
+        try:
+            async with aclosing(self._batches(connected, query, misfits, scope)) as batches:
+                async for batch in batches:
+                    begun = True
+                    yield batch
+        except StoreError as error:
+            if begun or not connected.features.bits or next(iter(INTEGRAL)) not in error.detail:
+                raise
+            connected = self._connection.without_bits()
+            async with aclosing(self._batches(connected, query, misfits, scope)) as batches:
+                async for batch in batches:
+                    yield batch
+        if scope.misfits is not None:
+            for event in misfits.events():
+                scope.misfits(event)
+
+    async def _batches(
+        self, connected: Connected, query: MongoQuery, misfits: MisfitCounter, scope: Scope
+    ) -> AsyncGenerator[pa.RecordBatch, None]:
         maker = RowMaker(query, misfits)
         left = query.limit
-        for command in query.commands(
-            wide_dates=connected.features.wide_dates, bits=connected.features.bits
-        ):
+        features = connected.features
+        for command in query.commands(wide_dates=features.wide_dates, bits=features.bits):
             if query.limit and "limit" in command:
                 command["limit"] = left
             async with aclosing(self._replies(connected, query, command, scope)) as replies:
@@ -78,10 +110,7 @@ class MongoBackend(BackendDefaults):
                         left -= batch.num_rows
                         yield batch
             if query.limit and left <= 0:
-                break
-        if scope.misfits is not None:
-            for event in misfits.events():
-                scope.misfits(event)
+                return
 
     async def _replies(
         self, connected: Connected, query: MongoQuery, command: dict[str, Any], scope: Scope
@@ -97,15 +126,15 @@ class MongoBackend(BackendDefaults):
                 async with aclosing(cursor.replies(command, query.collection)) as replies:
                     async for reply in replies:
                         seen += 1
-                        if seen == 1 and cursor.open:
+                        if seen == 1 and cursor.open and scope.transaction is None:
                             before = await self._identity(connected, query, scope)
                         yield reply
                         last = reply
             except ConnectionFailure:
-                if seen or attempt == 2:
+                if seen or attempt == 2 or scope.transaction is not None:
                     raise
                 continue
-            if seen > 1 or is_empty(last):
+            if (seen > 1 or is_empty(last)) and scope.transaction is None:
                 after = await self._identity(connected, query, scope)
                 if seen > 1 and after != before:
                     raise ConnectionFailure(
@@ -121,6 +150,7 @@ class MongoBackend(BackendDefaults):
             database,
             deadline=scope.deadline,
             batch_rows=self._options.batch_rows,
+            session=session_of(scope),
         )
 
     async def _identity(self, connected: Connected, query: MongoQuery, scope: Scope) -> str:
@@ -143,6 +173,31 @@ class MongoBackend(BackendDefaults):
             async with asyncio.timeout_at(scope.deadline):
                 cursor = await connected.client[database].cursor_command(command)
                 return await cursor.to_list()
+
+    async def apply(self, table: Table, changes: RowChanges, scope: Scope) -> WriteResult:
+        """See Backend. Several rows are written in one transaction where the server has them; else
+        an error tells how many stayed.
+        """
+        connected = await self._connection.use(scope.deadline)
+        return await Writer(self.name, connected, table, scope).apply(changes)
+
+    async def begin(self, scope: Scope, *, isolation: str, read_only: bool) -> StoreTransaction:
+        """See StoreBackend: snapshot isolation, on replica sets and sharded clusters."""
+        del read_only
+        connected = await self._connection.use(scope.deadline)
+        if not connected.features.transactions:
+            raise FeatureNotSupported(
+                f'instance "{self.name}" has no transactions',
+                detail="MongoDB has them on replica sets and sharded clusters.",
+            )
+        if isolation.lower().replace("_", " ") == "serializable":
+            raise FeatureNotSupported(
+                f'instance "{self.name}" has no serializable transactions',
+                hint="MongoDB has snapshot isolation: use REPEATABLE READ.",
+            )
+        transaction = MongoTransaction(self.name, connected)
+        await transaction.start(scope.deadline)
+        return transaction
 
     async def server(self, scope: Scope) -> ServerInfo:
         """See StoreBackend."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from bson.codec_options import CodecOptions, DatetimeConversion
@@ -145,6 +145,17 @@ class Connection:
         if self._client is None:
             self._client = AsyncMongoClient(**client_arguments(self._options))
         return await probe(self._client, self.database)
+
+    def without_bits(self) -> Connected:
+        """The connection to a server that turned out not to know $bitsAllClear: a server that does
+        not look at the filter of an empty collection told nothing when it was probed.
+        """
+        assert self._connected is not None
+        features = replace(self._connected.features, bits=False)
+        told = {**self._connected.info.features, "bitwise_filters": False}
+        info = replace(self._connected.info, features=told)
+        self._connected = replace(self._connected, features=features, info=info)
+        return self._connected
 
     async def look_again(self, deadline: float | None) -> ServerInfo:
         """Asks the server once more: the health check."""

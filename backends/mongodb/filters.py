@@ -189,10 +189,12 @@ def _compare(field: Field, op: str, literal: ir.Literal) -> Filter:
 
 def _membership(field: Field, items: Sequence[ir.Literal], *, negated: bool) -> Filter:
     known = [item for item in items if item.text is not None]
+    if not items:  # of an empty array, whatever the operand is
+        return ALWAYS if negated else NEVER
     if negated:
         if len(known) != len(items):
             return NEVER
-        return conjunction([_compare(field, "<>", item) for item in known] or [fit_filter(field)])
+        return conjunction([_compare(field, "<>", item) for item in known])
     if not known:
         return NEVER
     return _merged([_compare(field, "=", item) for item in known], field)
