@@ -82,6 +82,11 @@ class Scripts:
 
     async def complete(self, session: Session, sink: Sink) -> Sink:
         """Flush and wait for a sink; raises BackendError, or what ended the backend."""
+        self.flush(session, sink)
+        return await sink.done
+
+    def flush(self, session: Session, sink: Sink) -> None:
+        """Have the backend work; BackendError when it never will answer the sink."""
         session.send(requests.FLUSH)
         session.flush_backend()
         if session.relay.backend is None:
@@ -90,7 +95,6 @@ class Scripts:
             # What the client sent before has failed meanwhile, and the Sync waits behind this
             # script: the backend skips all of it and will never answer.
             raise BackendError({}, answered=True)
-        return await sink.done
 
     # ------------------------------------------------------------------ simple protocol
 

@@ -122,8 +122,7 @@ class SessionStore:
         """The bytes of a COPY TO STDOUT, or its messages; closing the iterator cancels it."""
         sink = _CopyOut(self._session, self._bytes_max, framed)
         self._scripts.queue(self._session, sql, (), sink)
-        self._session.send(requests.FLUSH)
-        self._session.flush_backend()
+        self._scripts.flush(self._session, sink)
         try:
             while (chunk := await sink.next()) is not None:
                 yield chunk
