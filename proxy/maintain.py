@@ -2,7 +2,8 @@
 
 TRUNCATE runs in the client's transaction. VACUUM cannot run in one (25001), so it gets a connection
 of the control plane for itself; ANALYZE goes the same way outside a block and by `apply` inside,
-where it must see the transaction's own rows.
+where it must see the transaction's own rows. Without names they are of all tables of the store; the
+system's are vacuumed by themselves.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-from catalog.model import DocPath, Stored, Table
-from catalog.sqltext import STORE_SCHEMA, quote_ident, quote_literal
+from catalog.model import CatalogSnapshot, DocPath, Stored, Table
+from catalog.sqltext import PUBLIC, STORE_SCHEMA, quote_ident, quote_literal
 from core.errors import (
     ActiveTransaction,
     QueryCanceled,
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT_S = 30.0
 DOCUMENT = "_doc"
-_STORE_TABLE = re.compile(rf"\b{STORE_SCHEMA}\.(t\d+)\b")
+_STORE_TABLE = re.compile(rf'\b{STORE_SCHEMA}\.(t\d+)\b|^"(t\d+)"(?=:)')
 
 
 def store_name(table: Table) -> str:
@@ -84,7 +85,7 @@ def _truncatable(ref: RelationRef) -> str:
     return store_name(table)
 
 
-def vacuum_statement(statement: StatementPlan) -> tuple[str, list[str]]:
+def vacuum_statement(statement: StatementPlan, snapshot: CatalogSnapshot) -> tuple[str, list[str]]:
     """(the VACUUM or ANALYZE over store tables, names of views, which cannot be vacuumed)."""
     node = statement.node
     by_node = {id(ref.node): ref for ref in statement.relations}
@@ -101,8 +102,22 @@ def vacuum_statement(statement: StatementPlan) -> tuple[str, list[str]]:
             views.append(ref.resolved.table.name)
         else:
             targets.append(_vacuum_target(ref, [c.sval for c in item.va_cols or ()]))
+    if not node.rels:
+        targets = [f"{STORE_SCHEMA}.{quote_ident(name)}" for name in _store_names(snapshot)]
     text = f"{command} ({options})" if options else command
+    if any(o.defname == "only_database_stats" for o in node.options or ()):
+        return text, views
     return (f"{text} {', '.join(targets)}" if targets else ""), views
+
+
+def _store_names(snapshot: CatalogSnapshot) -> dict[str, str]:
+    """All tables of the store, with the names that the newest versions give them."""
+    return {
+        table.store: f"{PUBLIC}.{table.name}"
+        for number in sorted(snapshot.versions)
+        for table in snapshot.versions[number].tables
+        if table.store
+    }
 
 
 def _vacuum_target(ref: RelationRef, columns: list[str]) -> str:
@@ -173,7 +188,7 @@ class Maintain:
         session.send_to_client(command_complete("TRUNCATE TABLE"))
 
     async def _vacuum(self, session: Session, plan: Plan, statement: StatementPlan) -> None:
-        text, views = vacuum_statement(statement)
+        text, views = vacuum_statement(statement, session.snapshot)
         vacuum = bool(statement.node.is_vacuumcmd)
         block = session.status != ord("I") or len(plan.statements) > 1
         if vacuum and block:
@@ -232,12 +247,19 @@ def _fields(report: asyncpg.PostgresError | asyncpg.PostgresLogMessage) -> dict[
 
 def _forward(session: Session, plan: Plan, report: asyncpg.PostgresLogMessage) -> None:
     fields = restate(session, BackendError(_fields(report)), plan).fields
-    names = {
+    names = _store_names(session.snapshot) | {
         ref.resolved.table.store: f"{ref.resolved.schema}.{ref.resolved.table.name}"
         for statement in plan.statements
         for ref in statement.relations
     }
+
+    def name(match: re.Match[str]) -> str:
+        known = names.get(match[1] or match[2])
+        if known is None:
+            return match[0]
+        return known if match[1] else f'"{known.partition(".")[2]}"'
+
     for code in ("M", "D"):
         if code in fields:
-            fields[code] = _STORE_TABLE.sub(lambda m: names.get(m[1], m[0]), fields[code])
+            fields[code] = _STORE_TABLE.sub(name, fields[code])
     session.send_to_client(encode_notice(fields))

@@ -281,7 +281,8 @@ def _action(context: Context, *, pushdown: bool) -> Action:
     if isinstance(node, ast.ExplainStmt):
         return Action.EXPLAIN if context.relations else Action.RELAY
     if isinstance(node, (ast.TruncateStmt, ast.VacuumStmt)):
-        return Action.MAINTAIN if context.relations else Action.RELAY
+        everything = isinstance(node, ast.VacuumStmt) and not node.rels
+        return Action.MAINTAIN if context.relations or everything else Action.RELAY
     if _defines(context):
         return Action.DDL
     if any(map(is_foreign, context.relations)):

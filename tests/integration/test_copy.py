@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import struct
 from collections.abc import Iterator
 from typing import Any
@@ -409,3 +410,37 @@ def test_vacuum_and_analyze(shop: ServerProcess) -> None:
         connection.execute("ROLLBACK")
         with pytest.raises(errors.ActiveSqlTransaction):
             connection.execute("SELECT 1; VACUUM books")
+
+
+def test_vacuum_and_analyze_of_everything(shop: ServerProcess) -> None:
+    """Without names they are of all tables: those of the store as well."""
+    seen = (
+        "SELECT sum(vacuum_count), sum(analyze_count), count(*) FROM pg_stat_all_tables "
+        "WHERE schemaname = 'morph_store'"
+    )
+    with shop.connect() as connection, shop.root() as root:
+
+        def more(sql: str) -> tuple[bool, bool]:
+            before = root.execute(seen).fetchone() or (0, 0, 0)
+            cursor = connection.execute(sql)
+            while cursor.nextset():
+                pass
+            after = root.execute(seen).fetchone() or (0, 0, 0)
+            vacuums, analyzes = after[0] - before[0], after[1] - before[1]
+            return vacuums >= after[2], analyzes >= after[2]
+
+        assert more("VACUUM") == (True, False)
+        assert more("ANALYZE") == (False, True)
+        assert more("VACUUM (ANALYZE, SKIP_LOCKED)") == (True, True)
+        assert more("BEGIN; ANALYZE; COMMIT") == (False, True)
+        texts: list[str] = []
+        connection.add_notice_handler(lambda r: texts.append(str(r.message_primary)))
+        connection.execute("VACUUM (VERBOSE, ANALYZE)")
+        text = " ".join(texts)
+        assert 'vacuuming "morph.public.books"' in text
+        assert '"books": scanned' in text
+        assert re.search(r'morph_|"t\d+"', text) is None
+        connection.execute("VACUUM (ONLY_DATABASE_STATS)")
+        with pytest.raises(errors.ActiveSqlTransaction, match="cannot run inside"):
+            connection.execute("BEGIN; VACUUM; COMMIT")
+        connection.execute("ROLLBACK")
