@@ -37,6 +37,7 @@ from backends.mongodb.types import (
     MongoType,
     shown_as,
     shows_object_ids,
+    type_row,
 )
 from core.types import PgType, numeric_precision_scale, type_by_name
 
@@ -290,7 +291,7 @@ def decode_column(values: Sequence[Any], spec: ColumnSpec, misfits: MisfitCounte
     """The column of these values, None for missing ones, in a carrier of its type."""
     pg = type_by_name(spec.sql_type)
     row = shown_as(pg.sql)
-    if row is not None and pg.typmod < 0:
+    if row is not None and (pg.typmod < 0 or type_row(pg.sql) is not None):
         kinds = set(map(type, values)) - _NULLS
         plain = _PLAIN.get(row.family)
         if plain is not None and kinds <= plain:

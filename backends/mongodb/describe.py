@@ -33,6 +33,15 @@ from catalog.naming import DOC_COLUMN
 
 Path = tuple[str, ...]
 KEY: Final = "_id"
+MILLISECONDS: Final = "timestamp(3) with time zone"
+"""BSON's dates have milliseconds; PostgreSQL then rounds what is assigned, by its own rule."""
+NEW_OBJECT_ID: Final = (
+    "(pg_catalog.lpad(pg_catalog.to_hex((pg_catalog.floor(EXTRACT(epoch FROM "
+    "pg_catalog.clock_timestamp())))::bigint), 8, '0'::text) OPERATOR(pg_catalog.||) "
+    "pg_catalog.substr(pg_catalog.replace((pg_catalog.gen_random_uuid())::text, '-'::text, "
+    "''::text), 1, 16))"
+)
+"""The default of a key of ObjectIds: four bytes of the clock and eight random ones, in hex."""
 _DEPTH_MAX: Final = 5
 ELEMENT: Final = "[]"
 """Stands for the elements of an array in the paths of `SampleReader.types`."""
@@ -123,7 +132,7 @@ def describe(name: str, reader: SampleReader, rows_total: int, *, complete: bool
         for number, item in enumerate(inferred.columns, 1)
     ]
     if not columns:
-        columns = [Column(1, KEY, "text", Native((KEY,)), not_null=True)]
+        columns = [Column(1, KEY, "text", Native((KEY,)), not_null=True, default=NEW_OBJECT_ID)]
     key = next(c.id for c in columns if isinstance(c.source, Native) and c.source.path == (KEY,))
     children = tuple(
         (
@@ -142,10 +151,13 @@ def describe(name: str, reader: SampleReader, rows_total: int, *, complete: bool
 def _column(
     number: int, item: InferredColumn, base: Path, reader: SampleReader, *, clean: bool
 ) -> Column:
-    source = Native(item.path, reader.store_type((*base, *item.path)), clean)
-    return Column(
-        number, item.name, item.pg_type, source, not_null=not base and item.path == (KEY,)
-    )
+    store_type = reader.store_type((*base, *item.path))
+    source = Native(item.path, store_type, clean)
+    pg_type = MILLISECONDS if item.pg_type == "timestamp with time zone" else item.pg_type
+    if base or item.path != (KEY,):
+        return Column(number, item.name, pg_type, source)
+    default = NEW_OBJECT_ID if store_type == "objectId" else None
+    return Column(number, item.name, pg_type, source, not_null=True, default=default)
 
 
 def _child(child: InferredChild, key: Column, reader: SampleReader) -> Description:

@@ -65,14 +65,17 @@ TYPES: Final[tuple[MongoType, ...]] = (
     MongoType("json", "json", ("any",)),
 )
 
+_FINE_ENOUGH: Final = frozenset(f"timestamp({n}) with time zone" for n in range(3, 7))
+"""Modifiers that every instant of BSON fits: it has milliseconds."""
+
 _BY_NAME: Final = {each.name: each for each in TYPES}
 
 
 def type_row(sql_type: str) -> MongoType | None:
-    """The row of a type; None for one that is not listed, or that has a modifier: a value longer
-    or wider than it allows would have to be left out, which no filter of the store says.
+    """The row of a type; None for one that is not listed, or that has a modifier that some value
+    does not fit: such values are left out, which no filter of the store says.
     """
-    return _BY_NAME.get(sql_type)
+    return _BY_NAME.get("timestamp with time zone" if sql_type in _FINE_ENOUGH else sql_type)
 
 
 def shown_as(sql_type: str) -> MongoType | None:

@@ -118,7 +118,9 @@ class Writer:
             documents = writes.documents(self.table, part)
             command = {"insert": self._collection, "documents": documents, "ordered": True}
             reply = await self._command(command, session)
-            done = int(reply["n"])
+            # The first failure ends an ordered insert; `n` is not to be trusted for what is undone.
+            failures = [int(error["index"]) for error in reply.get("writeErrors", ())]
+            done = min([int(reply["n"]), *failures])
             self._written += done
             self._inserted += [d[writes.KEY] for d in documents[:done] if writes.KEY in d]
             self._check(reply, documents)

@@ -26,6 +26,12 @@ from tests.services.servers.process import RunningServer
 
 pytestmark = pytest.mark.services
 
+# What a server answers otherwise than MongoDB's manual says. Values that it gets wrong are left out
+# of its tests; test_gaps fails when it gets them right.
+GAPS: dict[str, dict[str, str]] = {
+    "mongo-java-server": {"like": "$type beside $regex is ignored"},
+}
+INEXACT_LITERALS = ("0.10000000000000001", "1e300")
 SHOWN = ("bool", "int2", "int4", "int8", "numeric", "float8", "text", "timestamptz", "uuid")
 COLUMN_IDS = {short: number for number, short in enumerate((*SHOWN, "bytea"), 2)}
 NESTED_IDS = {short: number for number, short in enumerate(SHOWN, 20)}
@@ -139,6 +145,7 @@ class Judged:
 async def judged(mongodb: RunningServer, pg18_dsn: str) -> AsyncIterator[Judged]:
     """The documents in a database of their own, and the judge's table of what is shown of them."""
     async with open_store(mongodb, "morph_exact") as store:
+        store.values = list(values.PLAIN if mongodb.product in GAPS else values.ALL)
         documents = [
             {"_id": number} if value is values.MISSING else {"_id": number, "a": value}
             for number, value in enumerate(store.values)
@@ -255,6 +262,11 @@ def _logic(name: str) -> Iterator[Expr]:
             yield ir.Not(ir.And(pair) if name == "and" else ir.Or(pair))
 
 
+def _inexact(condition: Expr) -> bool:
+    literals = (node for node in ir.walk(condition) if isinstance(node, ir.Literal))
+    return any(text in (node.text or "") for node in literals for text in INEXACT_LITERALS)
+
+
 def _listed() -> list[Entry]:
     return [
         entry
@@ -265,19 +277,34 @@ def _listed() -> list[Entry]:
 
 # R0.5, R1.7: a part of a statement is pushed only where the store's answer is PostgreSQL's
 @pytest.mark.parametrize("name", sorted({entry.name for entry in _listed()}))
-async def test_every_operator_and_predicate(judged: Judged, name: str) -> None:
+async def test_every_operator_and_predicate(
+    judged: Judged, mongodb: RunningServer, name: str
+) -> None:
     found = []
     for entry in _listed():
         if entry.name != name:
             continue
         judged.pushed = 0
         conditions = list(_conditions(entry))
+        if mongodb.product in GAPS:
+            conditions = [each for each in conditions if not _inexact(each)]
         both = conditions
         if "uuid" not in entry.arguments:
             both = [each for one in conditions for each in (one, ir.Not(one))]
         found += await judged.disagreements(both)
         assert judged.pushed > len(both) // 3, f"{entry}: {judged.left[-1:]}"
+    if gap := GAPS.get(mongodb.product, {}).get(name):
+        assert found, f"the gap is closed: {gap}"
+        return
     assert not found, "\n".join(found[:12])
+
+
+# A server that compares numbers in double precision is known to: its gap is still there
+async def test_gaps(judged: Judged, mongodb: RunningServer) -> None:
+    column = ir.ColumnRef(COLUMN_IDS["numeric"], "numeric")
+    literal = ir.Literal("numeric", INEXACT_LITERALS[0])
+    found = await judged.disagreements([ir.Compare(op, column, literal) for op in ir.COMPARISONS])
+    assert bool(found) == (mongodb.product in GAPS), "\n".join(found)
 
 
 # Invariant 7: what is shown of every value is what the row of the type table says

@@ -40,7 +40,6 @@ NUMBERS: list[Any] = [
     -1.5,
     -0.0,
     0.1,
-    1e300,
     NAN,
     INF,
     -INF,
@@ -57,6 +56,7 @@ NUMBERS: list[Any] = [
 ]
 
 BEYOND_DOUBLE: list[Any] = [
+    1e300,
     Int64(2**53 + 1),
     Int64(-(2**53) - 1),
     Int64(2**63 - 1),
@@ -128,4 +128,5 @@ OTHERS: list[Any] = [
 ]
 
 MISSING = object()
-ALL: list[Any] = [*NUMBERS, *TEXTS, *OTHERS, MISSING]
+PLAIN: list[Any] = [*NUMBERS, *TEXTS, *OTHERS, MISSING]
+ALL: list[Any] = [*PLAIN, *BEYOND_DOUBLE, *BEYOND_BMP]
