@@ -216,8 +216,9 @@ SET ROLE morph_owner;
 
 -- The rows of a foreign table are never here: a statement reads a staged copy of them. Whatever
 -- runs past that would find an empty table, and must fail instead (DESIGN 4, never silently empty).
+-- STABLE, so that PostgreSQL asks it once before the table, and not for each of its no rows.
 CREATE OR REPLACE FUNCTION morph_catalog.not_staged(relation text)
-  RETURNS boolean LANGUAGE plpgsql VOLATILE AS $$
+  RETURNS boolean LANGUAGE plpgsql STABLE AS $$
 BEGIN
   RAISE EXCEPTION 'foreign table "%" cannot be used here', relation USING
     ERRCODE = 'feature_not_supported',

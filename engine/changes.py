@@ -21,7 +21,9 @@ from catalog.sqltext import quote_ident
 from core.errors import FeatureNotSupported
 from engine.federate import FederatedPlan
 from engine.scan_copy import ScanColumns
-from rewrite.tree import Node, ast
+from rewrite.analysis import Analysis, StatementPlan
+from rewrite.edits import render, replace_text
+from rewrite.tree import Node, Tokens, ast
 
 ROW_NUMBER = "_morph_row"
 
@@ -38,21 +40,33 @@ class Target:
     keeps_rows: bool
 
 
+def insert_target(table: Table) -> Target:
+    """A table that only gets rows."""
+    _check(table)
+    return Target(table, (), deletes=False, keeps_rows=False)
+
+
+def copy_from_text(analysis: Analysis | None, statement: StatementPlan, copy: str) -> str:
+    """The client's COPY FROM with the copy in the table's place."""
+    assert analysis is not None
+    node, tokens = statement.node, Tokens(analysis.text)
+    chain = tokens.name_chain(node.relation.location)
+    names = "" if node.attlist else _column_list(statement.relations[0].resolved.table)
+    edit = replace_text(chain[0].start, chain[-1].end, copy + names)
+    padded = " " * statement.start + analysis.text[statement.start : statement.end]
+    return render(padded, [edit]).text[statement.start :]
+
+
+def _column_list(table: Table) -> str:
+    return f" ({', '.join(quote_ident(c.name) for c in table.columns)})"
+
+
 def target_of(plan: FederatedPlan) -> Target:
     """What the statement does to its target; FeatureNotSupported for what no store can take."""
     assert plan.target is not None
     scan, ref = plan.scans[plan.target], plan.refs[plan.target]
     table, owner = scan.placed.table, ref.owner
-    if table.parent_path:
-        raise FeatureNotSupported(
-            f'table "{table.name}" shows the elements of an array and cannot be written',
-            hint="Write the array of the parent's row.",
-        )
-    if not table.key:
-        raise FeatureNotSupported(
-            f'foreign table "{table.name}" has no key and cannot be written',
-            hint="Name its key: CREATE FOREIGN TABLE … OPTIONS (key 'id').",
-        )
+    _check(table)
     assigned = _assigned(owner, table)
     for column in table.columns:
         if column.id in assigned and column.id in table.key:
@@ -67,6 +81,19 @@ def target_of(plan: FederatedPlan) -> Target:
         deletes=isinstance(owner, ast.DeleteStmt | ast.MergeStmt),
         keeps_rows=not insert or owner.onConflictClause is not None,
     )
+
+
+def _check(table: Table) -> None:
+    if table.parent_path:
+        raise FeatureNotSupported(
+            f'table "{table.name}" shows the elements of an array and cannot be written',
+            hint="Write the array of the parent's row.",
+        )
+    if not table.key:
+        raise FeatureNotSupported(
+            f'foreign table "{table.name}" has no key and cannot be written',
+            hint="Name its key: CREATE FOREIGN TABLE … OPTIONS (key 'id').",
+        )
 
 
 def _assigned(owner: Node, table: Table) -> tuple[int, ...]:

@@ -16,6 +16,7 @@ from typing import TypeVar
 from core.errors import MorphError
 from rewrite.analysis import Action, Analysis, StatementPlan, analyse
 from rewrite.edits import Span
+from rewrite.foreign_views import expand_foreign_views
 from rewrite.namespaces import Namespaces
 from rewrite.scope import is_foreign
 from rewrite.tree import ast, walk
@@ -57,7 +58,8 @@ class Plan:
 def make_plan(
     text: str, namespaces: Namespaces, *, pushdown: bool, widths: Mapping[int, int] | None = None
 ) -> Plan:
-    """Analyse a text; raises what `analyse` raises."""
+    """Analyse a text; raises what `analyse` raises. Views of foreign tables are written out."""
+    text = expand_foreign_views(text, namespaces)
     analysis = analyse(text, namespaces, pushdown=pushdown, widths=widths)
     return Plan(
         text,

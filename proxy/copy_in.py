@@ -41,7 +41,7 @@ from proxy.protocol.server import command_complete
 from proxy.relay import BackendError, Sink
 from rewrite.analysis import StatementPlan
 from rewrite.edits import Rendered, render, replace_text
-from rewrite.scope import RelationRef
+from rewrite.scope import RelationRef, is_foreign
 from rewrite.tree import Node, Tokens, ast, names_of, walk
 
 if TYPE_CHECKING:
@@ -259,6 +259,10 @@ class CopyIn:
         if statement.node.filename is not None:
             await self._scripts.fetch(session, plan.text[statement.start : statement.end])
             raise FeatureNotSupported("COPY FROM a file is not supported")
+        if is_foreign(statement.relations[0]):
+            federation = self._operations.federation
+            await federation.copy_in(session, plan, statement, portal)
+            return
         request = read_request(statement)
         name = await self._prepare(session, request)
         rendered = copy_statement(plan, statement, name)

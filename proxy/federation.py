@@ -100,6 +100,15 @@ class Federation:
             text = federated.text(staged.relations)
         await self._answer(session, federated, text, staged, bound, portal, execute)
 
+    async def copy_in(
+        self, session: Session, plan: Plan, statement: StatementPlan, portal: Portal | None
+    ) -> None:
+        """COPY FROM STDIN into a foreign table."""
+        await self._worker.instances.refresh()
+        alone = portal is not None or plan.single is not None
+        tag = await self.writes.copy_in(session, plan, statement, alone=alone)
+        session.send_to_client(command_complete(tag))
+
     async def _answered_directly(
         self,
         session: Session,

@@ -8,7 +8,7 @@ that is no longer so makes the statement fail with 40001.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from itertools import count
@@ -16,29 +16,33 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from backends.base import RowChanges
+from backends.base import RowChanges, StoreBackend
 from catalog.sqltext import quote_ident
 from core import expr as ir
 from core.encoding.rows import COPY_HEADER, COPY_TRAILER, encode_copy_rows
-from core.errors import FeatureNotSupported, OutOfMemory
+from core.errors import FeatureNotSupported, MorphError, OutOfMemory
 from core.types import type_by_name
 from engine.changes import (
     Target,
     conflict_columns,
     conflict_texts,
+    copy_from_text,
     create_text,
     difference,
+    insert_target,
     load_columns,
     numbered,
     read_back_text,
     target_of,
 )
 from engine.federate import FederatedPlan
+from engine.plans import Plan
 from engine.scan_copy import ScanReader, copy_text
 from proxy.relay import Sink
 from proxy.residual import Bound, Residual
 from proxy.session_store import SessionStore
 from proxy.staging import PlannedScan, StagedRows, Staging, ask_of, rows_of
+from rewrite.analysis import StatementPlan
 from rewrite.tree import ast
 
 if TYPE_CHECKING:
@@ -75,12 +79,7 @@ class ForeignWrites:
         target = target_of(federated)
         number = federated.target
         assert number is not None
-        backend = await self._worker.instances.backend(target.table.instance)
-        if not backend.capabilities.writes:
-            raise FeatureNotSupported(
-                f'foreign table "{target.table.name}" cannot be written',
-                detail=f'Server "{backend.name}" is of kind {backend.kind}.',
-            )
+        backend = await self._writable(target)
         # First of all, so that a write that is refused has read nothing.
         scope = await self._staging.writing(session, target.table, backend, alone=alone)
         planned = await self._staging.plan(federated, values, push=push)
@@ -99,13 +98,54 @@ class ForeignWrites:
         else:
             before = await self._stage_target(session, store, target, copy, planned[number])
             sink = await self._residual.collect(session, federated.text(relations), bound)
-        after = await self._read_back(store, target, copy)
+        after = [batch async for batch in self._rows(store, target, copy)]
         changes = difference(target, before, after)
         if changes != RowChanges():
             applying = backend.apply(target.table, changes, scope)
             await self._staging.bounded(session, applying)
         await self._staging.drop(session, [*staged.tables, copy])
         return sink
+
+    async def copy_in(
+        self, session: Session, plan: Plan, statement: StatementPlan, *, alone: bool
+    ) -> str:
+        """COPY FROM STDIN into a foreign table; the command tag.
+
+        PostgreSQL reads and checks the rows into a copy, from where they are written by batches. A
+        store without transactions keeps the batches before one that failed; the error says so.
+        """
+        [ref] = statement.relations
+        target = insert_target(ref.resolved.table)
+        backend = await self._writable(target)
+        scope = await self._staging.writing(session, target.table, backend, alone=alone)
+        store = SessionStore(self._scripts, session, self._settings.batch_bytes)
+        copy = self._copy_name(session, target)
+        await store.fetch(create_text(_unquoted(copy.removeprefix("pg_temp.")), target.table))
+        session.copy_waiting = session.forward_copy
+        text = copy_from_text(plan.analysis, statement, copy)
+        sink = await self._residual.collect(session, text, Bound())
+        written = 0
+        async for batch in self._rows(store, target, copy):
+            changes = difference(target, [], [batch])
+            try:
+                applying = backend.apply(target.table, changes, scope)
+                written += (await self._staging.bounded(session, applying)).rows
+            except MorphError as error:
+                if written and scope.transaction is None:
+                    stays = f'{written} rows stay in server "{backend.name}".'
+                    error.detail = f"{error.detail} {stays}".strip()
+                raise
+        await self._staging.drop(session, [copy])
+        return sink.tag
+
+    async def _writable(self, target: Target) -> StoreBackend:
+        backend = await self._worker.instances.backend(target.table.instance)
+        if not backend.capabilities.writes:
+            raise FeatureNotSupported(
+                f'foreign table "{target.table.name}" cannot be written',
+                detail=f'Server "{backend.name}" is of kind {backend.kind}.',
+            )
+        return backend
 
     def _copy_name(self, session: Session, target: Target) -> str:
         name = target.table.name
@@ -217,16 +257,18 @@ class ForeignWrites:
 
     # ------------------------------------------------------------------ the difference
 
-    async def _read_back(
+    async def _rows(
         self, store: SessionStore, target: Target, copy: str
-    ) -> list[pa.RecordBatch]:
+    ) -> AsyncGenerator[pa.RecordBatch, None]:
+        """The rows of the copy, with their numbers behind."""
         columns = read_back_text(copy, target.table)
         reader = ScanReader([columns], self._settings.batch_bytes)
-        after: list[pa.RecordBatch] = []
         async with store.carrier_forms(), aclosing(store.copy_out(copy_text([columns]))) as chunks:
             async for chunk in chunks:
-                after += [batch for _, batch in reader.feed(chunk)]
-        return after + [batch for _, batch in reader.finish()]
+                for _, batch in reader.feed(chunk):
+                    yield batch
+        for _, batch in reader.finish():
+            yield batch
 
 
 def _unquoted(name: str) -> str:

@@ -32,7 +32,7 @@ from proxy.protocol.reports import encode_notice, notice_response
 from proxy.protocol.server import command_complete
 from proxy.relay import BackendError
 from rewrite.analysis import StatementPlan
-from rewrite.scope import RelationRef
+from rewrite.scope import RelationRef, is_foreign
 from rewrite.tree import Node, ast
 
 if TYPE_CHECKING:
@@ -82,6 +82,12 @@ def _truncatable(ref: RelationRef) -> str:
             detail=f"It shows the elements of an array inside the documents of {owner}.",
             hint=f"Truncate {owner}, or remove the field with UPDATE.",
         )
+    if is_foreign(ref):
+        raise WrongObjectType(
+            f'cannot truncate foreign table "{table.name}"',
+            detail=f'Its rows lie in server "{table.instance}".',
+            hint="Use DELETE.",
+        )
     return store_name(table)
 
 
@@ -98,7 +104,7 @@ def vacuum_statement(statement: StatementPlan, snapshot: CatalogSnapshot) -> tup
         if ref is None:
             parts = (item.relation.schemaname, item.relation.relname)
             targets.append(".".join(quote_ident(p) for p in parts if p))
-        elif ref.resolved.table.kind == "view":
+        elif ref.resolved.table.kind in ("view", "foreign"):
             views.append(ref.resolved.table.name)
         else:
             targets.append(_vacuum_target(ref, [c.sval for c in item.va_cols or ()]))

@@ -276,8 +276,11 @@ def _action(context: Context, *, pushdown: bool) -> Action:
     if isinstance(node, ast.CallStmt):
         names = [n.sval for n in node.funccall.funcname]
         return Action.CALL if names[0] == SYSTEM_SCHEMA and len(names) == 2 else Action.RELAY
+    foreign = any(map(is_foreign, context.relations))
     if isinstance(node, ast.CopyStmt):
-        return Action.COPY_IN if node.is_from and context.relations else Action.RELAY
+        if node.is_from and context.relations:
+            return Action.COPY_IN
+        return Action.FEDERATE if foreign else Action.RELAY
     if isinstance(node, ast.ExplainStmt):
         return Action.EXPLAIN if context.relations else Action.RELAY
     if isinstance(node, (ast.TruncateStmt, ast.VacuumStmt)):
@@ -285,7 +288,7 @@ def _action(context: Context, *, pushdown: bool) -> Action:
         return Action.MAINTAIN if context.relations or everything else Action.RELAY
     if _defines(context):
         return Action.DDL
-    if any(map(is_foreign, context.relations)):
+    if foreign:
         return Action.FEDERATE
     if isinstance(node, ast.SelectStmt) and context.relations and not pushdown:
         return Action.MERGE
