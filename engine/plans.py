@@ -29,6 +29,8 @@ _LITERAL = re.compile(
 )
 _BENT_STRING = re.compile(r"[eEbBxXnNuU&']'")
 _T = TypeVar("_T")
+_K = TypeVar("_K")
+_TemplateKey = tuple[str, ...]
 _INERT_KINDS = frozenset({"Select", "Insert", "Update", "Delete", "Merge"})
 _TEMPLATE_KINDS = frozenset({"Select", "Insert", "Update", "Delete"})
 
@@ -126,7 +128,7 @@ class PlanCache:
         self._entries_max = entries_max
         self._text_max = text_max
         self._exact: OrderedDict[str, Plan] = OrderedDict()
-        self._templates: OrderedDict[str, _Template] = OrderedDict()
+        self._templates: OrderedDict[_TemplateKey, _Template] = OrderedDict()
         self.counts = counts or CacheCounts()
 
     @property
@@ -141,42 +143,50 @@ class PlanCache:
 
     def lookup(self, text: str) -> Plan:
         """The plan for a text; raises MorphError when the text cannot be served."""
+        plan = self.find(text)
+        if plan is not None:
+            self.counts.hits += 1
+            return plan
+        self.counts.misses += 1
+        plan = make_plan(text, self._namespaces, pushdown=self._pushdown)
+        if len(text) <= self._text_max:
+            _remember(self._exact, text, plan, self._entries_max)
+            if not _hides_literals(text):
+                self._learn(_LITERAL.split(text), plan)
+        return plan
+
+    def find(self, text: str) -> Plan | None:
+        """The plan for a text if it is cached, or its template is; it is not counted."""
         plan = self._exact.get(text)
         if plan is not None:
             self._exact.move_to_end(text)
-            self.counts.hits += 1
             return plan
-        short = len(text) <= self._text_max
-        parts = [] if not short or _hides_literals(text) else _LITERAL.split(text)
-        key = _template_key(parts) if len(parts) > 1 else ""
-        template = self._templates.get(key) if key else None
-        if template is not None:
-            self._templates.move_to_end(key)
-            self.counts.hits += 1
-            parts[::2] = template.segments
-            wire_text = "".join(parts)
-            statements = template.statements
-            return Plan(
-                text,
-                wire_text,
-                None,
-                True,
-                statements,
-                template.touches_store,
-                template.inert,
-                template.writes,
-            )
-        self.counts.misses += 1
-        plan = make_plan(text, self._namespaces, pushdown=self._pushdown)
-        if short:
-            _remember(self._exact, text, plan, self._entries_max)
-            if len(parts) > 1:
-                self._learn(key, parts, plan)
-        return plan
+        if len(text) > self._text_max or "\\" in text:
+            return None
+        # What could hide a literal was not in the text that the template is of, so it is not in
+        # this one: the text between the literals is the same. In a literal only \ has a meaning.
+        parts = _LITERAL.split(text)
+        key = _template_key(parts)
+        template = self._templates.get(key)
+        if template is None:
+            return None
+        self._templates.move_to_end(key)
+        parts[::2] = template.segments
+        wire_text = "".join(parts)
+        return Plan(
+            text,
+            wire_text,
+            None,
+            True,
+            template.statements,
+            template.touches_store,
+            template.inert,
+            template.writes,
+        )
 
-    def _learn(self, key: str, parts: list[str], plan: Plan) -> None:
+    def _learn(self, parts: list[str], plan: Plan) -> None:
         statement = plan.single
-        if statement is None or plan.analysis is None or not plan.relay_only:
+        if len(parts) < 2 or statement is None or plan.analysis is None or not plan.relay_only:
             return
         if statement.kind not in _TEMPLATE_KINDS:
             return
@@ -187,7 +197,7 @@ class PlanCache:
             template = _Template(
                 segments, plan.statements, plan.touches_store, plan.inert, plan.writes
             )
-            _remember(self._templates, key, template, self._entries_max)
+            _remember(self._templates, _template_key(parts), template, self._entries_max)
 
 
 def _hides_literals(text: str) -> bool:
@@ -204,10 +214,12 @@ def _hides_literals(text: str) -> bool:
     return "'" in text and _BENT_STRING.search(text) is not None
 
 
-def _template_key(parts: list[str]) -> str:
+def _template_key(parts: list[str]) -> _TemplateKey:
     """The text between the literals, and of each literal whether it is a number or a string."""
-    kinds = "".join(["'" if literal[0] == "'" else "0" for literal in parts[1::2]])
-    return "\x01".join([*parts[::2], kinds])  # no text that is split has the separator
+    key = parts[::2]
+    for literal in parts[1::2]:
+        key.append("'" if literal[0] == "'" else "0")
+    return tuple(key)
 
 
 def _groups_by_position(statement: StatementPlan) -> bool:
@@ -221,7 +233,7 @@ def _groups_by_position(statement: StatementPlan) -> bool:
     return any(isinstance(node, ast.A_Const) for item in items for node in walk(item))
 
 
-def _remember(cache: OrderedDict[str, _T], key: str, value: _T, entries_max: int) -> None:
+def _remember(cache: OrderedDict[_K, _T], key: _K, value: _T, entries_max: int) -> None:
     cache[key] = value
     if len(cache) > entries_max:
         cache.popitem(last=False)

@@ -47,10 +47,16 @@ class StartupRefused(MorphError, sqlstate="08004", severity="FATAL"):
 class BackendConnection(asyncio.Protocol):
     """One backend. States: starting (until the first ReadyForQuery), then owned or pooled."""
 
+    __slots__ = (
+        "_between", "_ready", "_socket_path", "_walker", "generation", "key", "on_lost", "owner",
+        "parameters", "pid", "startup", "statements", "transport", "used",
+    )  # fmt: skip
+
     def __init__(self, socket_path: str, startup: StartupMessage) -> None:
         self._socket_path = socket_path
         self.startup = startup
         self._walker = BackendWalker(WHOLE_MESSAGE_BYTES_MAX)
+        self._between = True  # what comes next begins with a message
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.transport: asyncio.Transport | None = None
         self.owner: BackendOwner | None = None
@@ -85,13 +91,14 @@ class BackendConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """asyncio: bytes from the server."""
         owner = self.owner
-        if owner is not None and self._walker.between and owner.backend_whole(data):
+        if self._between and owner is not None and owner.backend_whole(data):
             return
         try:
             pieces = self._walker.feed(data)
         except MorphError:
             self.close()
             return
+        self._between = self._walker.between
         if self.owner is not None:
             self.owner.backend_pieces(pieces, still_open=self._walker.open)
         else:
@@ -141,9 +148,10 @@ class BackendConnection(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         """Send bytes; ignored when the connection is gone (backend_lost tells the owner)."""
-        if self.transport is not None:
+        transport = self.transport
+        if transport is not None:
             self.used = True
-            self.transport.write(data)
+            transport.write(data)
 
     def close(self) -> None:
         """End the connection."""

@@ -59,6 +59,12 @@ _ENCODINGS = {
 class ClientConnection(asyncio.Protocol):
     """asyncio protocol of one client; see the module's text."""
 
+    __slots__ = (
+        "_clock", "_closing", "_exchange", "_framer", "_last_heard", "_pauses", "_reader",
+        "_received", "_sasl_begun", "_sent", "_task", "_timer", "_writable", "address", "codec",
+        "connected_at", "session", "startup", "tls", "transport", "worker",
+    )  # fmt: skip
+
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
         self.transport: asyncio.Transport | None = None
@@ -79,6 +85,7 @@ class ClientConnection(asyncio.Protocol):
         self._closing = False
         self._writable = asyncio.Event()
         self._writable.set()
+        self._clock = worker.clock
         self._received = worker.metrics.received_bytes
         self._sent = worker.metrics.sent_bytes
 
@@ -111,13 +118,16 @@ class ClientConnection(asyncio.Protocol):
             if self._reader is not None:
                 self._start(data)
                 return
-            messages = self._framer.feed(data)
+            clock = self._clock
+            now = self._last_heard = clock()
             session = self.session
+            if session is not None and self._framer.whole and session.forward(data, now):
+                return
+            messages = self._framer.feed(data)
             if session is None or self._exchange is not None:
                 self._authenticate(messages)
                 return
-            self._last_heard = self.worker.clock()
-            session.handle(messages, data if self._framer.whole else b"")
+            session.handle(messages)
             if self._framer.violation is not None:
                 raise self._framer.violation
             if session.inbox_bytes > self.worker.settings.server.read_ahead_max_bytes:
@@ -345,9 +355,10 @@ class ClientConnection(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         """Send bytes; ignored when the client is gone."""
-        if self.transport is not None and data:
+        transport = self.transport
+        if transport is not None and data:
             self._sent.value += len(data)
-            self.transport.write(data)
+            transport.write(data)
 
     async def drained(self) -> None:
         """Wait until the client has taken most of what was written, or is gone."""

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from core.errors import (
     CachedPlanChanged,
     DuplicatePreparedStatement,
-    MorphError,
     ProgramLimitExceeded,
     SyntaxErrorAt,
 )
@@ -25,7 +24,7 @@ from proxy.protocol.framing import message
 from proxy.protocol.message_types import ClientType
 from proxy.protocol.parse import Parse
 from proxy.protocol.reports import encode_error
-from proxy.relay import BATCH, BIND, CLOSE, DESCRIBE, EXECUTE, PARSE, BackendError, Entry
+from proxy.relay import BIND, CLOSE, DESCRIBE, EXECUTE, PARSE, BackendError, Entry
 from proxy.simple import _RUNTIME_VIEWS, describe_original, ends_transaction
 from rewrite.analysis import Action
 from rewrite.context import NeedsWidth
@@ -35,8 +34,6 @@ if TYPE_CHECKING:
     from engine.plans import Plan
     from proxy.session import Session
 
-_RUN: list[tuple[int, bytes]] = [(ClientType.EXECUTE, b"\0\0\0\0\0"), (ClientType.SYNC, b"")]
-_DESCRIBE = (ClientType.DESCRIBE, b"P\0")
 _SCRIPTED = frozenset({Action.DDL, Action.CALL, Action.COPY_IN, Action.MAINTAIN})
 
 
@@ -177,43 +174,6 @@ def bind(session: Session, body: bytes) -> None:
     else:
         session.portals.pop(portal_name, None)
     session.send(message(ClientType.BIND, body), Entry(BIND, plan))
-
-
-def batch(session: Session, messages: list[tuple[int, bytes]], raw: bytes) -> bool:
-    """Bind, Describe (or not), Execute of the unnamed portal, and Sync, of a statement that needs
-    nothing but a relay: forwarded in one with one Entry. False for anything else.
-    """
-    count = len(messages)
-    if messages[0][0] != ClientType.BIND or not 3 <= count <= 4:
-        return False
-    if messages[-2:] != _RUN or (count == 4 and messages[1] != _DESCRIBE):
-        return False
-    if not session.direct:
-        return False
-    try:
-        portal, name, _ = bind_names(messages[0][1])
-    except MorphError:
-        return False  # it is reported where Bind is handled
-    prepared = session.statements.get(name)
-    backend = session.relay.backend
-    if portal or prepared is None or backend is None or name not in backend.statements:
-        return False
-    plan = prepared.plan
-    if not plan.inert or prepared.epoch != session.snapshot.epoch:
-        return False
-    if session.portals and portal not in session.portals:
-        return False  # there may be as many as there can be
-    if prepared.unnamed is None:
-        prepared.unnamed = Portal("", prepared)
-    session.portals[""] = prepared.unnamed
-    session.begin()
-    session.note(plan)
-    entry = Entry(BATCH, plan)
-    entry.plain = True
-    entry.describes = count == 4
-    session.relay.push(entry)
-    backend.write(raw)
-    return True
 
 
 def describe(session: Session, body: bytes) -> None:

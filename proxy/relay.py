@@ -173,6 +173,9 @@ class RelayOwner(Protocol):
     def command_done(self, tag: bytes) -> None:
         """A statement ended well."""
 
+    def answered(self, data: bytes, done: int) -> None:
+        """A plain answer with its CommandComplete at `done`: command_done and ready at once."""
+
     def error_seen(self) -> None:
         """A statement failed."""
 
@@ -192,6 +195,10 @@ class RelayOwner(Protocol):
 class Relay:
     """See the module's text. `skip` is true between an extended error and the next Sync."""
 
+    __slots__ = (
+        "_handlers", "_out", "_owner", "_synced", "backend", "copying", "expect", "skip",
+    )  # fmt: skip
+
     def __init__(self, owner: RelayOwner) -> None:
         self._owner = owner
         self.backend: BackendConnection | None = None
@@ -200,7 +207,6 @@ class Relay:
         self.copying = False
         self._synced = True
         self._out: list[bytes] = []
-        self._collected: Sink | None = None
         self._handlers: dict[int, Callable[[bytes], None]] = {
             ServerType.PARSE_COMPLETE: self._answered,
             ServerType.BIND_COMPLETE: self._answered,
@@ -258,17 +264,21 @@ class Relay:
         if found is None:
             return False
         described, rows, done = found
+        owner = self._owner
         plan = expect[0].plan
+        passed = data
         if rows and plan is not None and plan.touches_store:
-            shown = self._owner.shown(data[described:rows], plan)
+            shown = owner.shown(data[described:rows], plan)
             passed = b"".join((data[:described], shown, data[rows:]))
+        owner.answered(data, done)
+        if len(expect) > 1:
+            self._out.append(passed)
+            self._pop()
+            self.flush()
         else:
-            passed = data
-        self._out.append(passed)
-        self._owner.command_done(data[done:-6])
-        self._owner.ready(data[-1])
-        self._pop()
-        self.flush()
+            expect.popleft()
+            send = owner.send_to_client
+            send(passed)
         return True
 
     def _open_batch(self) -> None:

@@ -11,7 +11,7 @@ import asyncio
 import re
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from core.errors import (
     CrashShutdown,
@@ -23,17 +23,18 @@ from core.errors import (
 )
 from engine.plans import Plan, PlanCache, make_plan
 from evolution.lifecycle import line
-from proxy import extended, simple
+from proxy import extended, shortcut, simple
 from proxy.backend import BackendConnection, Piece
 from proxy.errors import translate
 from proxy.prepared import Portal, Prepared
 from proxy.protocol import requests
-from proxy.protocol.framing import message
+from proxy.protocol.framing import HEADER_BYTES, SMALL_MESSAGE_BYTES_MAX, message
 from proxy.protocol.message_types import ClientType
 from proxy.protocol.parse import Parse
 from proxy.protocol.reports import error_response, notice_response, sqlstate_of
 from proxy.protocol.server import parameter_status
-from proxy.relay import PARSE, QUERY, SYNC, BackendError, Entry, Relay
+from proxy.relay import BATCH, PARSE, QUERY, SYNC, BackendError, Entry, Relay
+from proxy.shortcut import SessionPlans
 from proxy.store_transactions import Block, StoreWork, note_transaction
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
     from proxy.worker import Worker
     from rewrite.analysis import StatementPlan
 
+_BIND: Final = ClientType.BIND
+_QUERY: Final = ClientType.QUERY
 IDLE = ord("I")
 FAILED = ord("E")
 _LIMIT_EXCEEDED = "canceling statement due to private_pg.statement_timeout_max"
@@ -56,6 +59,16 @@ _POISON_SQL = b"morphgres\0"  # never valid SQL: makes the backend fail its tran
 
 class Session:
     """The state of one logged-in client (DESIGN 4); `client` writes and closes for it."""
+
+    __slots__ = (
+        "_cancels", "_clock", "_copying", "_errors", "_inbox", "_outgoing", "_pinned_snapshot",
+        "_plan", "_plans", "_record", "_rolled_back", "_script", "_short_entry", "_short_max",
+        "_started", "_temporaries_stale", "_timed_out", "_told_fatal", "_writable", "block",
+        "client", "copy_sink", "copy_waiting", "ddl_mode", "id", "last_query", "maybe_temporary",
+        "on_cancel", "own_snapshot", "pending_version", "pinned", "portals", "progress",
+        "push_scans", "pushdown", "relay", "reread_due", "search_path", "send_to_client",
+        "statements", "statements_run", "status", "temporary_names", "warned_versions", "worker",
+    )  # fmt: skip
 
     def __init__(self, worker: Worker, client: ClientConnection, session_id: int) -> None:
         self.worker = worker
@@ -80,7 +93,7 @@ class Session:
         self.statements_run = 0
         self.last_query = ""
         self.warned_versions: set[int] = set()
-        self._plans: PlanCache | None = None
+        self._plans: SessionPlans | None = None
         self._inbox: deque[tuple[int, bytes]] = deque()
         self._script: asyncio.Task[None] | None = None
         self._copying = False  # the client's own COPY FROM STDIN, relayed
@@ -97,19 +110,67 @@ class Session:
         self.copy_sink: Callable[[int, bytes], None] | None = None
         self.copy_waiting: Callable[[int, bytes], None] | None = None
         self.on_cancel: Callable[[], object] | None = None
+        self.send_to_client = client.write  # RelayOwner
+        self._clock = worker.clock
+        self._record = worker.statements.record
+        server = worker.settings.server
+        self._short_entry = Entry(QUERY)  # at most one is on its way
+        self._short_entry.plain = True
+        self._short_max = min(
+            SMALL_MESSAGE_BYTES_MAX, server.max_message_bytes, server.max_statement_bytes
+        )
         self._writable = asyncio.Event()
         self._writable.set()
 
     # ------------------------------------------------------------------ client → session
 
-    def handle(self, messages: list[tuple[int, bytes]], raw: bytes = b"") -> None:
-        """Work off messages of the client, or queue them behind a running script. `raw` are the
-        bytes of all of them, if they came alone.
+    def forward(self, data: bytes, now: float) -> bool:
+        """The shortcut (shortcut.py) of bytes that begin with a message: True when the statement
+        that they are is on its way to the backend, False when `handle` must see to them.
         """
-        inbox = self._inbox
-        if raw and not inbox and self._script is None and extended.batch(self, messages, raw):
-            return
-        inbox.extend(messages)
+        relay = self.relay
+        backend = relay.backend
+        if (
+            relay.expect
+            or relay.skip
+            or backend is None
+            or self._script is not None
+            or self._inbox
+            or self._outgoing
+            or self._cancels
+            or self._temporaries_stale
+            or (self.block is not None and self.block.work is not None)
+            or not HEADER_BYTES < len(data) <= self._short_max
+        ):
+            return False
+        kind = data[0]
+        entry = self._short_entry
+        if kind == _QUERY:
+            entry.kind = QUERY
+            found = shortcut.query(self, data)
+        elif kind == _BIND:
+            entry.kind = BATCH
+            found = shortcut.batch(self, data, entry)
+        else:
+            return False
+        if found is None:
+            return False
+        wire, plan = found
+        entry.plan = plan
+        if self._started == 0.0:
+            self._started = now
+        self._plan = plan  # as `note` does for an inert plan
+        self.statements_run += 1
+        self.last_query = plan.text
+        if plan.writes:
+            self._writes_here(plan)
+        relay.push(entry)
+        backend.write(wire)
+        return True
+
+    def handle(self, messages: list[tuple[int, bytes]]) -> None:
+        """Work off messages of the client, or queue them behind a running script."""
+        self._inbox.extend(messages)
         if self._script is None:
             self._pump()
         elif self.copy_sink is not None:
@@ -130,20 +191,6 @@ class Session:
     def drop_input(self) -> None:
         """The client is gone: nothing of what still waits is begun."""
         self._inbox.clear()
-
-    @property
-    def direct(self) -> bool:
-        """True when a message can go to the backend with nothing before it."""
-        relay = self.relay
-        return not (
-            relay.expect
-            or relay.skip
-            or relay.backend is None
-            or self._cancels
-            or self._outgoing
-            or self._temporaries_stale
-            or (self.block is not None and self.block.work is not None)
-        )
 
     @property
     def store_work(self) -> StoreWork | None:
@@ -367,13 +414,17 @@ class Session:
 
     def plan(self, text: str) -> Plan:
         """The plan for a text in this session's namespaces."""
+        return self.current_plans().lookup(text)
+
+    def current_plans(self) -> SessionPlans:
+        """The plans for the names as this session sees them now."""
         plans = self._plans
         snapshot = self.snapshot
         if plans is None or plans.namespaces.snapshot is not snapshot:
             plans = self._plans = self.worker.plans_for(
                 snapshot, self.search_path, pushdown=self.pushdown, session=self
             )
-        return plans.lookup(text)
+        return plans
 
     def plan_with(self, text: str, widths: Mapping[int, int]) -> Plan:
         """A plan for a text with the widths of its queries known; not cached."""
@@ -508,10 +559,6 @@ class Session:
 
     # ------------------------------------------------------------------ relay → session
 
-    def send_to_client(self, data: bytes) -> None:
-        """RelayOwner: write to the client."""
-        self.client.write(data)
-
     def shown(self, raw: bytes, plan: Plan) -> bytes:
         """RelayOwner: a RowDescription with the oids of the shapes."""
         return self.worker.shown(raw, plan)
@@ -533,6 +580,14 @@ class Session:
                 self.worker.mark_stale(self)
             else:
                 self.reread_due = True  # the script that runs the statement sees to it
+
+    def answered(self, data: bytes, done: int) -> None:
+        """RelayOwner: a statement ended well, and the backend is ready."""
+        if self.own_snapshot is None:
+            self.progress += 1
+        else:
+            self.command_done(data[done:-6])
+        self.ready(data[-1])
 
     def error_seen(self) -> None:
         """RelayOwner: a statement failed."""
@@ -564,10 +619,11 @@ class Session:
             if self.block is not None:
                 self._end_block()
         self.status = status
-        if self._plan is not None:
-            elapsed = self.worker.clock() - self._started
-            self.worker.record(self._plan, elapsed, failed=self._errors > 0)
+        plan = self._plan
+        if plan is not None:
             self._plan = None
+            clock, record = self._clock, self._record
+            record(plan, clock() - self._started, self._errors > 0)
         self._started = 0.0
         self._errors = 0
         self._timed_out = False

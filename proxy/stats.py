@@ -32,35 +32,39 @@ class StatementStats:
     max_ms: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Shape:
-    """What is counted for one plan shape. `statements` is held: its identity is the key."""
+    """What is counted for one plan shape. `statements` is held: its identity is the key. `used`
+    is true when it was counted again since it was new or last up for eviction.
+    """
 
     statements: tuple[StatementPlan, ...]
     stats: StatementStats
     count: Cell
     seconds: Distribution
+    used: bool = False
 
 
 class Statements:
-    """Counters by plan shape, least recently used first; folded by fingerprint when read."""
+    """Counters by plan shape, bounded: what was used since it was last looked at gets a second
+    chance, so that counting moves nothing. Folded by fingerprint when read.
+    """
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self._by_key: OrderedDict[int, _Shape] = OrderedDict()
 
-    def record(self, plan: Plan, elapsed_s: float, *, failed: bool) -> None:
+    def record(self, plan: Plan, elapsed_s: float, failed: bool) -> None:
         """Count one run. Plans of one template share their statements tuple, so its identity is
         the cheapest key; texts that are equal in another plan are folded by `rows`.
         """
         key = id(plan.statements)
         shape = self._by_key.get(key)
         if shape is None:
+            self._make_room()
             shape = self._by_key[key] = self._shape(plan)
-            if len(self._by_key) > STATEMENTS_MAX:
-                self._by_key.popitem(last=False)
         else:
-            self._by_key.move_to_end(key)
+            shape.used = True
         if not failed:
             shape.count.value += 1
         shape.seconds.observe(elapsed_s)
@@ -71,6 +75,14 @@ class Statements:
         stats.total_ms += elapsed_ms
         if elapsed_ms > stats.max_ms:  # noqa: PLR1730 (hot: a call costs more)
             stats.max_ms = elapsed_ms
+
+    def _make_room(self) -> None:
+        shapes = self._by_key
+        while len(shapes) >= STATEMENTS_MAX:
+            key, shape = shapes.popitem(last=False)
+            if shape.used:
+                shape.used = False
+                shapes[key] = shape
 
     def _shape(self, plan: Plan) -> _Shape:
         tier = 2 if any(s.action.value == "merge" for s in plan.statements) else 1

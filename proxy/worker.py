@@ -23,7 +23,7 @@ from core.clock import SystemClock
 from core.errors import CrashShutdown, ProgramLimitExceeded
 from core.telemetry.metrics import Metrics
 from engine.instances import Health, Instances
-from engine.plans import CacheCounts, Plan, PlanCache
+from engine.plans import CacheCounts, Plan
 from engine.table_statistics import StatisticsCache
 from private_pg.cluster import DATABASE, PORT, SUPERUSER
 from proxy import cancel_routes
@@ -36,6 +36,7 @@ from proxy.protocol.startup import CancelRequest, StartupMessage
 from proxy.runtime_views import write_runtime
 from proxy.scripts import Scripts
 from proxy.session import Session
+from proxy.shortcut import SessionPlans
 from proxy.stats import Statements
 from rewrite.namespaces import Namespaces, parse_search_path
 
@@ -117,7 +118,7 @@ class Worker:
         self._socket_directory = socket_directory
         self._socket = f"{socket_directory}/.s.PGSQL.{PORT}"
         self._tasks: set[asyncio.Task[None]] = set()
-        self._caches: OrderedDict[tuple[object, ...], PlanCache] = OrderedDict()
+        self._caches: OrderedDict[tuple[object, ...], SessionPlans] = OrderedDict()
         self._oids: dict[str, dict[str, int]] = {}
         self._oid_maps: dict[tuple[int, bool], dict[int, int]] = {}
         self._shown: dict[bytes, tuple[object, bytes]] = {}
@@ -403,7 +404,7 @@ class Worker:
 
     def plans_for(
         self, snapshot: CatalogSnapshot, search_path: str, *, pushdown: bool, session: Session
-    ) -> PlanCache:
+    ) -> SessionPlans:
         """The plan cache of one view of the names, shared by sessions that see the same."""
         shared = snapshot is self.snapshot and not session.maybe_temporary
         key = (snapshot.epoch, search_path, pushdown)
@@ -413,7 +414,7 @@ class Worker:
                 snapshot, parse_search_path(search_path), session.temporary_names
             )
             plan = self.settings.plan
-            cache = PlanCache(
+            cache = SessionPlans(
                 namespaces,
                 pushdown=pushdown,
                 entries_max=max(plan.cache_entries, 1),
@@ -479,10 +480,6 @@ class Worker:
             self._caches.clear()
             self.instances.invalidate()
             self.spawn(self._reload_announced(), name="catalog-reload")
-
-    def record(self, plan: Plan, elapsed_s: float, *, failed: bool) -> None:
-        """Count a statement."""
-        self.statements.record(plan, elapsed_s, failed=failed)
 
     async def write_runtime(self) -> None:
         """Write sessions and statements where morph.sessions and morph.statements read them."""

@@ -34,9 +34,15 @@ SMALL_CLIENT_TYPES: Final = frozenset(
 STREAMED_SERVER_TYPES: Final = frozenset({ServerType.DATA_ROW, ServerType.COPY_DATA})
 WHOLE_SERVER_TYPES: Final = SERVER_TYPES - STREAMED_SERVER_TYPES
 
+# A name of the module is found sooner than one of a class: these are looked at in every answer.
+_BIND_COMPLETE: Final = ServerType.BIND_COMPLETE
+_COMMAND_COMPLETE: Final = ServerType.COMMAND_COMPLETE
+_DATA_ROW: Final = ServerType.DATA_ROW
+_NO_DATA: Final = ServerType.NO_DATA
+_ROW_DESCRIPTION: Final = ServerType.ROW_DESCRIPTION
 _READY = b"Z\0\0\0\5"
 _header = Struct(">BI")
-_read_header = _header.unpack_from
+read_header = _header.unpack_from
 _write_header = _header.pack
 
 
@@ -62,25 +68,30 @@ def walk_answer(data: bytes) -> tuple[int, int, int] | None:
     last = len(data) - 6
     if last < HEADER_BYTES or data[last:-1] != _READY:
         return None
-    described = rows = 0
-    kind, length = _read_header(data)
-    pos = 0
-    if kind == ServerType.BIND_COMPLETE:
+    described = rows = pos = 0
+    kind, length = read_header(data)
+    if kind == _BIND_COMPLETE:
         pos = length + 1
         if pos > last:
             return None
-        kind, length = _read_header(data, pos)
-    if kind == ServerType.ROW_DESCRIPTION:
-        described, rows = pos, pos + length + 1
-        pos = rows
-    elif kind == ServerType.NO_DATA:
+        kind, length = read_header(data, pos)
+    if kind == _ROW_DESCRIPTION:
+        described, pos = pos, pos + length + 1
+        rows = pos
+        if pos > last:
+            return None
+        kind, length = read_header(data, pos)
+    elif kind == _NO_DATA:
         pos += length + 1
-    while pos < last:
-        kind, length = _read_header(data, pos)
-        if kind != ServerType.DATA_ROW:
-            break
+        if pos > last:
+            return None
+        kind, length = read_header(data, pos)
+    while kind == _DATA_ROW:
         pos += length + 1
-    if kind != ServerType.COMMAND_COMPLETE or pos + length + 1 != last:
+        if pos > last:
+            return None
+        kind, length = read_header(data, pos)
+    if kind != _COMMAND_COMPLETE or pos + length + 1 != last:
         return None
     return described, rows, pos
 
@@ -133,7 +144,7 @@ class Framer:
         last = size - HEADER_BYTES
         plain = self._plain
         while pos <= last:
-            kind, length = _read_header(data, pos)
+            kind, length = read_header(data, pos)
             if not 4 <= length <= plain and self._refuse(kind, length, out):
                 return out
             end = pos + length + 1
@@ -159,7 +170,7 @@ class Framer:
             held += data[:pos]
             if len(held) < HEADER_BYTES:
                 return -1
-            kind, length = _read_header(held)
+            kind, length = read_header(held)
             suspect = kind not in CLIENT_TYPES or not 4 <= length <= self._plain
             if suspect and self._refuse(kind, length, out):
                 return -1
@@ -242,7 +253,7 @@ class BackendWalker:
         whole = self._whole
         while pos <= last:
             start = pos
-            kind, length = _read_header(data, pos)
+            kind, length = read_header(data, pos)
             if kind in whole:
                 if not 4 <= length <= self._limit:
                     raise _broken_stream(kind, length)
@@ -263,7 +274,7 @@ class BackendWalker:
                 pos += length + 1
                 if pos > last:
                     break
-                kind, length = _read_header(data, pos)
+                kind, length = read_header(data, pos)
             out.append((run_kind, data[start:pos], count))
             if pos > size:
                 self._left, self._kind = pos - size, run_kind

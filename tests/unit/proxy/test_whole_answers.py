@@ -27,6 +27,9 @@ class _Owner:
     def __getattr__(self, name: str) -> Any:
         return lambda *args, **_: self.seen.append((name, *args))
 
+    def answered(self, data: bytes, done: int) -> None:
+        self.seen += [("command_done", data[done:-6]), ("ready", data[-1])]
+
     def shown(self, raw: bytes, plan: object) -> bytes:
         return raw.replace(b"x", b"y")
 
