@@ -12,7 +12,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
 
 from backends.base import Scope
-from core.encoding.rows import encode_data_rows
+from core.encoding.few_rows import encode_few_rows
 from core.types import PgType, type_by_name
 from engine.direct import Direct
 from proxy.protocol.server import command_complete
@@ -152,7 +152,7 @@ class _Answer:
 
     async def _take(self, batch: pa.RecordBatch) -> None:
         self._rows += batch.num_rows
-        data = bytes(encode_data_rows(batch.select(self._places), self._fields, self._formats))
+        data = encode_few_rows(batch.select(self._places), self._fields, self._formats)
         if not self._streams and self._size + len(data) <= SMALL_BYTES:
             self._waiting.append(data)
             self._size += len(data)
