@@ -16,6 +16,7 @@ from catalog.naming import DOC_COLUMN
 from catalog.sqltext import quote_ident
 from core.errors import UndefinedObject
 from core.types import type_by_name
+from engine.federate import splice
 from engine.predicates import PlacedTable
 from engine.scan_copy import ScanColumns
 from engine.scans import Scan, list_scans
@@ -132,17 +133,9 @@ def _known(sql: str) -> bool:
 
 
 def _splices(plan: MergePlan, relation: Callable[[int], str]) -> Iterable[Edit]:
-    nodes = {
-        node.location: node
-        for node in walk(plan.context.statement)
-        if isinstance(node, ast.RangeVar)
-    }
+    refs = {ref.node.location: ref for ref in plan.context.relations}
     for number, scan in enumerate(plan.scans):
-        chain = plan.context.tokens.name_chain(scan.location)
-        text = relation(number)
-        if nodes[scan.location].alias is None:
-            text += f" AS {quote_ident(scan.alias)}"
-        yield replace_text(chain[0].start, chain[-1].end, text)
+        yield splice(plan.context, refs[scan.location], relation(number))
 
 
 def _unqualified(context: Context) -> Iterable[Edit]:
