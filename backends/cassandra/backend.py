@@ -14,21 +14,25 @@ from backends.base import (
     NativeTable,
     ObservedField,
     ObservedTable,
+    RowChanges,
     SampleSpec,
     ScanAsk,
     ScanPlan,
     Scope,
     ServerInfo,
     TableStatistics,
+    WriteResult,
 )
 from backends.cassandra import schema
 from backends.cassandra.facts import TableFacts, quote_cql, relation_cql
 from backends.cassandra.link import Link, Watcher
-from backends.cassandra.options import read_options, table_flag
+from backends.cassandra.options import read_options, table_choice, table_flag
 from backends.cassandra.pushdown import KIND, NativeScan, plan_scan
 from backends.cassandra.scanning import run_grouped, run_scan
+from backends.cassandra.writes import Writer
 from backends.stores import StoreOptions
 from catalog.model import Table
+from core.errors import MorphError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -54,6 +58,7 @@ class CassandraBackend(BackendDefaults):
         self._link.watch = self._changed
         self._facts: dict[tuple[str, str], tuple[TableFacts, float]] = {}
         self._server: ServerInfo | None = None
+        self._refreshing: set[asyncio.Task[None]] = set()
 
     # Planning
 
@@ -77,6 +82,25 @@ class CassandraBackend(BackendDefaults):
         self._facts[native] = (facts, now)
         return facts
 
+    def _refresh_later(self, native: tuple[str, str]) -> None:
+        """Reads old facts again, for the plans to come: indexes come and go."""
+        found = self._facts.get(native)
+        now = asyncio.get_running_loop().time()
+        if found is not None and now - found[1] >= FACTS_SECONDS and not self._refreshing:
+            self._facts[native] = (found[0], now)
+            task = asyncio.create_task(self._refresh(native))
+            self._refreshing.add(task)
+            task.add_done_callback(self._refreshing.discard)
+
+    async def _refresh(self, native: tuple[str, str]) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            facts = await schema.read_facts(self._link, native, loop.time() + FACTS_SECONDS)
+        except MorphError:
+            self._facts.pop(native, None)
+        else:
+            self._facts[native] = (facts, loop.time())
+
     def _changed(self, keyspace: str, table: str, change: str) -> None:
         if table:
             self._facts.pop((keyspace, table), None)
@@ -93,6 +117,8 @@ class CassandraBackend(BackendDefaults):
         assert isinstance(native, NativeScan)
         if not native.known:
             native = await self._planned(native, scope)
+        elif native.relation is not None:
+            self._refresh_later(native.relation)
         if native.reducers:
             batches = run_grouped(self._link, native, scope)
         else:
@@ -172,12 +198,16 @@ class CassandraBackend(BackendDefaults):
         share = (page.rows()[-1][0] + 2**63) / 2**64
         return TableStatistics(int(page.count / max(share, 1e-12)), width)
 
+    async def apply(self, table: Table, changes: RowChanges, scope: Scope) -> WriteResult:
+        """See Backend: lightweight transactions, so 23505 and 40001 are known, not guessed."""
+        facts = await self._known(table, scope.deadline)
+        mode = table_choice(table.options, "insert_mode", self.options.insert_mode)
+        writer = Writer(self._link, table, facts, scope, upsert=mode == "upsert")
+        return WriteResult(await writer.apply(changes))
+
     async def observe(self, table: Table, sample: SampleSpec) -> ObservedTable:
         """See Backend: of each column how many of the sampled rows have a value."""
-        scope = Scope()
         facts = await self._known(table, None)
-        plan = NativeScan("full", "")
-        del plan, scope
         columns = ", ".join(quote_cql(each.name) for each in facts.columns)
         text = f"SELECT {columns} FROM {relation_cql(facts.keyspace, facts.name)} LIMIT ?"
         rows = await self._link.query(text, (sample.rows_max,), None)
@@ -191,6 +221,8 @@ class CassandraBackend(BackendDefaults):
 
     async def close(self) -> None:
         """See Backend."""
+        for task in self._refreshing:
+            task.cancel()
         await self._link.close()
 
 

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import logging
 import ssl
+import struct
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -37,7 +38,14 @@ from backends.cassandra.options import CassandraOptions
 from backends.cassandra.pages import Page, RawHandler, first_page
 from backends.cassandra.retries import CarefulRetries
 from backends.cassandra.shapes import Shape, pack, shape_of
-from core.errors import ConnectionFailure, FeatureNotSupported, MorphError, QueryCanceled
+from core.errors import (
+    ConnectionFailure,
+    FeatureNotSupported,
+    InvalidParameterValue,
+    MorphError,
+    NumericValueOutOfRange,
+    QueryCanceled,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -70,11 +78,20 @@ class Statement:
         """With plain values, None for null, UNSET to leave out; no round trip."""
         bound = BoundStatement(self.prepared)
         bound.values = [
-            value if value is None or value is UNSET else pack(shape, value)
+            value if value is None or value is UNSET else _packed(shape, value)
             for shape, value in zip(self.shapes, values, strict=True)
         ]
         bound.is_idempotent = idempotent
         return bound
+
+
+def _packed(shape: Shape, value: Any) -> bytes:
+    try:
+        return pack(shape, value)
+    except (struct.error, OverflowError) as error:
+        raise NumericValueOutOfRange(f"value out of range for type {shape.name}") from error
+    except UnicodeEncodeError as error:
+        raise InvalidParameterValue("an ascii of Cassandra holds ASCII only") from error
 
 
 class Link:

@@ -80,6 +80,7 @@ class NativeScan:
     ask: ScanAsk | None = field(default=None, hash=False, compare=False)
     """What was asked, to plan again when the stored table became known only after planning."""
     known: bool = True
+    relation: tuple[str, str] | None = None
 
     def __str__(self) -> str:
         if self.access == "empty":
@@ -342,6 +343,7 @@ def _finish(
         ordered,
         ask.limit if limit_exact else None,
         tuple(each.name for each in facts.partition),
+        relation=(facts.keyspace, facts.name),
     )
     return ScanPlan(
         native,

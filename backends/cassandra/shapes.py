@@ -54,7 +54,7 @@ class Shape:
 
 def shape_of(driver_type: Any) -> Shape:
     """The shape of a type of the driver, as result and bind metadata name it."""
-    name = driver_type.typename
+    name = "text" if driver_type.typename == "varchar" else driver_type.typename
     subtypes = tuple(getattr(driver_type, "subtypes", ()) or ())
     if name == "frozen":
         return shape_of(subtypes[0])
