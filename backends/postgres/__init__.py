@@ -1,0 +1,1 @@
+"""PostgreSQL servers as stores, by asyncpg."""

@@ -1,0 +1,74 @@
+"""COPY TO STDOUT as an iterator of bytes, with backpressure and cancellation.
+
+asyncpg pushes the bytes into a coroutine; here that coroutine waits until its piece was taken, so
+no more than one is ahead of the reader, and the rest waits in the server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+import asyncpg
+
+from backends.postgres.faults import translated
+
+
+class _Handoff:
+    """One piece at a time from the driver's task to the reader."""
+
+    def __init__(self) -> None:
+        self._piece: bytes | None = None
+        self._there = asyncio.Event()
+        self._taken = asyncio.Event()
+
+    async def put(self, piece: bytes) -> None:
+        """Hand a piece over; returns when it was taken."""
+        self._piece = piece
+        self._there.set()
+        await self._taken.wait()
+        self._taken.clear()
+
+    def end(self, _: object) -> None:
+        """Nothing more will come."""
+        self._there.set()
+
+    async def get(self) -> bytes | None:
+        """The next piece, None at the end."""
+        await self._there.wait()
+        self._there.clear()
+        piece, self._piece = self._piece, None
+        self._taken.set()
+        return piece
+
+
+async def copied(
+    connection: asyncpg.Connection, query: str, instance: str, deadline: float | None
+) -> AsyncGenerator[bytes, None]:
+    """The bytes of COPY (query) TO STDOUT in CSV; closing the iterator cancels the query.
+
+    Raises what `translated` does: it never ends short.
+    """
+    handoff = _Handoff()
+
+    async def produce() -> None:
+        await connection.copy_from_query(query, output=handoff.put, format="csv", encoding="UTF8")
+
+    task = asyncio.get_running_loop().create_task(produce(), name=f"copy-{instance}")
+    task.add_done_callback(handoff.end)
+    try:
+        while True:
+            with translated(instance):
+                # Not around the yield: a deadline must not hit what the reader does meanwhile.
+                async with asyncio.timeout_at(deadline):
+                    piece = await handoff.get()
+                    if piece is None:
+                        await task
+                        return
+            yield piece
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()  # it was raised above, or nobody wants it any more

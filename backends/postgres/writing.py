@@ -1,0 +1,211 @@
+"""What a statement changed, as INSERT, UPDATE and DELETE of the store (the texts are pure).
+
+Values travel as arrays of texts in the server's own output form and are cast there, so every type
+goes the same way. Rows are found by their key; what was read of them must still be so (optimistic
+concurrency): a row that another one changed meanwhile is not found, and the write is undone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import asyncpg
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from backends.base import RowChanges
+from backends.embedded.types import type_sql
+from backends.postgres.faults import translated
+from backends.postgres.pushdown import relation_sql
+from backends.postgres.types import StoreColumn, known, store_column
+from catalog.model import Column, Table
+from core.encoding.family import to_text_carrier
+from core.errors import FeatureNotSupported, SerializationFailure
+from core.expr import base_type
+from core.types import type_by_name
+
+CHUNK_ROWS: Final = 5000
+"""Rows of one statement."""
+_NO_EQUALITY: Final = frozenset(("json", "xml"))
+_MODIFIER: Final = re.compile(r"\([^()]*\)")
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One statement; `columns` are the arrays of its parameters, each a text or NULL a row."""
+
+    text: str
+    columns: tuple[pa.Array, ...]
+    rows: int
+
+
+def writes(table: Table, changes: RowChanges) -> Iterator[Write]:
+    """The statements for the changes: deletions first, so that a key can be used again."""
+    if changes.deleted is not None:
+        for chunk in _chunks(changes.deleted):
+            yield _delete(table, chunk)
+    if changes.updated is not None:
+        assert changes.before is not None
+        pairs = zip(_chunks(changes.updated), _chunks(changes.before), strict=True)
+        for chunk, before in pairs:
+            yield _update(table, chunk, before)
+    if changes.inserted is not None:
+        for chunk in _chunks(changes.inserted):
+            for part in _by_filled(table, chunk):
+                yield _insert(table, part)
+
+
+async def write(
+    connection: asyncpg.Connection,
+    table: Table,
+    changes: RowChanges,
+    instance: str,
+    deadline: float | None,
+) -> int:
+    """Run them in the connection's transaction; the number of rows. Raises SerializationFailure
+    (40001) when a row is not as it was read, and what the server raises.
+    """
+    rows = 0
+    for each in writes(table, changes):
+        values = [column.to_pylist() for column in each.columns]
+        with translated(instance):
+            async with asyncio.timeout_at(deadline):
+                tag = await connection.execute(each.text, *values)
+        done = int(tag.rsplit(" ", 1)[-1])
+        if done < each.rows:
+            lost = each.rows - done
+            raise SerializationFailure(
+                "could not serialize access due to concurrent update",
+                detail=f'{lost} rows of table "{table.name}" are not as they were read.',
+                hint="Run the transaction again.",
+            )
+        if done > each.rows:
+            raise FeatureNotSupported(
+                f'the key of foreign table "{table.name}" does not identify its rows',
+                hint="ALTER FOREIGN TABLE … OPTIONS (SET key '…') names other columns.",
+            )
+        rows += done
+    return rows
+
+
+def _chunks(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    for start in range(0, batch.num_rows, CHUNK_ROWS):
+        yield batch.slice(start, CHUNK_ROWS)
+
+
+# ------------------------------------------------------------------ columns
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """A column of a batch and of the store."""
+
+    column: Column
+    store: StoreColumn
+    values: pa.Array
+
+    @property
+    def cast(self) -> str:
+        """The store's type without modifier: assignment applies that, and refuses a long value."""
+        sql = self.store.type.sql or self.column.type
+        return type_sql(base_type(sql)) or _MODIFIER.sub("", sql)
+
+    def same(self, parameter: str) -> str:
+        """SQL: the column's value is still that of the parameter."""
+        name = f"t.{self.store.name}"
+        base = base_type(self.store.type.sql)
+        if not known(base) or base.removesuffix("[]") in _NO_EQUALITY:
+            return f"{name}::pg_catalog.text IS NOT DISTINCT FROM {parameter}"
+        if self.store.type.collation == "nondeterministic":
+            name += ' COLLATE pg_catalog."C"'
+        return f"{name} IS NOT DISTINCT FROM {parameter}::{self.cast}"
+
+
+def _fields(table: Table, batch: pa.RecordBatch) -> list[_Field]:
+    by_name = {f"c{column.id}": column for column in table.columns}
+    fields = []
+    for name, values in zip(batch.schema.names, batch.columns, strict=True):
+        column = by_name[name]
+        text = to_text_carrier(values, type_by_name(column.type))
+        fields.append(_Field(column, store_column(column), text))
+    return fields
+
+
+def _names(letter: str, fields: Sequence[_Field]) -> list[str]:
+    return [f"{letter}{n}" for n in range(len(fields))]
+
+
+def _rows_sql(names: Sequence[str]) -> str:
+    """The parameters as rows u(names): unnest of several arrays goes by its bare name only."""
+    arrays = ", ".join(f"${n}::pg_catalog.text[]" for n in range(1, len(names) + 1))
+    return f"unnest({arrays}) AS u({', '.join(names)})"
+
+
+# ------------------------------------------------------------------ statements
+
+
+def _by_filled(table: Table, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """The rows apart by the columns that the store fills in: where one is NULL it is left out."""
+    filled = [c for c in table.columns if store_column(c).filled]
+    if not filled:
+        yield batch
+        return
+    masks = [pc.is_null(batch.column(f"c{c.id}")).to_pylist() for c in filled]
+    groups: dict[tuple[bool, ...], list[int]] = {}
+    for row, mask in enumerate(zip(*masks, strict=True)):
+        groups.setdefault(mask, []).append(row)
+    for mask, rows in groups.items():
+        left_out = {f"c{c.id}" for c, null in zip(filled, mask, strict=True) if null}
+        part = batch.take(pa.array(rows)) if len(groups) > 1 else batch
+        yield part.select([name for name in part.schema.names if name not in left_out])
+
+
+def _insert(table: Table, batch: pa.RecordBatch) -> Write:
+    fields = _fields(table, batch)
+    relation = relation_sql(table.native)
+    if not fields:  # all columns are left to the store
+        text = f"INSERT INTO {relation} SELECT FROM pg_catalog.generate_series(1, {batch.num_rows})"
+        return Write(text, (), batch.num_rows)
+    names = _names("n", fields)
+    targets = ", ".join(field.store.name for field in fields)
+    values = ", ".join(f"u.{n}::{f.cast}" for n, f in zip(names, fields, strict=True))
+    text = f"INSERT INTO {relation} ({targets}) SELECT {values} FROM {_rows_sql(names)}"
+    return Write(text, tuple(f.values for f in fields), batch.num_rows)
+
+
+def _update(table: Table, batch: pa.RecordBatch, before: pa.RecordBatch) -> Write:
+    key, new = _parted(table, _fields(table, batch))
+    _, old = _parted(table, _fields(table, before))
+    keys, news, olds = _names("k", key), _names("n", new), _names("o", old)
+    assigned = ", ".join(
+        f"{f.store.name} = u.{n}::{f.cast}" for n, f in zip(news, new, strict=True)
+    )
+    where = [f"t.{f.store.name} = u.{n}::{f.cast}" for n, f in zip(keys, key, strict=True)]
+    where += [f.same(f"u.{n}") for n, f in zip(olds, old, strict=True)]
+    text = (
+        f"UPDATE {relation_sql(table.native)} AS t SET {assigned} "
+        f"FROM {_rows_sql([*keys, *news, *olds])} WHERE {' AND '.join(where)}"
+    )
+    return Write(text, tuple(f.values for f in (*key, *new, *old)), batch.num_rows)
+
+
+def _delete(table: Table, batch: pa.RecordBatch) -> Write:
+    key, old = _parted(table, _fields(table, batch))
+    keys, olds = _names("k", key), _names("o", old)
+    where = [f"t.{f.store.name} = u.{n}::{f.cast}" for n, f in zip(keys, key, strict=True)]
+    where += [f.same(f"u.{n}") for n, f in zip(olds, old, strict=True)]
+    text = (
+        f"DELETE FROM {relation_sql(table.native)} AS t "
+        f"USING {_rows_sql([*keys, *olds])} WHERE {' AND '.join(where)}"
+    )
+    return Write(text, tuple(f.values for f in (*key, *old)), batch.num_rows)
+
+
+def _parted(table: Table, fields: Sequence[_Field]) -> tuple[list[_Field], list[_Field]]:
+    """The fields of the key, and the others."""
+    key = [f for f in fields if f.column.id in table.key]
+    return key, [f for f in fields if f.column.id not in table.key]
