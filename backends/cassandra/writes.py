@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -178,9 +178,7 @@ class Writer:
 
     async def _refuse_existing(self, rows: _Rows, keys: list[Key]) -> None:
         """Looks before it writes: over several partitions nothing could be taken back."""
-        where = self._where(self._facts.key)
-        first = quote_cql(self._facts.partition[0].name)
-        statement = await self._prepare(f"SELECT {first} FROM {self._relation} WHERE {where}")
+        statement = await self._prepare(self._look_up())
 
         async def look(number: int) -> int | None:
             bound = statement.bind(keys[number], idempotent=True)
@@ -191,8 +189,19 @@ class Writer:
             if number is not None:
                 raise self._duplicate(rows, number)
 
-    def _taken_key(self, group: _Group, rows: _Rows) -> MorphError:
+    async def _taken_key(self, group: _Group, rows: _Rows) -> MorphError:
+        """Which key of a batch there was: the batch does not say."""
+        names = [each.name for each in self._facts.key]
+        if len(group.rows) > 1:
+            columns = {n: (c.take(group.rows), t) for n, (c, t) in rows.columns.items()}
+            some = _Rows(len(group.rows), columns)
+            statement = await self._prepare(self._look_up())
+            await self._refuse_existing(some, self._values(statement, some, names))
         return self._duplicate(rows, group.rows[0])
+
+    def _look_up(self) -> str:
+        first = quote_cql(self._facts.partition[0].name)
+        return f"SELECT {first} FROM {self._relation} WHERE {self._where(self._facts.key)}"
 
     def _duplicate(self, rows: _Rows, number: int) -> UniqueViolation:
         names = [each.name for each in self._facts.key]
@@ -348,9 +357,7 @@ class Writer:
         return [tuple(row[i] for i in positions) for row in values]
 
     async def _keys_of(self, rows: _Rows) -> list[Key]:
-        first = quote_cql(self._facts.partition[0].name)
-        where = self._where(self._facts.key)
-        statement = await self._prepare(f"SELECT {first} FROM {self._relation} WHERE {where}")
+        statement = await self._prepare(self._look_up())
         names = [each.name for each in self._facts.key]
         keys = self._keys(names, self._values(statement, rows, names))
         return [_hashable(key) for key in keys]
@@ -378,13 +385,13 @@ class Writer:
         self,
         groups: Sequence[_Group],
         rows: _Rows,
-        refused: Callable[[_Group, _Rows], MorphError],
+        refused: Callable[[_Group, _Rows], Awaitable[MorphError]],
     ) -> None:
         async def run(group: _Group) -> None:
             page = await self._send(group)
             tested = any(step.tests for step in group.steps)
             if tested and page is not None and not page.rows()[0][0]:
-                raise refused(group, rows)
+                raise await refused(group, rows)
             self._written += len(group.rows)
 
         await _gather(run, groups)
@@ -400,7 +407,7 @@ class Writer:
         request = bound[0] if len(bound) == 1 else self._link.batch(bound, idempotent=idempotent)
         return await self._link.run(request, self._scope.deadline, writes=True)
 
-    def _changed_meanwhile(self, group: _Group, rows: _Rows) -> MorphError:
+    async def _changed_meanwhile(self, group: _Group, rows: _Rows) -> MorphError:
         names = [each.name for each in self._facts.key]
         shown = ", ".join(rows.text(name, group.rows[0]) for name in names)
         others = " or another one of its partition" if len(group.rows) > 1 else ""
