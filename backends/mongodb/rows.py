@@ -9,6 +9,7 @@ import bson
 import pyarrow as pa
 
 from backends.mongodb.client import CODEC
+from backends.mongodb.columnar import ColumnarReader
 from backends.mongodb.decode import (
     ColumnSpec,
     MisfitCounter,
@@ -16,6 +17,7 @@ from backends.mongodb.decode import (
     rows_without_columns,
 )
 from backends.mongodb.query import COUNT, MongoQuery
+from backends.mongodb.reply import is_empty
 
 EMPTY_ROWS_MAX: Final = 65_536
 """Rows of a batch that has no columns."""
@@ -34,15 +36,19 @@ class RowMaker:
     def __init__(self, query: MongoQuery, misfits: MisfitCounter) -> None:
         self._query = query
         self._misfits = misfits
+        self._columnar = ColumnarReader(query.specs)
 
     def batches(self, reply: bytes) -> Iterator[pa.RecordBatch]:
         """The rows of one reply."""
         if self._query.answers == "count":
             yield from counted_rows(documents_of(reply))
             return
-        documents = documents_of(reply)
-        if documents:
-            yield decode_batch(documents, self._query.specs, self._misfits)
+        if is_empty(reply):
+            return
+        batch = self._columnar.batch(reply)
+        if batch is None:
+            batch = decode_batch(documents_of(reply), self._query.specs, self._misfits)
+        yield batch
 
 
 def counted_rows(documents: Sequence[dict[str, Any]]) -> Iterator[pa.RecordBatch]:

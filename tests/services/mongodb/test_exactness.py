@@ -31,7 +31,7 @@ pytestmark = pytest.mark.services
 GAPS: dict[str, dict[str, str]] = {
     "mongo-java-server": {"like": "$type beside $regex is ignored"},
 }
-INEXACT_LITERALS = ("0.10000000000000001", "1e300")
+INEXACT_LITERALS = ("0.10000000000000001", "1e300", "2147483648", "4294967296", "-2147483649")
 SHOWN = ("bool", "int2", "int4", "int8", "numeric", "float8", "text", "timestamptz", "uuid")
 COLUMN_IDS = {short: number for number, short in enumerate((*SHOWN, "bytea"), 2)}
 NESTED_IDS = {short: number for number, short in enumerate(SHOWN, 20)}
