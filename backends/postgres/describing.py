@@ -50,9 +50,12 @@ WITH RECURSIVE base (attnum, typid, typmod) AS (
 SELECT a.attnum, a.attname::text, format_type(b.typid, b.typmod), a.attnotnull,
   a.attidentity::text, a.attgenerated::text, pg_get_expr(d.adbin, d.adrelid),
   col_description(a.attrelid, a.attnum),
-  CASE WHEN a.attcollation = 0 THEN NULL WHEN NOT co.collisdeterministic THEN 'nondeterministic'
-    WHEN co.collname = 'default' THEN dc.datcollate
-    ELSE coalesce(co.collcollate, co.collname::text) END
+  CASE WHEN a.attcollation = 0 THEN '' WHEN NOT co.collisdeterministic THEN 'nondeterministic'
+    ELSE CASE co.collprovider
+      WHEN 'd' THEN CASE coalesce(to_jsonb(dc) ->> 'datlocprovider', 'c')
+        WHEN 'c' THEN dc.datcollate WHEN 'b' THEN 'C' ELSE '' END
+      WHEN 'c' THEN co.collcollate WHEN 'b' THEN 'C' ELSE '' END
+    END
 FROM pg_attribute a JOIN base b USING (attnum) JOIN pg_type t ON t.oid = b.typid
 LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
 LEFT JOIN pg_collation co ON co.oid = a.attcollation
@@ -112,8 +115,6 @@ def _column(row: tuple[Any, ...]) -> Column:
 
 
 def _collation(text: str | None) -> Any:
-    if text is None:
-        return ""
     if text == "nondeterministic":
         return text
     return "C" if text in _CODE_POINTS else ""

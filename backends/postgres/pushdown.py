@@ -154,6 +154,7 @@ _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}
 _DAY: Final = r"\d{4}-\d\d-\d\d"
 _CLOCK: Final = r"\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?"
 _ZONE: Final = r"(?:Z|[+-]\d\d(?::?\d\d)?)"
+_UNIT: Final = r"\d{1,4} (?:year|mon|month|week|day|hour|minute|min|second|sec)s?"
 _PATTERNS: Final[Mapping[str, re.Pattern[str]]] = {
     "boolean": re.compile("true|false"),
     "smallint": _INTEGER,
@@ -168,8 +169,10 @@ _PATTERNS: Final[Mapping[str, re.Pattern[str]]] = {
     "timestamp with time zone": re.compile(rf"{_DAY}(?:[ T]{_CLOCK})?{_ZONE}|-?infinity"),
     "time without time zone": re.compile(_CLOCK),
     "time with time zone": re.compile(_CLOCK + _ZONE),
+    # Without signs, which IntervalStyle = sql_standard reads in its own way.
+    "interval": re.compile(rf"{_UNIT}(?: {_UNIT})*(?: {_CLOCK})?|{_CLOCK}|0"),
     "uuid": _UUID,
-    "bytea": re.compile(r"\\x(?:[0-9a-fA-F]{2})*"),
+    "bytea": re.compile(r"\\x(?:[0-9a-fA-F]{2})*|[ -\[\]-~]*"),
 }
 """Forms that every version and setting reads alike; PostgreSQL 16 has new ones (0x10, 1_0)."""
 
