@@ -14,6 +14,7 @@ from core.errors import (
     FeatureNotSupported,
     InvalidParameterValue,
     QueryCanceled,
+    SerializationFailure,
     UndefinedFunction,
     UndefinedTable,
 )
@@ -78,7 +79,16 @@ class Ddl:
     async def _begin(self, session: Session) -> tuple[SessionTransaction, CatalogSnapshot]:
         tx = SessionTransaction(self._operations, session)
         await tx.apply([LOCK_CATALOG])
-        return tx, await self._operations.scripts.read_snapshot(session)
+        snapshot = await self._operations.scripts.read_snapshot(session)
+        begun = session.snapshot.current if session.status != ord("I") else 0
+        if begun not in (0, snapshot.current):
+            raise SerializationFailure(
+                "could not serialize access due to a concurrent promotion",
+                detail=f"This transaction began when version {begun} was current; now version "
+                f"{snapshot.current} is.",
+                hint="The transaction might succeed if retried.",
+            )
+        return tx, snapshot
 
     async def _pending(self, session: Session, tx: SessionTransaction) -> int:
         """The version that this transaction made and did not roll back to a savepoint: its row is

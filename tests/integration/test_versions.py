@@ -203,6 +203,32 @@ def test_one_transaction_sees_one_version(server: ServerProcess) -> None:  # inv
         assert rows(inside, "SELECT full_name FROM customers WHERE id = 2") == [("Bob",)]
 
 
+@pytest.mark.parametrize(
+    "statement", ["ALTER TABLE customers ADD COLUMN late int", "CALL morph.promote(3)"]
+)
+def test_ddl_after_a_promotion_of_others(server: ServerProcess, statement: str) -> None:
+    """Invariant 4: public does not become another version in the middle of a transaction."""
+    with server.connect() as client, server.connect() as other:
+        client.execute("ALTER TABLE customers RENAME COLUMN name TO full_name")
+        client.execute("ALTER TABLE customers DROP COLUMN phone")
+        client.execute("BEGIN")
+        assert rows(client, "SELECT name FROM customers WHERE id = 1") == [("Ann",)]
+        other.execute("CREATE TABLE harmless (a int)")
+        client.execute("CREATE TABLE fine (a int)")
+        client.execute("ROLLBACK")
+        client.execute("BEGIN")
+        assert rows(client, "SELECT name FROM customers WHERE id = 1") == [("Ann",)]
+        other.execute("CALL morph.promote(2)")
+        assert rows(client, "SELECT name FROM customers WHERE id = 1") == [("Ann",)]
+        with pytest.raises(errors.SerializationFailure, match="concurrent promotion"):
+            client.execute(statement)
+        with pytest.raises(errors.InFailedSqlTransaction):
+            client.execute("SELECT 1")
+        client.execute("ROLLBACK")
+        client.execute(statement)  # tried again
+        assert rows(client, "SELECT full_name FROM customers WHERE id = 1") == [("Ann",)]
+
+
 def test_prepared_statements_over_a_promotion(server: ServerProcess) -> None:  # R1.5
     def ask(client: Connection, text: str) -> Any:
         return client.execute(text, prepare=True).fetchall()
