@@ -19,10 +19,13 @@ __all__ = ["fresh_directory", "open_directory"]
 KILLS = 20
 
 
-def work(server: ServerProcess, rng: random.Random, acknowledged: list[int]) -> None:
+def work(
+    server: ServerProcess, rng: random.Random, acknowledged: list[int], halt: threading.Event
+) -> None:
+    """Changes of the model and rows until the kill breaks one, or none was under way."""
     try:
         with server.connect() as client:
-            while True:
+            while not halt.is_set():
                 row = client.execute("SELECT max(version) FROM morph.versions").fetchone()
                 assert row is not None
                 last = int(row[0])
@@ -66,15 +69,18 @@ def test_kills_leave_a_consistent_catalog(fresh_directory: Path, victim: str) ->
     with server.connect() as client:
         client.execute("CREATE TABLE t (id int PRIMARY KEY)")
     for _ in range(KILLS):
-        thread = threading.Thread(target=work, args=(server, rng, acknowledged))
+        halt = threading.Event()
+        thread = threading.Thread(target=work, args=(server, rng, acknowledged, halt))
         thread.start()
         thread.join(rng.uniform(0.05, 0.6))
         if victim == "morphgres":
             server.kill()
+            halt.set()
             thread.join()
             server.start()
         else:
             os.kill(server.postmaster_pid, signal.SIGKILL)
+            halt.set()
             thread.join()
             eventually(lambda: _serves(server), timeout_s=30)
         with server.connect() as client:
