@@ -239,6 +239,8 @@ class Description:
     children: tuple[tuple[str, Description, tuple[str, ...]], ...] = ()
     """(suffix of its name, description, path of the array)"""
     observed: ObservedTable | None = None
+    has_doc: bool = False
+    """The store's rows are documents: there is a hidden column `_doc` with all of one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,7 @@ async def create_foreign_table(request: DdlRequest) -> Outcome:
         instance=instance.name,
         native=place.native,
         key=tuple(c.id for c in key),
+        has_doc=seen is not None and seen.has_doc,
     )
     table = replace(table, options=option_pairs(kept_options(instance.kind, place.native)))
     made.tables.append(foreign_parts(table))
@@ -265,6 +266,7 @@ class _Made:
             native=native,
             key=key,
             options=options,
+            has_doc=described.has_doc,
         )
         return table, ids
 

@@ -30,7 +30,7 @@ from backends.base import (
     WriteResult,
 )
 from backends.mongodb import pushdown
-from backends.mongodb.client import CODEC, Connected, Connection
+from backends.mongodb.client import Connected, Connection
 from backends.mongodb.cursor import RawCursor
 from backends.mongodb.decode import MisfitCounter
 from backends.mongodb.describe import SampleReader, describe
@@ -52,6 +52,8 @@ from core.errors import (
 
 SAMPLE_ROWS: Final = 10_000
 """Documents that a description looks at where a collection has more (option sample_rows)."""
+SIZED_ROWS: Final = 50
+"""Documents whose size stands for all in statistics."""
 _SYSTEM: Final = "system."
 
 
@@ -102,15 +104,17 @@ class MongoBackend(BackendDefaults):
         left = query.limit
         features = connected.features
         for command in query.commands(wide_dates=features.wide_dates, bits=features.bits):
-            if query.limit and "limit" in command:
-                command["limit"] = left
+            if query.limit and "find" in command:
+                command["limit" if query.limit_in_store else "batchSize"] = left
             async with aclosing(self._replies(connected, query, command, scope)) as replies:
                 async for reply in replies:
                     for batch in maker.batches(reply):
-                        left -= batch.num_rows
+                        if query.limit and query.answers == "rows":
+                            batch = batch.slice(0, left)
+                            left -= batch.num_rows
                         yield batch
-            if query.limit and left <= 0:
-                return
+                    if query.limit and left <= 0:
+                        return
 
     async def _replies(
         self, connected: Connected, query: MongoQuery, command: dict[str, Any], scope: Scope
@@ -264,17 +268,16 @@ class MongoBackend(BackendDefaults):
         return found
 
     async def statistics(self, table: Table, scope: Scope) -> TableStatistics:
-        """See StoreBackend: the server's own counters."""
+        """See StoreBackend: the server's own counter, and the size of the first documents."""
         connected = await self._connection.use(scope.deadline)
         database, collection = table.native
         rows = await self._estimate(connected, database, collection, scope)
-        with translated(self.name, collection):
-            async with asyncio.timeout_at(scope.deadline):
-                found = await connected.client[database].command(
-                    {"collStats": collection}, codec_options=CODEC
-                )
-        size = int(found.get("size", 0))
-        return TableStatistics(rows, max(1, size // rows) if rows and size else 100)
+        command = {"find": collection, "limit": SIZED_ROWS, "singleBatch": True}
+        cursor = self._cursor(connected, database, scope)
+        async with aclosing(cursor.replies(command, collection)) as replies:
+            async for reply in replies:
+                size, count = len(reply), len(documents_of(reply))
+        return TableStatistics(rows, max(1, size // count) if count else 100)
 
     async def close(self) -> None:
         """See Backend."""

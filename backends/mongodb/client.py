@@ -57,10 +57,7 @@ _OWN: Final = ("host", "port", "database", "user", "password", "sample_rows", "d
 
 def client_arguments(options: StoreOptions) -> dict[str, Any]:
     """What AsyncMongoClient takes. Raises InvalidParameterValue (22023) for an unknown part."""
-    parts = dict(options.parts)
-    unknown = parts.keys() - {*_FLAGS, *_TEXTS, *_OWN}
-    if unknown:
-        raise InvalidParameterValue(f'invalid option "{min(unknown)}" for stores of kind mongodb')
+    parts = named_parts(options.parts)
     made: dict[str, Any] = {
         "host": options.dsn or (parts.get("host") or "127.0.0.1").split(","),
         "appname": "morphgres",
@@ -84,6 +81,18 @@ def client_arguments(options: StoreOptions) -> dict[str, Any]:
         if name in parts:
             made[name] = parts[name].lower() in ("true", "on", "1", "yes")
     return made
+
+
+def named_parts(parts: Mapping[str, str]) -> dict[str, str]:
+    """The parts by the driver's names; they are given in any case, as SQL folds them.
+
+    Raises InvalidParameterValue (22023) for one that is not known.
+    """
+    known = {name.lower(): name for name in (*_FLAGS, *_TEXTS, *_OWN)}
+    unknown = [name for name in parts if name.lower() not in known]
+    if unknown:
+        raise InvalidParameterValue(f'invalid option "{unknown[0]}" for stores of kind mongodb')
+    return {known[name.lower()]: value for name, value in parts.items()}
 
 
 def _number(parts: Mapping[str, str], name: str) -> int:

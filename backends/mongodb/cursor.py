@@ -86,7 +86,7 @@ class RawCursor:
     def _first(self, command: dict[str, Any]) -> dict[str, Any]:
         made = dict(command)
         if "find" in made:
-            made["batchSize"] = self._batch_rows
+            made["batchSize"] = min(self._batch_rows, made.get("batchSize", self._batch_rows))
         else:
             made["cursor"] = {"batchSize": self._batch_rows}
         made["comment"] = self._comment

@@ -29,7 +29,6 @@ from catalog.inference.kinds import Kind, Typed
 from catalog.inference.kinds import ObjectId as ObjectIdText
 from catalog.inference.statistics import Observer
 from catalog.model import Column, Native, Ordinality, ParentKey
-from catalog.naming import DOC_COLUMN
 
 Path = tuple[str, ...]
 KEY: Final = "_id"
@@ -142,10 +141,9 @@ def describe(name: str, reader: SampleReader, rows_total: int, *, complete: bool
         )
         for child in inferred.children
     )
-    columns.append(Column(len(columns) + 1, DOC_COLUMN, "jsonb", Native((), "object")))
     comment = "; ".join(f"{e.column or name}: {e.message}" for e in inferred.events) or None
     observed = ObservedTable(reader.documents, rows_total, _observed(reader))
-    return Description(tuple(columns), (key,), comment, children, observed)
+    return Description(tuple(columns), (key,), comment, children, observed, has_doc=True)
 
 
 def _column(

@@ -1,7 +1,7 @@
 """BSON values as JSON text for jsonb columns, by the rules of docs/types.md.
 
 What JSON has a form for takes it: numbers are numbers, an ObjectId is its 24 hex digits. Everything
-else is canonical Extended JSON, as the embedded store keeps it.
+else is Extended JSON as mongoexport writes it (relaxed: instants from 1970 to 9999 in ISO form).
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from bson.timestamp import Timestamp
 EPOCH: Final = dt.datetime(1970, 1, 1)  # noqa: DTZ001 (BSON's instants are decoded without zone)
 _MILLISECOND: Final = dt.timedelta(milliseconds=1)
 NUL: Final = "\0"
+_RELAXED_MS_MAX: Final = 253_402_300_799_999  # the end of the year 9999
 
 
 class NotJson(ValueError):
@@ -100,7 +101,13 @@ def _decimal(value: Decimal128) -> str:
 
 
 def _instant(value: dt.datetime | DatetimeMS) -> str:
-    return f'{{"$date":{{"$numberLong":"{milliseconds(value)}"}}}}'
+    ms = milliseconds(value)
+    if not 0 <= ms <= _RELAXED_MS_MAX:
+        return f'{{"$date":{{"$numberLong":"{ms}"}}}}'
+    text = (EPOCH + ms * _MILLISECOND).isoformat(
+        timespec="milliseconds" if ms % 1000 else "seconds"
+    )
+    return f'{{"$date":"{text}Z"}}'
 
 
 def _binary(value: bytes) -> str:

@@ -11,7 +11,7 @@ import base64
 import json
 import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
@@ -171,6 +171,17 @@ def _wrapped(value: dict[str, Any]) -> Any:
     return {key: from_json(each) for key, each in value.items()}
 
 
+def _date(value: Any) -> DatetimeMS:
+    if isinstance(value, str):
+        moment = datetime.fromisoformat(value)
+        since = moment - datetime(1970, 1, 1, tzinfo=UTC)  # TypeError without a zone
+        ms, rest = divmod(since, timedelta(milliseconds=1))
+        if rest:
+            raise ValueError(value)
+        return DatetimeMS(ms)
+    return DatetimeMS(int(value["$numberLong"]))
+
+
 def _binary(value: dict[str, Any]) -> Binary | bytes:
     inner = value["$binary"]
     return Binary(base64.b64decode(inner["base64"], validate=True), int(inner["subType"], 16))
@@ -187,7 +198,7 @@ _WRAPPERS: Final[Mapping[frozenset[str], Callable[[dict[str, Any]], Any]]] = {
     frozenset(("$numberInt",)): lambda v: int(v["$numberInt"]),
     frozenset(("$numberLong",)): lambda v: Int64(v["$numberLong"]),
     frozenset(("$oid",)): lambda v: ObjectId(v["$oid"]),
-    frozenset(("$date",)): lambda v: DatetimeMS(int(v["$date"]["$numberLong"])),
+    frozenset(("$date",)): lambda v: _date(v["$date"]),
     frozenset(("$binary",)): _binary,
     frozenset(("$regularExpression",)): _regex,
     frozenset(("$timestamp",)): lambda v: Timestamp(v["$timestamp"]["t"], v["$timestamp"]["i"]),

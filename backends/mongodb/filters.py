@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Final
 
@@ -53,6 +53,7 @@ ALWAYS: Final[Filter] = {}
 OPERATORS: Final = {"=": "$eq", "<": "$lt", "<=": "$lte", ">": "$gt", ">=": "$gte"}
 _OPPOSITES: Final = {"=": "<>", "<>": "=", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
 _MIRRORED: Final = {"=": "=", "<>": "<>", "<": ">", ">": "<", "<=": ">=", ">=": "<="}
+_BOUNDS: Final = frozenset(("$gt", "$gte", "$lt", "$lte"))
 _NAN: Final = math.nan
 _NUL_PATTERN: Final = "\\x00"
 DATE_MIN: Final = DatetimeMS(INSTANT_MS_MIN)
@@ -72,6 +73,8 @@ class Field:
     """It is `_id`, which is never an array."""
     object_ids: bool = True
     """A text column that shows ObjectIds too."""
+    loose: bool = False
+    """Values that the column does not show may pass: the reader drops the rows where it is NULL."""
 
     @property
     def text_types(self) -> str | list[str]:
@@ -86,10 +89,19 @@ def conjunction(clauses: Sequence[Filter]) -> Filter:
         return {}
     merged: Filter = {}
     for part in parts:
-        if part.keys() & merged.keys():
-            return {"$and": parts}
-        merged.update(part)
+        for key, condition in part.items():
+            joined = condition if key not in merged else _both_conditions(merged[key], condition)
+            if joined is None:
+                return {"$and": parts}
+            merged[key] = joined
     return merged
+
+
+def _both_conditions(one: Any, other: Any) -> Filter | None:
+    """Two conditions of one field as one: bounds of a range, say. None where they do not join."""
+    if not (isinstance(one, dict) and isinstance(other, dict)) or one.keys() & other.keys():
+        return one if one == other else None
+    return {**one, **other} if {*one, *other} <= _BOUNDS else None
 
 
 def disjunction(clauses: Sequence[Filter]) -> Filter:
@@ -123,6 +135,29 @@ def check_path(path: tuple[str, ...]) -> None:
 def where_true(expr: Expr, fields: Callable[[ir.ColumnRef], Field]) -> Filter:
     """The filter of the rows where the expression is true. Raises NotPushed."""
     return _true(expr, fields, negated=False)
+
+
+def where_may_be_true(
+    expr: Expr, fields: Callable[[ir.ColumnRef], Field]
+) -> tuple[Filter, int] | None:
+    """A plain filter for a comparison of one column, and the column: of the rows that it selects,
+    the expression is true in those where the column is not NULL. None for other expressions.
+
+    It has no guards, which some servers do not use an index beside.
+    """
+    if isinstance(expr, ir.Compare) and expr.op in OPERATORS:
+        sides = [side for side in (expr.left, expr.right) if isinstance(side, ir.ColumnRef)]
+    elif isinstance(expr, ir.In | ir.Like):
+        sides = [expr.operand] if isinstance(expr.operand, ir.ColumnRef) else []
+    else:
+        return None
+    if len(sides) != 1 or fields(sides[0]).row.family == "numeric":
+        return None  # a double shows as another number than it is to the server
+
+    def loose(reference: ir.ColumnRef) -> Field:
+        return replace(fields(reference), loose=True)
+
+    return _true(expr, loose, negated=False), sides[0].column_id
 
 
 def _true(expr: Expr, fields: Callable[[ir.ColumnRef], Field], *, negated: bool) -> Filter:
@@ -207,6 +242,8 @@ def _merged(equalities: Sequence[Filter], field: Field) -> Filter:
     for clause in equalities:
         for part in clause["$or"] if clause.keys() == {"$or"} else [clause]:
             condition = part.get(field.name)
+            if field.loose and not isinstance(condition, dict):
+                condition = {"$eq": condition}
             if part == NEVER or part.keys() - {field.name, *field.above} or condition is None:
                 rest.append(part)
                 continue
@@ -232,7 +269,8 @@ def _like(expr: ir.Like, fields: Callable[[ir.ColumnRef], Field], *, negated: bo
     escape = "\\" if expr.escape is None else expr.escape
     clauses = like_clauses(pattern.text, escape)
     wanted = clauses.negative if negated else clauses.positive
-    strings = _guarded(field, {"$type": "string", **wanted}, nul=True)
+    typed = wanted if field.loose else {"$type": "string", **wanted}
+    strings = _guarded(field, typed, nul=True)
     if not field.object_ids:
         return strings
     if clauses.object_ids is None:
@@ -263,6 +301,9 @@ def _guarded(
     nul: bool = False,
 ) -> Filter:
     """The condition on the field, where neither it nor what is above it is an array."""
+    if field.loose:
+        plain = condition["$eq"] if condition.keys() == {"$eq"} else condition
+        return {field.name: plain}
     types = [*(() if field.scalar else ("array",)), *not_types]
     nots: list[Filter] = [{"$type": types[0] if len(types) == 1 else types}] if types else []
     if nul:
@@ -360,6 +401,8 @@ def _compare_integer(field: Field, op: str, value: Any) -> Filter:
         return _beyond(field, op, above=value > row.high)
     if op == "=":
         return _guarded(field, {"$eq": _int_bson(value)}, not_types=("decimal",))
+    if field.loose:
+        return _guarded(field, {OPERATORS[op]: _int_bson(value)})
     bounds: Filter = {"$gte": Int64(row.low), "$lte": Int64(row.high)}
     if op in (">", ">="):
         bounds = {OPERATORS[op]: _int_bson(value), "$lte": Int64(row.high)}
@@ -507,8 +550,8 @@ def _compare_instant(field: Field, op: str, value: Any) -> Filter:
             return fit_filter(field)
         op = ">" if op in (">", ">=") else "<="
     moment = DatetimeMS(ms)
-    if op == "=":
-        return _guarded(field, {"$eq": moment})
+    if op == "=" or (field.loose and op != "<>"):
+        return _guarded(field, {OPERATORS[op]: moment})
     if op == "<>":
         return conjunction([fit_filter(field), {"$nor": [{field.name: moment}]}])
     other = {"$lte": DATE_MAX} if op in (">", ">=") else {"$gte": DATE_MIN}

@@ -8,7 +8,15 @@ from typing import Any, Final
 
 from backends.base import Exact, ExactWithRewrite, No, ScanAsk, ScanPlan
 from backends.mongodb.decode import ColumnSpec
-from backends.mongodb.filters import NEVER, Field, Filter, conjunction, field_of, where_true
+from backends.mongodb.filters import (
+    NEVER,
+    Field,
+    Filter,
+    conjunction,
+    field_of,
+    where_may_be_true,
+    where_true,
+)
 from backends.mongodb.literals import NotPushed
 from backends.mongodb.query import COUNT, ORDINALITY, MongoQuery, Segment
 from catalog.model import Column, Native, Ordinality, ParentKey, Table
@@ -21,10 +29,16 @@ KEY_PATH: Final = ("_id",)
 
 @dataclass(frozen=True, slots=True)
 class _Split:
-    """The predicate apart: conjuncts taken with their filters, and what is left."""
+    """The predicate apart: conjuncts taken with their filters, and what is left.
+
+    `plain` are the filters without guards, for a reader that drops the rows in which a `required`
+    column is NULL.
+    """
 
     taken: tuple[Expr, ...]
     filters: tuple[Filter, ...]
+    plain: tuple[Filter, ...]
+    required: tuple[int, ...]
     residual: tuple[Expr, ...]
     reasons: tuple[str, ...]
 
@@ -35,7 +49,7 @@ def plan_scan(table: Table, ask: ScanAsk) -> ScanPlan:
     limit_exact = ask.limit is not None and not split.residual and not ask.order
     limit = ask.limit if limit_exact and ask.limit is not None else 0
     if limit_exact and ask.limit == 0:
-        split = replace(split, filters=(NEVER,))
+        split = replace(split, filters=(NEVER,), plain=(NEVER,))
     return ScanPlan(
         _query(table, ask, split, limit),
         ask.columns,
@@ -50,19 +64,31 @@ def plan_scan(table: Table, ask: ScanAsk) -> ScanPlan:
 def _split(table: Table, ask: ScanAsk) -> _Split:
     taken: list[Expr] = []
     filters: list[Filter] = []
+    plain: list[Filter] = []
+    required: list[int] = []
     residual: list[Expr] = []
     reasons: list[str] = []
     for part in split_and(ask.predicate):
         try:
             filters.append(_filter(table, part, ask))
             taken.append(part)
+            found = where_may_be_true(part, fields_of(table))
+            plain.append(filters[-1] if found is None else found[0])
+            required += [] if found is None else [found[1]]
         except NotPushed as reason:
             residual.append(part)
             reasons.append(str(reason))
     if ask.whole and residual and taken:
         reasons.append("the predicate may raise and is taken whole or not at all")
-        return _Split((), (), split_and(ask.predicate), tuple(reasons))
-    return _Split(tuple(taken), tuple(filters), tuple(residual), tuple(reasons))
+        return _Split((), (), (), (), split_and(ask.predicate), tuple(reasons))
+    return _Split(
+        tuple(taken),
+        tuple(filters),
+        tuple(plain),
+        tuple(dict.fromkeys(required)),
+        tuple(residual),
+        tuple(reasons),
+    )
 
 
 def _filter(table: Table, part: Expr, ask: ScanAsk) -> Filter:
@@ -111,11 +137,17 @@ def _query(table: Table, ask: ScanAsk, split: _Split, limit: int) -> MongoQuery:
     query = MongoQuery(database, collection, specs, limit=limit)
     if table.parent_path:
         return replace(query, pipeline=_unwound(table, query, split))
-    found = conjunction(split.filters)
     if not specs:
-        return replace(query, pipeline=_counted([{"$match": found}], limit), answers="count")
+        stages: list[Mapping[str, Any]] = [{"$match": conjunction(split.filters)}]
+        return replace(query, pipeline=_counted(stages, limit), answers="count")
+    extra = tuple(column_spec(table, by_id[i]) for i in split.required if i not in ask.columns)
     return replace(
-        query, segments=(Segment(found),), projection=projection(spec.path for spec in specs)
+        query,
+        specs=specs + extra,
+        segments=(Segment(conjunction(split.plain)),),
+        projection=projection(spec.path for spec in specs + extra),
+        required=split.required,
+        width=len(specs) if extra else None,
     )
 
 

@@ -46,6 +46,15 @@ class MongoQuery:
     limit: int = 0
     pipeline: tuple[Mapping[str, Any], ...] | None = field(default=None, hash=False)
     answers: Literal["rows", "count"] = "rows"
+    required: tuple[int, ...] = ()
+    """Columns in which a row has a value, or is left out: the filter said so but for misfits."""
+    width: int | None = None
+    """How many of the specs are shown; None for all."""
+
+    @property
+    def limit_in_store(self) -> bool:
+        """Whether the store stops at the limit: not where rows may be left out behind it."""
+        return bool(self.limit) and not self.required
 
     def __str__(self) -> str:
         name = f"{self.database}.{self.collection}"
@@ -57,7 +66,9 @@ class MongoQuery:
         text = f"{name}.find({shown(segment.filter)}, {shown(self.projection or {})})"
         if segment.sort:
             text += f".sort({shown(dict(segment.sort))})"
-        return text + (f".limit({self.limit})" if self.limit else "")
+        if self.limit_in_store:
+            return f"{text}.limit({self.limit})"
+        return text + (f".batchSize({self.limit})" if self.limit else "")
 
     def commands(self, *, wide_dates: bool, bits: bool) -> Iterable[dict[str, Any]]:
         """The commands, without batch size and what the connection adds; without what the server
@@ -76,7 +87,7 @@ class MongoQuery:
                 command["sort"] = dict(segment.sort)
             if self.projection is not None:
                 command["projection"] = self.projection
-            if self.limit:
+            if self.limit_in_store:
                 command["limit"] = self.limit
             yield command
 

@@ -48,7 +48,16 @@ class RowMaker:
         batch = self._columnar.batch(reply)
         if batch is None:
             batch = decode_batch(documents_of(reply), self._query.specs, self._misfits)
-        yield batch
+        yield self._shown(batch)
+
+    def _shown(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """The rows that the filter means, and the columns that were asked for."""
+        query = self._query
+        for column_id in query.required:
+            column = batch.column(f"c{column_id}")
+            if column.null_count:
+                batch = batch.filter(column.is_valid())
+        return batch if query.width is None else batch.select(list(range(query.width)))
 
 
 def counted_rows(documents: Sequence[dict[str, Any]]) -> Iterator[pa.RecordBatch]:

@@ -290,7 +290,8 @@ async def test_every_operator_and_predicate(
             conditions = [each for each in conditions if not _inexact(each)]
         both = conditions
         if "uuid" not in entry.arguments:
-            both = [each for one in conditions for each in (one, ir.Not(one))]
+            # A double negation is not asked by the plain form, which leaves rows to the reader.
+            both = [x for one in conditions for x in (one, ir.Not(one), ir.Not(ir.Not(one)))]
         found += await judged.disagreements(both)
         assert judged.pushed > len(both) // 3, f"{entry}: {judged.left[-1:]}"
     if gap := GAPS.get(mongodb.product, {}).get(name):

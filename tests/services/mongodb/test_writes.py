@@ -26,6 +26,7 @@ from core.errors import (
     UniqueViolation,
 )
 from core.types import type_by_name
+from engine.federate import scanned_table
 from tests.services.mongodb.scanning import Store, open_store, scan_rows
 from tests.services.servers.process import RunningServer
 
@@ -66,7 +67,10 @@ async def store(mongodb: RunningServer) -> AsyncIterator[Store]:
 async def _table(store: Store) -> Table:
     native = (store.database, "t")
     found = await store.backend.describe(native, Scope())
-    return Table(1, "t", "foreign", found.columns, native=native, key=found.key)
+    table = Table(
+        1, "t", "foreign", found.columns, native=native, key=found.key, has_doc=found.has_doc
+    )
+    return scanned_table(table)
 
 
 def _batch(table: Table, rows: list[dict[str, str | None]]) -> pa.RecordBatch:

@@ -156,6 +156,9 @@ def test_misfits_are_null_and_counted(sql_type: str) -> None:
         ("jsonb", DBRef("c", 5), '{"$ref":"c","$id":5}'),
         ("jsonb", float("nan"), '{"$numberDouble":"NaN"}'),
         ("jsonb", 2.0, "2.0"),
+        ("jsonb", dt.datetime(2024, 1, 2, 3, 4, 5), '{"$date":"2024-01-02T03:04:05Z"}'),
+        ("jsonb", dt.datetime(2024, 1, 2, 0, 0, 0, 1000), '{"$date":"2024-01-02T00:00:00.001Z"}'),
+        ("jsonb", dt.datetime(1969, 12, 31), '{"$date":{"$numberLong":"-86400000"}}'),
         ("jsonb", Decimal128("1.10"), "1.10"),
     ],
 )
