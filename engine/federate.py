@@ -25,7 +25,9 @@ from rewrite.edits import Edit, render, replace_text
 from rewrite.namespaces import Namespaces
 from rewrite.rules import RULES
 from rewrite.rules.dotted_paths import quote_dotted_paths, quote_dotted_targets
+from rewrite.rules.expand_stars import expand_stars
 from rewrite.rules.group_by_key import complete_group_by
+from rewrite.rules.whole_rows import rebuild_whole_rows
 from rewrite.scope import RelationRef, is_foreign
 from rewrite.tree import OPEN_PAREN, STAR, Node, Tokens, ast, names_of, walk
 
@@ -100,6 +102,9 @@ class FederatedPlan:
         context = self.context
         edits = [*_splices(self, relations), *quote_dotted_paths(context)]
         if self.target is not None:
+            # The staged copy shows more than the table does: stars and rows are written out.
+            whole = replace(context, whole=frozenset({id(self.refs[self.target].node)}))
+            edits += [*expand_stars(whole), *rebuild_whole_rows(whole)]
             edits += quote_dotted_targets(context)
         edits += [*complete_group_by(context), *_unqualified(context, self.refs)]
         foreign = {id(ref.node) for ref in self.refs}

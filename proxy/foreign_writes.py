@@ -38,6 +38,8 @@ from engine.changes import (
 from engine.federate import FederatedPlan
 from engine.plans import Plan
 from engine.scan_copy import ScanReader, copy_text
+from proxy.protocol import requests
+from proxy.protocol.message_types import ClientType
 from proxy.relay import Sink
 from proxy.residual import Bound, Residual
 from proxy.session_store import SessionStore
@@ -121,7 +123,7 @@ class ForeignWrites:
         store = SessionStore(self._scripts, session, self._settings.batch_bytes)
         copy = self._copy_name(session, target)
         await store.fetch(create_text(_unquoted(copy.removeprefix("pg_temp.")), target.table))
-        session.copy_waiting = session.forward_copy
+        session.copy_waiting = lambda kind, body: _forward(session, kind, body)
         text = copy_from_text(plan.analysis, statement, copy)
         sink = await self._residual.collect(session, text, Bound())
         written = 0
@@ -269,6 +271,13 @@ class ForeignWrites:
                     yield batch
         for _, batch in reader.finish():
             yield batch
+
+
+def _forward(session: Session, kind: int, body: bytes) -> None:
+    """COPY data of the client to the backend, which is asked for its answer at the end."""
+    session.forward_copy(kind, body)
+    if kind != ClientType.COPY_DATA:
+        session.send(requests.FLUSH)
 
 
 def _unquoted(name: str) -> str:

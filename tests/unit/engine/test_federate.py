@@ -36,6 +36,11 @@ from tests.unit.engine.foreign_tables import NAMESPACES, planned
         ("UPDATE people SET age = 1", 'UPDATE <0> AS "people" SET age = 1'),
         ("UPDATE people SET address.city = 'x'",
          'UPDATE <0> AS "people" SET "address.city" = \'x\''),
+        ("UPDATE people p SET age = 1 RETURNING *",
+         'UPDATE <0> p SET age = 1 RETURNING "p"."id", "p"."name", "p"."age", "p"."address.city"'),
+        ("DELETE FROM orders o USING vips v RETURNING v.*, o.*",
+         'DELETE FROM <0> o USING "morph_v1".vips v '
+         'RETURNING v.*, "o"."id", "o"."person", "o"."total"'),
         ("DELETE FROM people p WHERE id = 1", "DELETE FROM <0> p WHERE id = 1"),
         ("INSERT INTO people (id) VALUES (1)", 'INSERT INTO <0> AS "people" (id) VALUES (1)'),
         ("WITH people AS (SELECT id FROM people) SELECT * FROM people",
