@@ -22,6 +22,7 @@ from backends.cassandra import calendar
 from backends.cassandra.facts import ColumnFacts
 from core import expr as ir
 from core.encoding.arrays import parse_array_text
+from core.errors import BadCopyFormat
 from core.expr import Expr, base_type
 from core.types import type_by_name
 
@@ -123,7 +124,11 @@ def _items(part: ir.In) -> Iterable[ir.Literal]:
     if array.text is None:
         return []
     element = array.type.removesuffix("[]")
-    return [ir.Literal(element, text) for text in parse_array_text(array.text).elements]
+    try:
+        parsed = parse_array_text(array.text)
+    except BadCopyFormat as error:
+        raise NotWritten("a malformed array") from error
+    return [ir.Literal(element, text) for text in parsed.elements]
 
 
 def _literal(expr: Expr) -> ir.Literal:
@@ -169,7 +174,7 @@ def _exact(cql: str, literal: ir.Literal) -> Value | None:
     text, kind = str(literal.text), base_type(literal.type)
     if cql in INTEGERS and kind in _INTEGER_TYPES:
         first, last = INTEGERS[cql]
-        return int(text) if first <= int(text) <= last else None
+        return _integer(text) if first <= _integer(text) <= last else None
     if cql == "varint" and kind in (*_INTEGER_TYPES, "numeric"):
         number = _decimal(text)
         return int(number) if number == number.to_integral_value() else None
@@ -225,9 +230,10 @@ def _floor(cql: str, literal: ir.Literal) -> tuple[Value, bool]:
     text, kind = str(literal.text), base_type(literal.type)
     if cql in INTEGERS and kind in _INTEGER_TYPES:
         first, last = INTEGERS[cql]
-        if int(text) < first:
+        whole = _integer(text)
+        if whole < first:
             raise NotWritten(f"{text} is below every {cql}")
-        return (int(text), True) if int(text) <= last else (last, False)
+        return (whole, True) if whole <= last else (last, False)
     if cql == "varint" and kind in (*_INTEGER_TYPES, "numeric"):
         number = _decimal(text)
         return math.floor(number), number == math.floor(number)
@@ -263,7 +269,20 @@ def _float(cql: str, literal: ir.Literal) -> float:
         raise NotWritten(f"{text!r} is beyond real") from error
 
 
+_DIGITS: Final = re.compile(r"[+-]?[0-9]+")
+_NUMBER: Final = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,5})?")
+
+
+def _integer(text: str) -> int:
+    """PostgreSQL takes more forms, and refuses some that Python takes: those are left to it."""
+    if not _DIGITS.fullmatch(text):
+        raise NotWritten(f"{text!r} is an integer in a form of its own, or none")
+    return int(text)
+
+
 def _decimal(text: str) -> Decimal:
+    if not _NUMBER.fullmatch(text):
+        raise NotWritten(f"{text!r} is a number in a form of its own, or none")
     number = Decimal(text)
     if not number.is_finite() or abs(number.adjusted()) > 10_000:
         raise NotWritten(f"{text!r} is not a number of CQL")

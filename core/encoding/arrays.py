@@ -9,6 +9,7 @@ value.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -119,7 +120,16 @@ class ArrayText:
 
 
 def parse_array_text(text: str) -> ArrayText:
-    """The elements and bounds of an array as array_out prints it."""
+    """The elements and bounds of an array, in any form that array_in takes: array_out's, or a
+    client's with spaces between elements, `null` and backslashes. BadCopyFormat for others.
+    """
+    try:
+        return _parse_array(text.strip(_SPACES))
+    except (IndexError, ValueError) as error:
+        raise BadCopyFormat("malformed array literal", detail="Unexpected end of input.") from error
+
+
+def _parse_array(text: str) -> ArrayText:
     lower, _, body = text.rpartition("={") if text.startswith("[") else ("", "", text[1:])
     lengths: list[int] = []
     elements: list[str | None] = []
@@ -137,17 +147,14 @@ def parse_array_text(text: str) -> ArrayText:
             if counts:
                 counts[-1] += 1
             at += 1
-        elif letter == ",":
+        elif letter == "," or letter in _SPACES:
             at += 1
         else:
-            try:
-                value, at = _parse_element(body, at)
-            except IndexError:
-                break
+            value, at = _parse_element(body, at)
             elements.append(value)
             counts[-1] += 1
     if counts:
-        raise BadCopyFormat("malformed array literal", detail="Unexpected end of input.")
+        raise ValueError(text)
     firsts = [int(part.partition(":")[0]) for part in lower.strip("[]").split("][") if part]
     if lengths == [0]:
         lengths = []
@@ -155,14 +162,14 @@ def parse_array_text(text: str) -> ArrayText:
     return ArrayText(tuple(zip(firsts, lengths, strict=True)), tuple(elements))
 
 
+_SPACES = " \t\n\r\v\f"  # scanner_isspace()
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+
+
 def _parse_element(body: str, at: int) -> tuple[str | None, int]:
     """The element that starts at `at`, and where it ends."""
     if body[at] != '"':
-        end = at
-        while body[end] not in ",}":
-            end += 1
-        word = body[at:end]
-        return (None if word == "NULL" else word), end
+        return _parse_word(body, at)
     letters: list[str] = []
     at += 1
     while body[at] != '"':
@@ -170,6 +177,18 @@ def _parse_element(body: str, at: int) -> tuple[str | None, int]:
         letters.append(body[at])
         at += 1
     return "".join(letters), at + 1
+
+
+def _parse_word(body: str, at: int) -> tuple[str | None, int]:
+    """An element without quotes: spaces around it are not its own, those after a backslash are."""
+    end = kept = at
+    while body[end] not in ",}":
+        escape = body[end] == "\\"
+        end += 1 + escape
+        if escape or body[end - 1] not in _SPACES:
+            kept = end
+    word = body[at:kept]
+    return (None if word.upper() == "NULL" else _ESCAPED.sub(r"\1", word)), end
 
 
 def _text_lists(column: pa.Array) -> pa.Array | None:

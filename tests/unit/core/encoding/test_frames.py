@@ -222,8 +222,16 @@ def test_array_texts() -> None:
     assert parsed.bounds == ((2, 2), (-1, 2))
     assert parsed.elements == ("1", None, 'a"b', "NULL")
     assert parse_array_text("{}").bounds == ()
-    with pytest.raises(BadCopyFormat):
-        parse_array_text("{1,2")
+    for malformed in ("{1,2", "", "x", "{1}}", '{"a', "{a\\", "[1:2][1:2]={1}"):
+        with pytest.raises(BadCopyFormat):
+            parse_array_text(malformed)
+
+
+def test_array_texts_of_clients() -> None:
+    parsed = parse_array_text(' { a b ,\tnull, "null" , \\n\\,x\\ , NuLLs } ')
+    assert parsed.elements == ("a b", None, "null", "n,x ", "NuLLs")
+    assert parse_array_text("{ { 1 , 2 } , { 3 , 4 } }").bounds == ((1, 2), (1, 2))
+    assert parse_array_text(" { } ").bounds == ()
 
 
 def test_lists_of_text_carry_any_element() -> None:
