@@ -161,11 +161,11 @@ class Connections:
     async def release(self, connection: asyncpg.Connection) -> None:
         """Give a connection back; one that broke is forgotten."""
         pool = self._pool
-        if pool is None:
-            connection.terminate()
-            return
         with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
-            await pool.release(connection, timeout=self._options.connect_timeout)
+            if pool is None:  # closed meanwhile
+                connection.terminate()
+            else:
+                await pool.release(connection, timeout=self._options.connect_timeout)
 
     async def expire(self) -> None:
         """Connections that wait in the pool may be as dead as the one that failed."""

@@ -52,7 +52,15 @@ async def copied(
     handoff = _Handoff()
 
     async def produce() -> None:
-        await connection.copy_from_query(query, output=handoff.put, format="csv", encoding="UTF8")
+        try:
+            await connection.copy_from_query(
+                query, output=handoff.put, format="csv", encoding="UTF8"
+            )
+        except AttributeError as error:
+            # What asyncpg makes of a connection that was terminated under it.
+            if connection.is_closed():
+                raise ConnectionAbortedError("the connection was closed") from error
+            raise
 
     task = asyncio.get_running_loop().create_task(produce(), name=f"copy-{instance}")
     task.add_done_callback(handoff.end)

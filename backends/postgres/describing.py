@@ -50,18 +50,19 @@ WITH RECURSIVE base (attnum, typid, typmod) AS (
 SELECT a.attnum, a.attname::text, format_type(b.typid, b.typmod), a.attnotnull,
   a.attidentity::text, a.attgenerated::text, pg_get_expr(d.adbin, d.adrelid),
   col_description(a.attrelid, a.attnum),
-  CASE WHEN a.attcollation = 0 THEN '' WHEN NOT co.collisdeterministic THEN 'nondeterministic'
+  CASE WHEN a.attcollation = 0 THEN '' WHEN NOT co.collisdeterministic THEN 'other'
     ELSE CASE co.collprovider
       WHEN 'd' THEN CASE coalesce(to_jsonb(dc) ->> 'datlocprovider', 'c')
-        WHEN 'c' THEN dc.datcollate WHEN 'b' THEN 'C' ELSE '' END
-      WHEN 'c' THEN co.collcollate WHEN 'b' THEN 'C' ELSE '' END
+        WHEN 'c' THEN CASE WHEN dc.datcollate IN ('C', 'POSIX') THEN 'C' ELSE '' END
+        WHEN 'b' THEN 'C' ELSE '' END
+      WHEN 'c' THEN CASE WHEN co.collcollate IN ('C', 'POSIX') THEN 'C' ELSE 'other' END
+      WHEN 'b' THEN 'C' ELSE 'other' END
     END
 FROM pg_attribute a JOIN base b USING (attnum) JOIN pg_type t ON t.oid = b.typid
 LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
 LEFT JOIN pg_collation co ON co.oid = a.attcollation
 JOIN pg_database dc ON dc.datname = current_database()
 WHERE a.attrelid = $1::int8::oid AND a.attnum > 0 AND t.typtype <> 'd' ORDER BY a.attnum"""
-_CODE_POINTS: Final = frozenset(("C", "POSIX"))
 _PLAIN_DEFAULT: Final = re.compile(
     r"""-?\d+(\.\d+)? | true | false | '(?:[^'\\]|'')*'(::[a-z ]+(\(\d+(,\d+)?\))?)?
     | CURRENT_(DATE|TIMESTAMP|TIME) | LOCAL(TIME|TIMESTAMP) | now\(\) | gen_random_uuid\(\)
@@ -107,17 +108,11 @@ def _column(row: tuple[Any, ...]) -> Column:
         number,
         name,
         model_type(sql),
-        Native((name,), str(StoreType(sql, _collation(collation), filled))),
+        Native((name,), str(StoreType(sql, collation, filled))),
         not_null=not_null and not filled,
         default=kept,
         comment=comment,
     )
-
-
-def _collation(text: str | None) -> Any:
-    if text == "nondeterministic":
-        return text
-    return "C" if text in _CODE_POINTS else ""
 
 
 async def statistics(connection: asyncpg.Connection, native: tuple[str, ...]) -> TableStatistics:

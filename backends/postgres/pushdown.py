@@ -2,8 +2,8 @@
 
 The store's operators are PostgreSQL's, so nearly everything is exact (engine/exact_in/postgres.py
 says what is not). What differs from server to server is made the same here: texts are ordered by
-code points with COLLATE "C", a nondeterministic collation is overruled, and only literals that
-every version reads alike are sent.
+code points with COLLATE "C", other collations than the database's own are overruled, and only
+literals that every version reads alike are sent.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class _Renderer(Renderer):
         if not found.exact:
             there = found.type.sql or "a type that is not known"
             raise NotRendered(f"column {found.name} is {there} in the store")
-        if found.type.collation == "nondeterministic":
+        if found.type.collation == "other":
             return f"({found.name}{_C})"
         return found.name
 

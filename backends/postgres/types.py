@@ -17,7 +17,7 @@ from core.errors import MorphError
 from core.expr import base_type
 from core.types import type_by_name
 
-Collation = Literal["", "C", "nondeterministic"]
+Collation = Literal["", "C", "other"]
 
 TEXTS: Final = frozenset(("text", "character varying", "bpchar", "name", '"char"'))
 """Types that have a collation here or there."""
@@ -28,7 +28,7 @@ _FILLED: Final = " filled"
 @dataclass(frozen=True, slots=True)
 class StoreType:
     """A column's type there: `sql` with its modifier, and its collation where it matters: "C" when
-    it sorts by code points, "nondeterministic" when texts that differ can be equal. `filled`: the
+    it sorts by code points, "other" when it is neither that nor the database's own. `filled`: the
     store fills it in (serial, identity, generated, a default of its own).
     """
 
@@ -45,7 +45,7 @@ def parse_store_type(text: str) -> StoreType:
     """What `str` of a StoreType wrote; "" is a type that nobody has looked at."""
     filled = text.endswith(_FILLED)
     sql, _, collation = text.removesuffix(_FILLED).partition(_COLLATE)
-    assert collation in ("", "C", "nondeterministic"), text
+    assert collation in ("", "C", "other"), text
     return StoreType(sql, collation, filled)  # type: ignore[arg-type]
 
 

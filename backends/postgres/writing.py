@@ -120,7 +120,7 @@ class _Field:
         base = base_type(self.store.type.sql)
         if not known(base) or base.removesuffix("[]") in _NO_EQUALITY:
             return f"{name}::pg_catalog.text IS NOT DISTINCT FROM {parameter}"
-        if self.store.type.collation == "nondeterministic":
+        if self.store.type.collation == "other":
             name += ' COLLATE pg_catalog."C"'
         return f"{name} IS NOT DISTINCT FROM {parameter}::{self.cast}"
 
