@@ -136,6 +136,11 @@ class _Mentions:
     names: set[str] = field(default_factory=set)
     rows: set[str] = field(default_factory=set)
     qualified: set[tuple[str, str]] = field(default_factory=set)
+    bare: set[str] = field(default_factory=set)
+
+    def column(self, alias: str, name: str) -> bool:
+        """Whether a column is meant somewhere: by its name alone, or behind its table's alias."""
+        return name in self.bare or (alias, name) in self.qualified
 
 
 def list_scans(
@@ -231,6 +236,7 @@ def _mention(node: Tree, mentions: _Mentions, level: _Level | None) -> None:
     mentions.names.update(names)
     if len(names) == 1:
         mentions.rows.add(names[0])
+        mentions.bare.add(names[0])
     else:
         mentions.qualified.add((names[-2], names[-1]))
 
@@ -266,6 +272,7 @@ def _references(
             using = {part.sval for part in node.usingClause or ()}
             level.merged |= using
             mentions.names |= using
+            mentions.bare |= using
             if node.alias is not None:
                 # Its row and its columns are under a name of their own: fetch them all.
                 level.star = True
@@ -426,7 +433,7 @@ def _columns(level: _Level, reference: _Reference, mentions: _Mentions) -> tuple
     functional = any(a == alias and name not in known for a, name in mentions.qualified)
     if level.star or level.natural or renamed or functional or alias in mentions.rows:
         return tuple(column.id for column in table.columns)
-    return tuple(column.id for column in table.columns if column.name in mentions.names)
+    return tuple(column.id for column in table.columns if mentions.column(alias, column.name))
 
 
 def _limit(node: Tree, reference: _Reference) -> tuple[tuple[OrderKey, ...], int | None]:

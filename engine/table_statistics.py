@@ -41,10 +41,20 @@ class StatisticsCache:
         if known is None:
             await self._ask(backend, table, key, WAIT_S)
             known = self._known.get(key)
-            return known[1] if known is not None else UNKNOWN
-        if self._clock() - known[0] > FRESH_S and key not in self._asked:
-            self._spawn(self._ask(backend, table, key, FRESH_S), f"statistics-{table.name}")
+            if known is None:
+                self._refresh(backend, table, key)
+                return UNKNOWN
+            return known[1]
+        if self._clock() - known[0] > FRESH_S:
+            self._refresh(backend, table, key)
         return known[1]
+
+    def _refresh(
+        self, backend: StoreBackend, table: Table, key: tuple[str, tuple[str, ...]]
+    ) -> None:
+        """Ask again behind the statements, and give the store time to answer."""
+        if key not in self._asked:
+            self._spawn(self._ask(backend, table, key, FRESH_S), f"statistics-{table.name}")
 
     async def _ask(
         self, backend: StoreBackend, table: Table, key: tuple[str, tuple[str, ...]], wait: float

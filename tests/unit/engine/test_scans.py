@@ -65,7 +65,7 @@ def _predicates(statement: str) -> list[str]:
         ("SELECT * FROM (SELECT x FROM a) s", [["x"]]),
         (
             "SELECT x FROM a WHERE EXISTS (SELECT 1 FROM b WHERE b.a_id = a.id)",
-            [["id", "x"], ["id", "a_id"]],
+            [["id", "x"], ["a_id"]],
         ),
         ("SELECT count(x) FILTER (WHERE y = 1) OVER (PARTITION BY id) FROM a", [["id", "x", "y"]]),
         ("SELECT x FROM v1.a", [["x"]]),
