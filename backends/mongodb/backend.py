@@ -138,7 +138,8 @@ class MongoBackend(BackendDefaults):
                 if seen or attempt == 2 or scope.transaction is not None:
                     raise
                 continue
-            if (seen > 1 or is_empty(last)) and scope.transaction is None:
+            doubtful = seen > 1 or is_empty(last) or query.answers == "count"
+            if doubtful and scope.transaction is None:
                 after = await self._identity(connected, query, scope)
                 if seen > 1 and after != before:
                     raise ConnectionFailure(
@@ -159,9 +160,12 @@ class MongoBackend(BackendDefaults):
 
     async def _identity(self, connected: Connected, query: MongoQuery, scope: Scope) -> str:
         """What tells the collection from another of its name. UndefinedTable when it is gone."""
-        found = await self._collections(
-            connected, query.database, {"name": query.collection}, scope
-        )
+        named = {"name": query.collection}
+        found = [
+            each  # looked at again: not every server heeds the filter
+            for each in await self._collections(connected, query.database, named, scope)
+            if each["name"] == query.collection
+        ]
         if not found:
             raise UndefinedTable(
                 f'collection "{query.database}.{query.collection}" of instance "{self.name}" '

@@ -18,7 +18,7 @@ from pymongo.errors import OperationFailure, PyMongoError
 from pymongo.read_preferences import ReadPreference
 
 from backends.base import ServerInfo
-from backends.mongodb.errors import UNAUTHORIZED, translated
+from backends.mongodb.errors import COMMAND_NOT_FOUND, UNAUTHORIZED, translated
 from backends.stores import StoreOptions
 from core.errors import InvalidParameterValue
 
@@ -185,7 +185,9 @@ async def probe(client: AsyncMongoClient[dict[str, Any]], database: str) -> Conn
     """Who answers and what it can do."""
     try:
         hello = await client.admin.command("hello")
-    except OperationFailure:
+    except OperationFailure as error:
+        if error.code != COMMAND_NOT_FOUND or "sasl" in str(error):
+            raise
         hello = await client.admin.command("isMaster")
     build = await client.admin.command("buildInfo")
     sessions = hello.get("logicalSessionTimeoutMinutes") is not None

@@ -17,6 +17,7 @@ from core.errors import (
     ConnectionFailure,
     DiskFull,
     InsufficientPrivilege,
+    InvalidAuthorization,
     InvalidPassword,
     InvalidTableDefinition,
     MorphError,
@@ -32,6 +33,7 @@ TRANSIENT: Final = "TransientTransactionError"
 UNKNOWN_COMMIT: Final = "UnknownTransactionCommitResult"
 DUPLICATE_KEY: Final = 11000
 UNAUTHORIZED: Final = 13
+COMMAND_NOT_FOUND: Final = 59
 
 _BY_CODE: Final[dict[int, type[MorphError]]] = {
     UNAUTHORIZED: InsufficientPrivilege,
@@ -99,9 +101,12 @@ def _failure(instance: str, error: driver.OperationFailure, place: str) -> Morph
             f'could not serialize access to{place} instance "{instance}"', detail=detail
         )
     kind = _BY_CODE.get(code)
+    if code == COMMAND_NOT_FOUND and "sasl" in detail:
+        kind = InvalidAuthorization  # a server without logins
     if kind is None:
         return StoreError(f'instance "{instance}" answered with an error', detail=detail)
     messages: dict[type[MorphError], str] = {
+        InvalidAuthorization: f'instance "{instance}" refused the login',
         InvalidPassword: f'instance "{instance}" refused the login',
         InsufficientPrivilege: f'permission denied at{place} instance "{instance}"',
         UndefinedTable: f'collection{place} instance "{instance}" does not exist',
