@@ -16,6 +16,7 @@ raises (overflow, division by zero) it raises ArithmeticError.
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import re
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -192,6 +193,7 @@ FALSE: Final = Literal(BOOLEAN, "false")
 _MODIFIED = re.compile(r"([a-z ]+?)(?:\(\d+(?:,-?\d+)?\))?((?: with(?:out)? time zone)?(?:\[\])*)")
 
 
+@functools.lru_cache(maxsize=4096)
 def base_type(type_name: str) -> str:
     """The type without its modifier: numeric(10,2) → numeric, character(3) → bpchar.
 

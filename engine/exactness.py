@@ -310,8 +310,10 @@ class ExactnessTable:
         entry = self.find(kind, name, arguments)
         if entry is None:
             return No(f"{describe(kind, name, arguments)} is not in the exactness table")
-        missing = No(f"{describe(kind, name, arguments)} is not proven exact for {backend}")
-        return entry.verdicts.get(backend, missing)
+        verdict = entry.verdicts.get(backend)
+        if verdict is None:
+            return No(f"{describe(kind, name, arguments)} is not proven exact for {backend}")
+        return verdict
 
     def judge(self, expr: Expr, backend: str) -> Exactness:
         """The verdict for a whole expression: the first No, else a rewrite, else Exact."""
