@@ -111,19 +111,28 @@ class CassandraBackend(BackendDefaults):
 
     # Reading
 
-    async def scan(self, plan: ScanPlan, scope: Scope) -> AsyncGenerator[pa.RecordBatch, None]:
+    def scan(self, plan: ScanPlan, scope: Scope) -> AsyncGenerator[pa.RecordBatch, None]:
         """See Backend; `native` is a NativeScan."""
         native = plan.native
         assert isinstance(native, NativeScan)
+        if native.known and native.relation is not None:
+            self._refresh_later(native.relation)
+            if native.access != "full":
+                return self._run(native, scope, 1)
+        return self._scan(native, scope)
+
+    def _run(
+        self, native: NativeScan, scope: Scope, ranges: int
+    ) -> AsyncGenerator[pa.RecordBatch, None]:
+        if native.reducers:
+            return run_grouped(self._link, native, scope)
+        return run_scan(self._link, native, scope, ranges)
+
+    async def _scan(self, native: NativeScan, scope: Scope) -> AsyncGenerator[pa.RecordBatch, None]:
+        """A scan that must ask the server first: of the table, of the partitioner."""
         if not native.known:
             native = await self._planned(native, scope)
-        elif native.relation is not None:
-            self._refresh_later(native.relation)
-        if native.reducers:
-            batches = run_grouped(self._link, native, scope)
-        else:
-            batches = run_scan(self._link, native, scope, await self._ranges(scope))
-        async with aclosing(batches):
+        async with aclosing(self._run(native, scope, await self._ranges(scope))) as batches:
             async for batch in batches:
                 yield batch
 

@@ -7,7 +7,9 @@ place in a taken order depends on such a value is an error, because the order wo
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import pyarrow as pa
@@ -16,7 +18,7 @@ import pyarrow.compute as pc
 from backends.base import Misfit
 from backends.cassandra.pages import Layout
 from backends.cassandra.pushdown import NativeScan
-from backends.cassandra.shapes import Column, Shape, finish
+from backends.cassandra.shapes import Column, Shape, Unfit, finish
 from backends.cassandra.types import TYPES
 from core.encoding.family import from_text_carrier, is_text, to_text_carrier
 from core.errors import DatatypeMismatch, DatetimeFieldOverflow
@@ -24,6 +26,8 @@ from core.types import PgType, type_by_name
 
 Report = Callable[[Misfit], None]
 
+FEW_ROWS: Final = 16
+"""Rows that are converted together rather than column by column."""
 _NATURAL: Final = {each.name: type_by_name(each.postgres) for each in TYPES}
 _JSONB: Final = type_by_name("jsonb")
 _BYTEA: Final = type_by_name("bytea")
@@ -45,6 +49,10 @@ def rows_to_batch(
     """One batch of the wanted columns, fields named c<id>."""
     if not native.shown and not native.strict:
         return _without_columns(len(rows))
+    if len(rows) <= FEW_ROWS:
+        batch = _few_rows(native, layout, rows)
+        if batch is not None:
+            return batch
     raw = list(zip(*rows, strict=True)) if rows else [()] * len(layout.shapes)
     columns = [_column(native, i, layout, raw[i], report) for i in range(len(layout.shapes))]
     arrays = columns
@@ -56,6 +64,60 @@ def rows_to_batch(
         return _without_columns(len(arrays[0]))
     names = [f"c{each}" for each in native.columns] or list(native.selected)
     return pa.RecordBatch.from_arrays(arrays[: native.shown], names=names[: native.shown])
+
+
+@dataclass(frozen=True, slots=True)
+class _Few:
+    """How a few rows become a batch at once: (name, position, conversion) of each column."""
+
+    struct: pa.StructType
+    columns: tuple[tuple[str, int, Callable[[Any], Any] | None], ...]
+
+
+@functools.lru_cache(maxsize=1024)
+def _few(
+    layout: Layout, types: tuple[str, ...], columns: tuple[int, ...], shown: int
+) -> _Few | None:
+    """None where a column needs more than one step."""
+    if not shown or len(set(columns)) != shown or len(types) != shown:
+        return None
+    fields, made = [], []
+    for position, (sql, column) in enumerate(zip(types, columns, strict=True)):
+        shape = layout.shapes[position]
+        declared, natural = type_by_name(sql), natural_type(shape)
+        if declared.oid != natural.oid or declared.typmod not in (-1, natural.typmod):
+            return None
+        if shape.scalar is None:
+            return None
+        fields.append((f"c{column}", declared.arrow))
+        made.append((f"c{column}", position, shape.scalar.single))
+    return _Few(pa.struct(fields), tuple(made))
+
+
+def _few_rows(
+    native: NativeScan, layout: Layout, rows: Sequence[tuple[Any, ...]]
+) -> pa.RecordBatch | None:
+    """A few rows by one call of pyarrow; None where a value does not fit.
+
+    Column by column would give up the interpreter's lock a dozen times, and each time the driver's
+    thread may take it.
+    """
+    few = _few(layout, native.types, native.columns, native.shown)
+    if few is None:
+        return None
+    made = []
+    try:
+        for row in rows:
+            if any(row[position] is None for position in native.strict):
+                return None
+            record = {}
+            for name, position, convert in few.columns:
+                value = row[position]
+                record[name] = value if value is None or convert is None else convert(value)
+            made.append(record)
+        return pa.RecordBatch.from_struct_array(pa.array(made, few.struct))
+    except Unfit:
+        return None
 
 
 def _without_columns(count: int) -> pa.RecordBatch:

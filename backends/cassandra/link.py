@@ -17,7 +17,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from cassandra import ConsistencyLevel
+from cassandra import ConsistencyLevel, OperationTimedOut
 from cassandra.auth import PlainTextAuthProvider
 from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, Session
 from cassandra.policies import (
@@ -230,16 +230,20 @@ class Link:
         session = self._session or await self.open(deadline)
         timeout = self._remaining(deadline)
         async with self._places:
-            answer = self._send(session, bound, timeout, state)
+            answer = self._send(session, bound, state)
+            # A timer of the driver would wake its thread once more for every request.
+            timer = answer.get_loop().call_later(
+                timeout, _set_exception, answer, OperationTimedOut()
+            )
             try:
                 return await answer
-            except MorphError:
-                raise
             except Exception as fault:
                 raise to_error(fault, self.instance, writes=writes) from fault
+            finally:
+                timer.cancel()
 
     def _send(
-        self, session: Session, bound: Any, timeout: float, state: bytes | None
+        self, session: Session, bound: Any, state: bytes | None
     ) -> asyncio.Future[Page | None]:
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Page | None] = loop.create_future()
@@ -253,7 +257,7 @@ class Link:
                 loop.call_soon_threadsafe(_set_exception, answer, fault)
 
         try:
-            request = session.execute_async(bound, timeout=timeout, paging_state=state)
+            request = session.execute_async(bound, timeout=None, paging_state=state)
         except Exception as fault:  # noqa: BLE001 - the driver's fault is the request's
             answer.set_exception(fault)
             return answer

@@ -26,9 +26,12 @@ _PARSER: Final = ListParser()
 _COUNT_BYTES: Final = 4
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Layout:
-    """How rows of one result are read: names, shapes, and the parser's description."""
+    """How rows of one result are read: names, shapes, and the parser's description.
+
+    There is one for each names and types, so it is compared by identity.
+    """
 
     names: tuple[str, ...]
     shapes: tuple[Shape, ...]

@@ -47,7 +47,8 @@ class Column:
 @dataclass(frozen=True, slots=True)
 class Scalar:
     """One type. `text` is PostgreSQL's text of a raw value, `json` its JSON text (both may raise
-    Unfit), `pack` the stored bytes of a plain value.
+    Unfit), `pack` the stored bytes of a plain value. `single` is a raw value as pyarrow takes it
+    for the Arrow carrier, None where it is the raw value itself (it may raise Unfit).
     """
 
     raw: Any
@@ -55,6 +56,7 @@ class Scalar:
     text: Callable[[Raw], str]
     json: Callable[[Raw], str]
     pack: Callable[[Any], bytes]
+    single: Callable[[Raw], Any] | None = None
 
 
 def _simple(kind: pa.DataType) -> Callable[[Sequence[Raw]], Column]:
@@ -256,6 +258,12 @@ def _instant_text(milliseconds: int) -> str:
     return calendar.instant_text(milliseconds)
 
 
+def _single_instant(milliseconds: int) -> int:
+    if not calendar.INSTANT_MIN <= milliseconds <= calendar.ARROW_INSTANT_MAX:
+        raise Unfit(calendar.instant_text(milliseconds))
+    return milliseconds * 1000
+
+
 def _instant_json(milliseconds: int) -> str:
     return _json_text(calendar.instant_text(milliseconds, "T", "+00:00"))
 
@@ -303,6 +311,19 @@ def _clock_text(nanoseconds: int) -> str:
     return calendar.clock_text(nanoseconds)
 
 
+def _single_day(raw: int) -> int:
+    days = _days(raw)
+    if not calendar.DAYS_MIN <= days <= calendar.DAYS_MAX:
+        raise Unfit(calendar.day_text(days))
+    return days
+
+
+def _single_clock(nanoseconds: int) -> int:
+    if nanoseconds % 1000:
+        raise Unfit(calendar.clock_text(nanoseconds))
+    return nanoseconds // 1000
+
+
 def _duration_text(value: Any) -> str:
     shown = calendar.interval_text(value.months, value.days, value.nanoseconds)
     if value.nanoseconds % 1000:
@@ -331,14 +352,26 @@ def _integer(raw: Any, kind: pa.DataType, pack: Callable[[int], bytes]) -> Scala
 
 
 _TEXT: Final = Scalar(
-    cqltypes.BytesType, _text_column, _read_text, _quoted(_read_text), lambda text: text.encode()
+    cqltypes.BytesType,
+    _text_column,
+    _read_text,
+    _quoted(_read_text),
+    lambda text: text.encode(),
+    _read_text,
 )
 _UUID: Final = Scalar(
     cqltypes.BytesType, _simple(pa.binary(16)), _uuid_text, _quoted(_uuid_text), bytes
 )
 
 SCALARS: Final[dict[str, Scalar]] = {
-    "ascii": Scalar(cqltypes.BytesType, _text_column, _read_text, _quoted(_read_text), _pack_ascii),
+    "ascii": Scalar(
+        cqltypes.BytesType,
+        _text_column,
+        _read_text,
+        _quoted(_read_text),
+        _pack_ascii,
+        _read_text,
+    ),
     "text": _TEXT,
     "varchar": _TEXT,
     "boolean": Scalar(
@@ -359,6 +392,7 @@ SCALARS: Final[dict[str, Scalar]] = {
         _varint_text,
         _varint_text,
         _pack_integer_decimal,
+        _varint_text,
     ),
     "decimal": Scalar(
         cqltypes.BytesType,
@@ -366,6 +400,7 @@ SCALARS: Final[dict[str, Scalar]] = {
         _decimal_text,
         _decimal_text,
         _pack_decimal,
+        _decimal_text,
     ),
     "float": Scalar(
         cqltypes.FloatType, _simple(pa.float32()), _single_text, _single_json, _pack_float(">f")
@@ -373,13 +408,16 @@ SCALARS: Final[dict[str, Scalar]] = {
     "double": Scalar(
         cqltypes.DoubleType, _simple(pa.float64()), _float_text, _float_json, _pack_float(">d")
     ),
-    "timestamp": Scalar(cqltypes.LongType, _instant_column, _instant_text, _instant_json, _I64),
+    "timestamp": Scalar(
+        cqltypes.LongType, _instant_column, _instant_text, _instant_json, _I64, _single_instant
+    ),
     "date": Scalar(
         cqltypes.Int32Type,
         _day_column,
         _day_text,
         lambda raw: _json_text(calendar.day_text(_days(raw))),
         _pack_day,
+        _single_day,
     ),
     "time": Scalar(
         cqltypes.LongType,
@@ -387,10 +425,18 @@ SCALARS: Final[dict[str, Scalar]] = {
         _clock_text,
         lambda raw: _json_text(calendar.clock_text(raw)),
         _I64,
+        _single_clock,
     ),
     "uuid": _UUID,
     "timeuuid": _UUID,
-    "inet": Scalar(cqltypes.BytesType, _inet_column, _inet_text, _quoted(_inet_text), _pack_inet),
+    "inet": Scalar(
+        cqltypes.BytesType,
+        _inet_column,
+        _inet_text,
+        _quoted(_inet_text),
+        _pack_inet,
+        _inet_text,
+    ),
     "blob": Scalar(cqltypes.BytesType, _simple(pa.binary()), _hex_text, _quoted(_hex_text), bytes),
     "duration": Scalar(
         cqltypes.DurationType,
@@ -398,6 +444,7 @@ SCALARS: Final[dict[str, Scalar]] = {
         _duration_text,
         _duration_json,
         _pack_duration,
+        _duration_text,
     ),
 }
 """Every scalar of `types.TYPES`."""

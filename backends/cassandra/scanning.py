@@ -71,13 +71,48 @@ def requests_of(native: NativeScan, ranges: int) -> list[Request]:
     return [(text, (*each, *bind)) for each in token_ranges(ranges)]
 
 
-async def run_scan(
+def run_scan(
     link: Link, native: NativeScan, scope: Scope, ranges: int
 ) -> AsyncGenerator[pa.RecordBatch, None]:
     """The batches of a scan that was planned with facts."""
     if native.access == "empty" or native.limit == 0:
-        return
+        return _run_many(link, native, scope, [])
     requests = requests_of(native, ranges)
+    if len(requests) == 1:
+        return _run_one(link, native, scope, requests[0])
+    return _run_many(link, native, scope, requests)
+
+
+async def _run_one(
+    link: Link, native: NativeScan, scope: Scope, request: Request
+) -> AsyncGenerator[pa.RecordBatch, None]:
+    """A batch a page: the short way of a point read."""
+    left = native.limit
+    bounds = _bounds(link, native, [request], scope)
+    statement = await link.prepare(request[0], scope.deadline)
+    bound = statement.bind(request[1], idempotent=True)
+    bound.fetch_size = bounds.first_rows
+    state: bytes | None = None
+    while True:
+        page = await link.run(bound, scope.deadline, state=state)
+        assert page is not None, request
+        rows = page.rows()
+        if rows:
+            batch = rows_to_batch(native, page.layout, rows, scope.misfits)
+            if left is not None:
+                batch = _first(batch, left)
+                left -= batch.num_rows
+            if batch.num_rows:
+                yield batch
+        state = page.state
+        if state is None or left == 0:
+            return
+        bound.fetch_size = bounds.next_rows(page)
+
+
+async def _run_many(
+    link: Link, native: NativeScan, scope: Scope, requests: list[Request]
+) -> AsyncGenerator[pa.RecordBatch, None]:
     gathered = _Gathered(native, scope, link.options.batch_rows, len(requests) > KEYS_IN_FLIGHT)
     async with contextlib.aclosing(_pages(link, native, requests, scope)) as pages:
         async for page, idle in pages:
@@ -176,12 +211,6 @@ async def _pages(
 ) -> AsyncGenerator[tuple[Page, bool], None]:
     """All pages, and with each whether no other is waiting to be taken."""
     bounds = _bounds(link, native, requests, scope)
-    if bounds.workers == 1:
-        for request in requests:
-            async with contextlib.aclosing(_request(link, request, bounds, scope)) as pages:
-                async for page in pages:
-                    yield page, True
-        return
     queue: asyncio.Queue[Page | BaseException | None] = asyncio.Queue(bounds.workers)
     waiting = iter(requests)
     workers = [
