@@ -163,7 +163,7 @@ class Connections:
         pool = self._pool
         with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
             if pool is None:  # closed meanwhile
-                connection.terminate()
+                cut(connection)
             else:
                 await pool.release(connection, timeout=self._options.connect_timeout)
 
@@ -215,6 +215,21 @@ class Connections:
                 await pool.close()
         except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
             pool.terminate()
+
+
+def cut(connection: asyncpg.Connection) -> None:
+    """Close the socket at once; the server rolls back. Harmless when it is closed."""
+    # The pool takes back a connection that broke, and its handle then knows nothing any more.
+    with contextlib.suppress(asyncpg.InterfaceError):
+        connection.terminate()
+
+
+def alive(connection: asyncpg.Connection) -> bool:
+    """Whether the connection can be asked something."""
+    try:
+        return not connection.is_closed()
+    except asyncpg.InterfaceError:
+        return False
 
 
 async def _keep(connection: asyncpg.Connection) -> None:

@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator
 
 import asyncpg
 
+from backends.postgres.connection import alive
 from backends.postgres.faults import translated
 
 
@@ -58,7 +59,7 @@ async def copied(
             )
         except AttributeError as error:
             # What asyncpg makes of a connection that was terminated under it.
-            if connection.is_closed():
+            if not alive(connection):
                 raise ConnectionAbortedError("the connection was closed") from error
             raise
 

@@ -9,7 +9,7 @@ from typing import Final
 
 import asyncpg
 
-from backends.postgres.connection import Connections
+from backends.postgres.connection import Connections, alive, cut
 from backends.postgres.faults import translated
 from core.errors import (
     ConnectionFailure,
@@ -60,7 +60,7 @@ class PostgresTransaction:
     def _open(self) -> asyncpg.Connection:
         if self._connection is None:
             raise InvalidTransactionState(f'the transaction in server "{self._name}" has ended')
-        if self._connection.is_closed():
+        if not alive(self._connection):
             raise ConnectionFailure(f'connection to server "{self._name}" was lost')
         return self._connection
 
@@ -69,7 +69,7 @@ class PostgresTransaction:
             async with asyncio.timeout(END_S):
                 await connection.execute("ROLLBACK TO SAVEPOINT morph; RELEASE SAVEPOINT morph")
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
-            connection.terminate()  # what it holds is lost, and says so at the next use
+            cut(connection)  # what it holds is lost, and says so at the next use
 
     async def commit(self, deadline: float | None) -> None:
         """See StoreTransaction."""
@@ -80,15 +80,15 @@ class PostgresTransaction:
                     async with asyncio.timeout_at(deadline):
                         tag = await connection.execute("COMMIT")
             except (ConnectionFailure, QueryCanceled) as error:
-                await self._end(cut=True)
+                await self._end(broken=True)
                 raise TransactionResolutionUnknown(
                     f'the answer of server "{self._name}" to COMMIT did not arrive',
                     detail="The transaction may have been committed there, or not.",
                 ) from error
             except BaseException:
-                await self._end(cut=False)
+                await self._end(broken=False)
                 raise
-            await self._end(cut=False)
+            await self._end(broken=False)
         if tag != "COMMIT":
             raise SerializationFailure(f'the transaction in server "{self._name}" was rolled back')
 
@@ -104,16 +104,16 @@ class PostgresTransaction:
                 async with asyncio.timeout_at(deadline):
                     await connection.execute("ROLLBACK")
             except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
-                await self._end(cut=True)  # the server rolls back when its connection is gone
+                await self._end(broken=True)  # the server rolls back when its connection is gone
                 return
-            await self._end(cut=False)
+            await self._end(broken=False)
 
-    async def _end(self, *, cut: bool) -> None:
+    async def _end(self, *, broken: bool) -> None:
         connection, self._connection = self._connection, None
         if connection is None:
             return
-        if cut:
-            connection.terminate()
+        if broken:
+            cut(connection)
         await self._connections.release(connection)
 
 

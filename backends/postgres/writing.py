@@ -150,7 +150,8 @@ def _rows_sql(names: Sequence[str]) -> str:
 
 def _by_filled(table: Table, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
     """The rows apart by the columns that the store fills in: where one is NULL it is left out."""
-    filled = [c for c in table.columns if store_column(c).filled]
+    there = set(batch.schema.names)
+    filled = [c for c in table.columns if f"c{c.id}" in there and store_column(c).filled]
     if not filled:
         yield batch
         return
