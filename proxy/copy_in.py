@@ -31,7 +31,6 @@ from core.errors import (
     WrongObjectType,
 )
 from engine.plans import Plan
-from proxy.copy_documents import insert_documents
 from proxy.internal_errors import reported, restate
 from proxy.prepared import Portal
 from proxy.protocol import requests
@@ -268,7 +267,7 @@ class CopyIn:
         rendered = copy_statement(plan, statement, name)
         await self._fetch(session, staging_statement(request, name), plan)
         await self._receive(session, request, rendered, name)
-        insert = self._insert(session, request, name)
+        insert = session.plan(insert_statement(request, name)).wire_text
         moved = await self._fetch(session, insert, plan)
         await self._scripts.fetch(session, f"DROP TABLE pg_temp.{quote_ident(name)}")
         count = moved.tag.rpartition(" ")[2]
@@ -285,11 +284,6 @@ class CopyIn:
         if read_only == b"on":
             raise ReadOnlyTransaction("cannot execute COPY FROM in a read-only transaction")
         return name if taken is None else FALLBACK_NAME
-
-    def _insert(self, session: Session, request: Request, name: str) -> str:
-        version, source = request.ref.resolved.version.number, f"pg_temp.{quote_ident(name)}"
-        insert = insert_documents(version, request.table, request.staged, source)
-        return insert or session.plan(insert_statement(request, name)).wire_text
 
     async def _fetch(self, session: Session, sql: str, plan: Plan) -> Sink:
         try:

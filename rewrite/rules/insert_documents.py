@@ -1,7 +1,7 @@
 """Inserted rows: document fields of a row become one `_store_doc` value.
 
 `VALUES` rows are rewritten in place, each expression as a span; a query is wrapped:
-`SELECT s."id", put(…, s."qty") FROM (query) AS s("id", "qty")`.
+`SELECT s."id", JSON_OBJECT('qty': s."qty" …) FROM (query) AS s("id", "qty")`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from catalog.readers import RAW_DOC, extract, field_of
 from catalog.sqltext import quote_ident, quote_literal, text_array
 from core.errors import FeatureNotSupported
 from rewrite.context import Context, NeedsWidth, defaulted, direct
+from rewrite.documents import EMPTY_DOC, WIDE_TYPES, new_document
 from rewrite.edits import Edit, Span, insert_text
 from rewrite.fits import fitting
 from rewrite.puts import (
@@ -30,7 +31,6 @@ from rewrite.puts import (
 from rewrite.scope import RelationRef
 from rewrite.tree import COMMA, OPEN_PAREN, Node, Tokens, ast, walk
 
-_EMPTY_DOC: Parts = ("'{}'::jsonb",)
 _NO_STOP: frozenset[str] = frozenset()
 _SOURCE = '"_s"'
 
@@ -50,6 +50,14 @@ class _Row:
     def has_document(self) -> bool:
         """True when `_doc` itself is inserted."""
         return DOC_COLUMN in self._names
+
+    @property
+    def repeats(self) -> bool:
+        """True when a value may stand several times in the document's expression."""
+        return any(
+            c is not None and isinstance(c.source, DocPath) and c.type in WIDE_TYPES
+            for c in self._columns
+        )
 
     @property
     def _extracted(self) -> list[Column]:
@@ -86,14 +94,14 @@ class _Row:
             names += [raw_name(c) for c in self._defaulted if isinstance(c.source, Stored)]
         return [*names, RAW_DOC] if self._table.has_doc else names
 
-    def values(self, values: Sequence[Parts | None]) -> Parts:
-        """The rewritten row, comma separated; None is DEFAULT."""
+    def values(self, values: Sequence[Parts | None], *, repeatable: bool = False) -> Parts:
+        """The rewritten row, comma separated; None is DEFAULT. `repeatable`: see new_document."""
         kept: list[Parts] = []
         puts: list[Assignment] = []
-        document = _EMPTY_DOC
+        document = EMPTY_DOC
         for column, name, value in zip(self._columns, self._names, values, strict=True):
             if name == DOC_COLUMN and column is None:
-                document = value or _EMPTY_DOC
+                document = value or EMPTY_DOC
             elif column is not None and isinstance(column.source, DocPath):
                 if value is not None or column.default is not None:
                     puts.append(Assignment(column, value))
@@ -106,22 +114,31 @@ class _Row:
             keys = [c for c in self._table.columns if isinstance(c.source, Stored)]
             names = text_array(tuple(field_of(c) for c in keys))
             missing = [c for c in self._defaulted if isinstance(c.source, DocPath)]
-            first = put_chain(_EMPTY_DOC, [Assignment(c, None) for c in missing])
+            first = new_document([Assignment(c, None) for c in missing], repeatable=True)
             both = (*first, " OPERATOR(pg_catalog.||) ", *document)
-            document = ("((", *both, f") OPERATOR(pg_catalog.-) {names})")
+            document = put_chain(("((", *both, f") OPERATOR(pg_catalog.-) {names})"), puts)
         else:
             for column in self._defaulted:
                 if isinstance(column.source, Stored):
                     kept.append(as_stored(column, None))
                 else:
                     puts.append(Assignment(column, None))
+            document = new_document(puts, repeatable=repeatable)
         if not self._table.has_doc:
             return _join(kept)
-        return _join([*kept, self._fitting(puts, put_chain(document, puts))])
+        return _join([*kept, self._fitting(puts, document, repeatable)])
 
-    def _fitting(self, puts: Sequence[Assignment], document: Parts) -> Parts:
-        paths = [doc_path(p.column) for p in puts if p.column.type == "jsonb"]
-        return fitting(self._version, self._table, paths, document)
+    def _fitting(self, puts: Sequence[Assignment], document: Parts, repeatable: bool) -> Parts:
+        wide = {doc_path(p.column): p for p in puts if p.column.type == "jsonb"}
+        every = [doc_path(p.column) for p in puts]
+        alone = not any(p[:n] in wide for p in every for n in range(1, len(p)))
+        values = {
+            path: ("CAST((", *put.value, ") AS jsonb)")
+            for path, put in wide.items()
+            if put.value is not None
+        }
+        known = values if repeatable and alone and len(values) == len(wide) else None
+        return fitting(self._version, self._table, list(wide), document, known)
 
     def checked_document(self, document: Parts) -> Parts:
         """An inserted `_doc`, checked in the places of all columns."""
@@ -297,13 +314,17 @@ class _Insert:
         if row.has_document:
             # OFFSET 0 keeps PostgreSQL from checking the document once a column.
             at_doc = names.index(DOC_COLUMN)
-            checked = row.checked_document(values[at_doc] or _EMPTY_DOC)
+            checked = row.checked_document(values[at_doc] or EMPTY_DOC)
             source = (
                 *(f"(SELECT {_SOURCE}.*, ", *checked, ' AS "_d" FROM ', *source),
                 f" OFFSET 0) AS {_SOURCE}",
             )
             values[at_doc] = (f'{_SOURCE}."_d"',)
-        yield Edit(at, end, ("SELECT ", *row.values(values), " FROM ", *source))
+        elif row.repeats:
+            # OFFSET 0 keeps what the client computes from being computed again.
+            source = (f"(SELECT {_SOURCE}.* FROM ", *source, f" OFFSET 0) AS {_SOURCE}")
+        made = row.values(values, repeatable=True)
+        yield Edit(at, end, ("SELECT ", *made, " FROM ", *source))
 
 
 def _row_edit(

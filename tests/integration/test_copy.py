@@ -79,7 +79,7 @@ def test_what_copy_to_wrote_copy_from_reads(client: Connection, table: str, form
 
 @pytest.mark.parametrize("table", ["customers", "orders", "products", "events"])
 def test_copied_documents_are_those_of_an_insert(client: Connection, table: str) -> None:
-    # the one-expression form of copy_documents against the rewriter's put chain
+    # rows of a file and rows of a query; the sides of the next test are older than both
     names = ", ".join(
         f'"{r[0]}"'
         for r in rows(
@@ -124,6 +124,32 @@ def test_a_field_cannot_go_into_what_is_no_object(client: Connection) -> None:
     with pytest.raises(psycopg.Error) as caught:
         copy(client, 'COPY orders (_id, address, "address.city") FROM STDIN', "-1\t5\tRome\n")
     assert caught.value.sqlstate == "22023"
+
+
+@pytest.mark.parametrize(
+    ("columns", "row"),
+    [
+        ("_id, address", '-1\t{"city": 5}'),
+        ("_id, address", "-1\t5"),
+        ("_id, address", '-1\t{"geo": [1]}'),
+        ("_id, items", '-1\t[{"qty": "many"}]'),
+    ],
+)
+def test_misfits_are_refused_as_by_an_insert(client: Connection, columns: str, row: str) -> None:
+    # R0.3, DESIGN 7.8
+    with pytest.raises(psycopg.errors.InvalidTextRepresentation) as copied, client.transaction():
+        copy(client, f"COPY orders ({columns}) FROM STDIN", row + "\n")
+    with pytest.raises(psycopg.errors.InvalidTextRepresentation) as inserted, client.transaction():
+        client.execute(f"INSERT INTO orders ({columns}) VALUES (%s, %s)", row.split("\t"))
+    assert copied.value.diag.message_primary == inserted.value.diag.message_primary
+
+
+def test_a_json_null_is_stored_as_by_an_insert(client: Connection) -> None:
+    # R1.2
+    copy(client, "COPY orders (_id, address) FROM STDIN", "-1\tnull\n-2\t\\N\n")
+    client.execute("INSERT INTO orders (_id, address) VALUES (-3, 'null'), (-4, NULL)")
+    stored = rows(client, "SELECT _doc - '_id' FROM orders WHERE _id < 0 ORDER BY _id DESC")
+    assert [r[0] for r in stored] == [{"address": None}, {}, {"address": None}, {}]
 
 
 def test_whole_documents(client: Connection) -> None:

@@ -20,25 +20,37 @@ UPDATE plain SET v = 'x';
 UPDATE plain SET v = 'x';
 
 INSERT INTO customers (id, name) VALUES (1, 'a'), (2, DEFAULT);
-INSERT INTO customers ("id", _store_doc) VALUES (1, morph_catalog.put('{}'::jsonb, 'name', pg_catalog.to_jsonb(CAST(('a') AS text)))), (2, '{}'::jsonb);
+INSERT INTO customers ("id", _store_doc) VALUES (1, JSON_OBJECT('name': pg_catalog.to_jsonb(CAST(('a') AS text)) ABSENT ON NULL RETURNING jsonb)), (2, '{}'::jsonb);
 
 INSERT INTO customers AS c VALUES (1) ON CONFLICT (id) DO UPDATE SET name = excluded.name || c.name;
 INSERT INTO customers AS c ("id", _store_doc)  VALUES (1, '{}'::jsonb) ON CONFLICT (id) DO UPDATE SET _store_doc = morph_catalog.put("c"._store_doc, 'name', pg_catalog.to_jsonb(CAST((excluded.name || c.name) AS text)));
 
 INSERT INTO customers SELECT id, v FROM plain;
-INSERT INTO customers ("id", _store_doc)  SELECT "_s"."id", morph_catalog.put('{}'::jsonb, 'name', pg_catalog.to_jsonb(CAST(("_s"."name") AS text))) FROM (SELECT id, v FROM plain) AS "_s"("id", "name");
+INSERT INTO customers ("id", _store_doc)  SELECT "_s"."id", JSON_OBJECT('name': pg_catalog.to_jsonb(CAST(("_s"."name") AS text)) ABSENT ON NULL RETURNING jsonb) FROM (SELECT id, v FROM plain) AS "_s"("id", "name");
 
 INSERT INTO orders (id) VALUES (1);
 INSERT INTO orders ("id", "c24", _store_doc) VALUES (1, NULL, '{}'::jsonb);
 
 INSERT INTO people DEFAULT VALUES;
-INSERT INTO people (_store_doc) VALUES (morph_catalog.put('{}'::jsonb, 'level', pg_catalog.to_jsonb(CAST((7) AS bigint))));
+INSERT INTO people (_store_doc) VALUES (JSON_OBJECT('level': pg_catalog.to_jsonb(CAST((7) AS bigint)) ABSENT ON NULL RETURNING jsonb));
 
 MERGE INTO customers c USING plain p ON c.id = p.id WHEN MATCHED THEN UPDATE SET name = p.v WHEN NOT MATCHED THEN INSERT (id, name) VALUES (p.id, p.v);
-MERGE INTO customers c USING plain p ON c.id = p.id WHEN MATCHED THEN UPDATE SET _store_doc = morph_catalog.put("c"._store_doc, 'name', pg_catalog.to_jsonb(CAST((p.v) AS text))) WHEN NOT MATCHED THEN INSERT ("id", _store_doc) VALUES (p.id, morph_catalog.put('{}'::jsonb, 'name', pg_catalog.to_jsonb(CAST((p.v) AS text))));
+MERGE INTO customers c USING plain p ON c.id = p.id WHEN MATCHED THEN UPDATE SET _store_doc = morph_catalog.put("c"._store_doc, 'name', pg_catalog.to_jsonb(CAST((p.v) AS text))) WHEN NOT MATCHED THEN INSERT ("id", _store_doc) VALUES (p.id, JSON_OBJECT('name': pg_catalog.to_jsonb(CAST((p.v) AS text)) ABSENT ON NULL RETURNING jsonb));
 
 UPDATE customers SET _doc = _doc || '{}';
 UPDATE customers SET ("id", _store_doc) = (SELECT ("_m0"."_m0_0"->>'id')::bigint, ("_m0"."_m0_0" OPERATOR(pg_catalog.-) ARRAY['id']::text[]) FROM (SELECT 1) AS "_m"("_one") LEFT JOIN (SELECT * FROM (SELECT morph_catalog.fits(CAST((_doc || '{}') AS jsonb), '{"columns": [{"name": "id", "path": ["id"], "type": "bigint"}, {"name": "name", "path": ["name"], "type": "text"}, {"name": "score", "path": ["score"], "type": "double precision"}, {"name": "status", "path": ["status"], "type": "text"}], "children": []}'::jsonb)) AS "_q" OFFSET 0) AS "_m0"("_m0_0") ON true);
 
 INSERT INTO customers (_doc) VALUES ('{}');
 INSERT INTO customers ("id", _store_doc) SELECT ("_s"."_d"->>'id')::bigint, (('{}'::jsonb OPERATOR(pg_catalog.||) "_s"."_d") OPERATOR(pg_catalog.-) ARRAY['id']::text[]) FROM (SELECT "_s".*, morph_catalog.fits(CAST(("_s"."_doc") AS jsonb), '{"columns": [{"name": "id", "path": ["id"], "type": "bigint"}, {"name": "name", "path": ["name"], "type": "text"}, {"name": "score", "path": ["score"], "type": "double precision"}, {"name": "status", "path": ["status"], "type": "text"}], "children": []}'::jsonb) AS "_d" FROM (VALUES ('{}')) AS "_s"("_doc") OFFSET 0) AS "_s";
+
+INSERT INTO orders (id, quantity, "address.geo.lat", "address.city", meta) VALUES (1, 2, 3.5, 'x', '{}');
+INSERT INTO orders ("id", "c24", _store_doc) VALUES (1, NULL, morph_catalog.put(JSON_OBJECT('qty': pg_catalog.to_jsonb(CAST((2) AS bigint)), 'address': NULLIF(JSON_OBJECT('city': pg_catalog.to_jsonb(CAST(('x') AS text)), 'geo': NULLIF(JSON_OBJECT('lat': pg_catalog.to_jsonb(CAST((3.5) AS double precision)) ABSENT ON NULL RETURNING jsonb), '{}'::jsonb) ABSENT ON NULL RETURNING jsonb), '{}'::jsonb) ABSENT ON NULL RETURNING jsonb), 'meta', pg_catalog.to_jsonb(CAST(('{}') AS jsonb))));
+
+INSERT INTO people (address, "address.city", rate) VALUES (f(), 'x', 1);
+INSERT INTO people (_store_doc) VALUES (morph_catalog.fits(morph_catalog.put_path(morph_catalog.put(morph_catalog.put(morph_catalog.put('{}'::jsonb, 'address', pg_catalog.to_jsonb(CAST((f()) AS jsonb))), 'rate', pg_catalog.to_jsonb(CAST((1) AS double precision))), 'level', pg_catalog.to_jsonb(CAST((7) AS bigint))), ARRAY['address', 'city']::text[], pg_catalog.to_jsonb(CAST(('x') AS text))), '{"columns": [{"name": "address.city", "path": ["address", "city"], "type": "text"}, {"name": "address.zip", "path": ["address", "zip"], "type": "bigint"}], "children": []}'::jsonb));
+
+INSERT INTO people (id, address, "address.city") SELECT id, v, v FROM plain;
+INSERT INTO people ("id", _store_doc) SELECT "_s"."id", morph_catalog.fits(JSON_OBJECT('address': CASE WHEN NULLIF(pg_catalog.to_jsonb(CAST(("_s"."address") AS jsonb)), 'null'::jsonb) IS NULL THEN NULLIF(JSON_OBJECT('city': pg_catalog.to_jsonb(CAST(("_s"."address.city") AS text)) ABSENT ON NULL RETURNING jsonb), '{}'::jsonb) WHEN pg_catalog.jsonb_typeof(pg_catalog.to_jsonb(CAST(("_s"."address") AS jsonb))) = 'object' THEN (pg_catalog.to_jsonb(CAST(("_s"."address") AS jsonb)) OPERATOR(pg_catalog.-) ARRAY['city']::text[]) OPERATOR(pg_catalog.||) (JSON_OBJECT('city': pg_catalog.to_jsonb(CAST(("_s"."address.city") AS text)) ABSENT ON NULL RETURNING jsonb)) ELSE morph_catalog.put_path(pg_catalog.jsonb_build_object('address', pg_catalog.to_jsonb(CAST(("_s"."address") AS jsonb))), ARRAY['address', 'city']::text[], NULL) END, 'level': pg_catalog.to_jsonb(CAST((7) AS bigint)) ABSENT ON NULL RETURNING jsonb), '{"columns": [{"name": "address.city", "path": ["address", "city"], "type": "text"}, {"name": "address.zip", "path": ["address", "zip"], "type": "bigint"}], "children": []}'::jsonb) FROM (SELECT "_s".* FROM (SELECT id, v, v FROM plain) AS "_s"("id", "address", "address.city") OFFSET 0) AS "_s";
+
+INSERT INTO people (address, scores) SELECT v, NULL FROM plain;
+INSERT INTO people (_store_doc) SELECT CASE WHEN coalesce(pg_catalog.jsonb_typeof(CAST(("_s"."address") AS jsonb)), 'null') IN ('null', 'object') AND coalesce(pg_catalog.jsonb_typeof(CAST(("_s"."address") AS jsonb) OPERATOR(pg_catalog.->) 'city'), 'null') IN ('null', 'string') AND coalesce(pg_catalog.jsonb_typeof(CAST(("_s"."address") AS jsonb) OPERATOR(pg_catalog.->) 'zip'), 'null') IN ('null') THEN JSON_OBJECT('scores': morph_catalog.array_json(CAST(("_s"."scores") AS bigint[])), 'level': pg_catalog.to_jsonb(CAST((7) AS bigint)) ABSENT ON NULL RETURNING jsonb) OPERATOR(pg_catalog.||) CASE WHEN pg_catalog.to_jsonb(CAST(("_s"."address") AS jsonb)) IS NULL THEN '{}'::jsonb ELSE pg_catalog.jsonb_build_object('address', pg_catalog.to_jsonb(CAST(("_s"."address") AS jsonb))) END ELSE morph_catalog.fits(JSON_OBJECT('scores': morph_catalog.array_json(CAST(("_s"."scores") AS bigint[])), 'level': pg_catalog.to_jsonb(CAST((7) AS bigint)) ABSENT ON NULL RETURNING jsonb) OPERATOR(pg_catalog.||) CASE WHEN pg_catalog.to_jsonb(CAST(("_s"."address") AS jsonb)) IS NULL THEN '{}'::jsonb ELSE pg_catalog.jsonb_build_object('address', pg_catalog.to_jsonb(CAST(("_s"."address") AS jsonb))) END, '{"columns": [{"name": "address.city", "path": ["address", "city"], "type": "text"}, {"name": "address.zip", "path": ["address", "zip"], "type": "bigint"}], "children": []}'::jsonb) END FROM (SELECT "_s".* FROM (SELECT v, NULL FROM plain) AS "_s"("address", "scores") OFFSET 0) AS "_s";
