@@ -15,6 +15,7 @@ from catalog.model import (
     Native,
     Ordinality,
     ParentKey,
+    Partition,
     Seed,
     Source,
     Stored,
@@ -67,6 +68,7 @@ def _table_to_json(table: Table) -> dict[str, Any]:
     data["columns"] = [_column_to_json(c) for c in table.columns]
     data["constraints"] = [dataclasses.asdict(c) for c in table.constraints]
     data["indexes"] = [dataclasses.asdict(i) for i in table.indexes]
+    data["partitions"] = [dataclasses.asdict(p) for p in table.partitions]
     return data
 
 
@@ -89,7 +91,9 @@ def _table_from_json(data: dict[str, Any]) -> Table:
 
 def _foreign_from_json(data: dict[str, Any]) -> dict[str, Any]:
     """The fields of foreign tables; catalogs written before there were any lack them."""
-    return {name: _tuples(data[name]) for name in ("native", "key", "options") if name in data}
+    names = ("native", "key", "options")
+    found: dict[str, Any] = {name: _tuples(data[name]) for name in names if name in data}
+    return {**found, "partitions": tuple(Partition(**p) for p in data.get("partitions", ()))}
 
 
 def encode_version(version: Version) -> str:

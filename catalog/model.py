@@ -129,6 +129,16 @@ class Constraint:
 
 
 @dataclass(frozen=True, slots=True)
+class Partition:
+    """A partition: a foreign table, and what holds for its rows, as a condition in SQL over the
+    columns of the partitioned table.
+    """
+
+    table_id: int
+    condition: str
+
+
+@dataclass(frozen=True, slots=True)
 class Table:
     """A TableVersion: one table as one version shows it.
 
@@ -141,6 +151,8 @@ class Table:
     (database and collection, keyspace and table, schema and table); `key` are the ids of the
     columns that identify a row there; `parent_path` is the array whose elements are its rows, ()
     for the store's rows themselves. `options` are (name, value) as CREATE FOREIGN TABLE took them.
+    A partitioned table is foreign without an instance: its rows are those of its `partitions`, and
+    `definition` says by what it is partitioned ("LIST (region)").
     """
 
     id: int
@@ -159,6 +171,12 @@ class Table:
     native: tuple[str, ...] = ()
     key: tuple[int, ...] = ()
     options: tuple[tuple[str, str], ...] = ()
+    partitions: tuple[Partition, ...] = ()
+
+    @property
+    def partitioned(self) -> bool:
+        """True for a foreign table that lies in its partitions."""
+        return self.kind == "foreign" and not self.instance
 
     def column(self, name: str) -> Column | None:
         """The column called `name`, or None."""

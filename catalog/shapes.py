@@ -33,6 +33,8 @@ def _qualified(schema: str, name: str) -> str:
 
 def relation_kind(table: Table) -> str:
     """What a shape of the table is in PostgreSQL's words."""
+    if table.partitioned:
+        return "TABLE"
     return {"view": "VIEW", "foreign": "FOREIGN TABLE"}.get(table.kind, "TABLE")
 
 
@@ -127,7 +129,7 @@ def _shape_column(column: Column, seed: str) -> str:
 def _shape_table(
     schema: str, version: Version, table: Table, shape_seed: SeedReader
 ) -> Iterable[str]:
-    if table.kind == "foreign":
+    if table.kind == "foreign" and not table.partitioned:
         yield from _foreign_table(schema, table)
         return
     name = _qualified(schema, table.name)

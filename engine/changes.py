@@ -84,6 +84,11 @@ def target_of(plan: FederatedPlan) -> Target:
 
 
 def _check(table: Table) -> None:
+    if table.partitioned:
+        raise FeatureNotSupported(
+            f'partitioned table "{table.name}" cannot be written',
+            hint="Write to the partition that lies in the store.",
+        )
     if table.parent_path:
         raise FeatureNotSupported(
             f'table "{table.name}" shows the elements of an array and cannot be written',

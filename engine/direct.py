@@ -58,9 +58,12 @@ def direct_of(plan: FederatedPlan) -> Direct | None:
 
 def _read(plan: FederatedPlan) -> Direct | None:
     node = plan.query
-    if len(plan.scans) != 1 or plan.target is not None or not isinstance(node, ast.SelectStmt):
+    if len(plan.parts) != 1 or len(plan.parts[0]) != 1:
         return None
-    [scan], [ref] = plan.scans, plan.refs
+    if plan.target is not None or not isinstance(node, ast.SelectStmt):
+        return None
+    [[part]], [ref] = plan.parts, plan.refs
+    scan = part.scan
     if not scan.complete or len(plan.context.relations) != 1:
         return None
     if node.op != enums.SetOperation.SETOP_NONE or any(getattr(node, name) for name in _LEFT):

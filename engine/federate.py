@@ -11,13 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from catalog.model import Column, Native, Table
 from catalog.naming import DOC_COLUMN
 from catalog.sqltext import quote_ident
 from core.errors import FeatureNotSupported
+from core.expr import Expr
+from engine.partitions import parts_of, pruned
 from engine.predicates import PlacedTable
-from engine.scans import SYSTEM_COLUMNS, Scan, list_scans
+from engine.scans import SYSTEM_COLUMNS, Resolve, Scan, list_scans
 from rewrite.analysis import Analysis, StatementPlan
 from rewrite.context import Context, make_context
 from rewrite.copying import copy_columns
@@ -33,6 +36,9 @@ from rewrite.tree import OPEN_PAREN, STAR, Node, Tokens, ast, names_of, walk
 
 KindOf = Callable[[str], str]
 """Name of an instance → the kind of its store; raises UndefinedObject for an unknown one."""
+
+PARTITIONED = "partitioned"
+"""The kind of a partitioned table itself: no store has it, so nothing of it is exact."""
 
 DOC_ID = 0
 """The id of the whole document in scans: no column of any version has it."""
@@ -50,15 +56,29 @@ _SERVED = (
 
 
 @dataclass(frozen=True, slots=True)
+class PartScan:
+    """A scan of one store; `bound` holds for the rows of a partition."""
+
+    scan: Scan
+    bound: Expr | None = None
+
+    def needed(self, values: Mapping[int, str | None]) -> bool:
+        """Whether the rows of the partition can be of use."""
+        return not pruned(self.scan, self.bound, values)
+
+
+@dataclass(frozen=True, slots=True)
 class FederatedPlan:
     """A statement over foreign tables. `scans` are those to read, in the order of the text;
     `target` is the number of the scan whose rows the statement changes, None when it reads only.
 
+    `parts` are the scans that bring the rows of each: itself, or those of its partitions.
     `beside` are the embedded tables at the same levels: their keys can reduce a scan.
     `takes_parameters` is False for utility statements: rows cannot come as parameters then.
     """
 
     scans: tuple[Scan, ...]
+    parts: tuple[tuple[PartScan, ...], ...]
     refs: tuple[RelationRef, ...]
     beside: tuple[Scan, ...]
     target: int | None
@@ -139,6 +159,8 @@ def plan_federated(
     def place(ref_table: Table, number: int) -> PlacedTable:
         if ref_table.kind != "foreign":
             return PlacedTable(ref_table, number)
+        if ref_table.partitioned:
+            return PlacedTable(ref_table, number, PARTITIONED)
         return PlacedTable(scanned_table(ref_table), number, kind_of(ref_table.instance))
 
     def resolve(schema: str, name: str) -> PlacedTable | None:
@@ -157,19 +179,35 @@ def plan_federated(
     refs = sorted(filter(is_foreign, context.relations), key=lambda ref: ref.node.location)
     nodes = list(walk(statement.node))
     _refuse(statement.node, nodes, refs)
-    listed = {
-        scan.location: scan
-        for scan in list_scans(statement.node, resolve, parameters, targets=True)
-    }
-    scans = []
+
+    def list_with(resolver: Resolve) -> dict[int, Scan]:
+        found = list_scans(statement.node, resolver, parameters, targets=True)
+        return {scan.location: scan for scan in found}
+
+    def finish(ref: RelationRef, placed: PlacedTable, found: Mapping[int, Scan]) -> Scan:
+        scan = found.get(ref.node.location) or _whole_scan(ref, placed)
+        return _all_columns(scan) if ref.role == "target" else _with_names(scan, context)
+
+    listed = list_with(resolve)
+    scans: list[Scan] = []
+    parts: list[tuple[PartScan, ...]] = []
     for ref in refs:
         placed = place(ref.resolved.table, ref.resolved.version.number)
-        scan = listed.get(ref.node.location) or _whole_scan(ref, placed)
-        scans.append(_all_columns(scan) if ref.role == "target" else _with_names(scan, context))
+        scan = finish(ref, placed, listed)
+        scans.append(scan)
+        if not ref.resolved.table.partitioned:
+            parts.append((PartScan(scan),))
+            continue
+        inside = []
+        for part in parts_of(ref.resolved.table, ref.resolved.version, kind_of):
+            found = list_with(partial(_resolve_as, resolve, ref, part.placed))
+            inside.append(PartScan(finish(ref, part.placed, found), part.bound))
+        parts.append(tuple(each for each in inside if each.needed({})))
     targets = [n for n, ref in enumerate(refs) if ref.role == "target"]
     uses = any(isinstance(node, ast.ParamRef) for node in nodes)
     return FederatedPlan(
         tuple(scans),
+        tuple(parts),
         tuple(refs),
         tuple(s for s in listed.values() if s.location not in {ref.node.location for ref in refs}),
         targets[0] if targets else None,
@@ -177,6 +215,16 @@ def plan_federated(
         uses,
         context,
     )
+
+
+def _resolve_as(
+    resolve: Resolve, ref: RelationRef, placed: PlacedTable, schema: str, name: str
+) -> PlacedTable | None:
+    """The resolver that knows a partitioned table by one of its partitions."""
+    found = resolve(schema, name)
+    if found is not None and found.table.id == ref.resolved.table.id:
+        return placed
+    return found
 
 
 def _refuse(statement: Node, nodes: Sequence[Node], refs: Sequence[RelationRef]) -> None:

@@ -82,9 +82,11 @@ def grouped_of(plan: FederatedPlan, table: ExactnessTable = TABLE) -> GroupedPla
 
 def _read(plan: FederatedPlan, table: ExactnessTable) -> GroupedPlan | None:
     node = plan.query
-    if len(plan.scans) != 1 or plan.target is not None or not isinstance(node, ast.SelectStmt):
+    if len(plan.parts) != 1 or len(plan.parts[0]) != 1:
         return None
-    [scan] = plan.scans
+    if plan.target is not None or not isinstance(node, ast.SelectStmt):
+        return None
+    scan = plan.parts[0][0].scan
     if not scan.complete or scan.limit is not None or len(plan.context.relations) != 1:
         return None
     if node.op != enums.SetOperation.SETOP_NONE or any(getattr(node, name) for name in _LEFT):

@@ -8,6 +8,7 @@ side is fetched as if there were none. A wrong estimate costs speed, never rows.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -61,7 +62,9 @@ def _selectivity(part: Expr, scan: Scan, rows: int) -> float:
 
 def waits(scans: Sequence[Scan], estimates: Sequence[int], keys_max: int) -> list[Wait]:
     """Who waits for whom: each scan for one other at most, no two for each other."""
-    by_location = {scan.location: n for n, scan in enumerate(scans)}
+    places = Counter(scan.location for scan in scans)
+    # The keys of a partitioned table are in several scans: none of them has all.
+    by_location = {s.location: n for n, s in enumerate(scans) if places[s.location] == 1}
     found: list[Wait] = []
     for number, scan in enumerate(scans):
         options = [

@@ -60,9 +60,9 @@ def check_name(request: DdlRequest, relation: Node) -> None:
 async def create_table(request: DdlRequest) -> Outcome:
     """CREATE TABLE."""
     node = request.node
-    if node.partspec is not None or node.inhRelations:
+    if node.inhRelations:
         raise FeatureNotSupported(
-            "partitions and inheritance are not supported on store tables",
+            "inheritance is not supported on store tables",
             hint="Make an ordinary table; LIKE copies the columns of another one.",
         )
     if node.ofTypename is not None:

@@ -14,6 +14,7 @@ from evolution.drop import drop_indexes, drop_tables
 from evolution.foreign_tables import create_foreign_table, import_foreign_schema
 from evolution.indexes import create_index, rename_index
 from evolution.lifecycle import promote
+from evolution.partitions import create_partition, create_partitioned
 from evolution.publish import first_version
 from evolution.request import DIRECT, DdlRequest, Outcome
 from evolution.servers import (
@@ -53,10 +54,22 @@ async def _drop(request: DdlRequest) -> Outcome:
     return await drop_tables(request)
 
 
+async def _create_table(request: DdlRequest) -> Outcome:
+    if request.node.partspec is not None:
+        return await create_partitioned(request)
+    return await create_table(request)
+
+
+async def _create_foreign_table(request: DdlRequest) -> Outcome:
+    if request.node.base.partbound is not None:
+        return await create_partition(request)
+    return await create_foreign_table(request)
+
+
 _BY_KIND: dict[str, Callable[[DdlRequest], Awaitable[Outcome]]] = {
     "AlterTableStmt": alter_table,
     "RenameStmt": _rename,
-    "CreateStmt": create_table,
+    "CreateStmt": _create_table,
     "CreateTableAsStmt": create_table_as,
     "SelectStmt": select_into,
     "DropStmt": _drop,
@@ -68,7 +81,7 @@ _BY_KIND: dict[str, Callable[[DdlRequest], Awaitable[Outcome]]] = {
     "CreateUserMappingStmt": create_user_mapping,
     "AlterUserMappingStmt": alter_user_mapping,
     "DropUserMappingStmt": drop_user_mapping,
-    "CreateForeignTableStmt": create_foreign_table,
+    "CreateForeignTableStmt": _create_foreign_table,
     "ImportForeignSchemaStmt": import_foreign_schema,
 }
 
@@ -100,7 +113,9 @@ async def run_ddl(request: DdlRequest) -> Outcome:
         what, hint = _REFUSED.get(kind, (kind.removesuffix("Stmt"), ""))
         raise FeatureNotSupported(f"{what} is not supported on store tables", hint=hint)
     if not request.snapshot.versions:
-        request = replace(request, snapshot=await first_version(request.tx, request.snapshot))
+        snapshot = await first_version(request.tx, request.snapshot)
+        namespaces = replace(request.namespaces, snapshot=snapshot)
+        request = replace(request, snapshot=snapshot, namespaces=namespaces)
     before = request.snapshot
     outcome = await handler(request)
     made = outcome.snapshot.head

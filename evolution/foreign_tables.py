@@ -58,9 +58,9 @@ async def create_foreign_table(request: DdlRequest) -> Outcome:
     await make_in_scratch(request, request.splice([edit]).text)
     found = await take_from_scratch(request)
     seen = request.look.description if request.look else None
-    made = _Made(request.snapshot.next_id)
+    made = Made(request.snapshot.next_id)
     columns = _columns(instance.kind, base, found, seen, made)
-    key = _key(columns, place.key, seen)
+    key = key_of(columns, place.key, seen)
     table = Table(
         made.new_id(),
         found.name,
@@ -75,7 +75,7 @@ async def create_foreign_table(request: DdlRequest) -> Outcome:
     table = replace(table, options=option_pairs(kept_options(instance.kind, place.native)))
     made.tables.append(foreign_parts(table))
     notices = _problems(request, table, seen)
-    return await _publish(request, instance, made, "create foreign table", notices)
+    return await publish_foreign(request, instance, made, "create foreign table", notices)
 
 
 def _refuse_forms(node: Node) -> None:
@@ -94,10 +94,10 @@ def _refuse_forms(node: Node) -> None:
 
 
 def _columns(
-    kind: str, base: Node, found: ScratchTable, seen: Description | None, made: _Made
+    kind: str, base: Node, found: ScratchTable, seen: Description | None, made: Made
 ) -> tuple[Column, ...]:
     given = {e.colname: e.fdwoptions for e in base.tableElts or () if isinstance(e, ast.ColumnDef)}
-    known = _by_path(seen)
+    known = columns_by_path(seen)
     columns = []
     for column in found.columns:
         path = column_path(kind, column.name, given.get(column.name))
@@ -106,7 +106,7 @@ def _columns(
                 made.new_id(),
                 column.name,
                 column.type,
-                _source(path, column.type, known),
+                source_of(path, column.type, known),
                 not_null=column.not_null,
                 default=column.default,
                 comment=column.comment,
@@ -115,12 +115,13 @@ def _columns(
     return tuple(columns)
 
 
-def _by_path(seen: Description | None) -> dict[tuple[str, ...], Column]:
+def columns_by_path(seen: Description | None) -> dict[tuple[str, ...], Column]:
+    """What was seen of a table, by where the values lie."""
     columns = seen.columns if seen is not None else ()
     return {c.source.path: c for c in columns if isinstance(c.source, Native)}
 
 
-def _source(
+def source_of(
     path: tuple[str, ...], sql_type: str, known: Mapping[tuple[str, ...], Column]
 ) -> Native:
     """Where the value lies; what the store calls its type, as far as one could look."""
@@ -131,7 +132,7 @@ def _source(
     return replace(there.source, clean=there.source.clean and there.type == sql_type)
 
 
-def _key(
+def key_of(
     columns: Iterable[Column], names: tuple[str, ...] | None, seen: Description | None
 ) -> tuple[Column, ...]:
     """The columns that identify a row: those of OPTIONS (key …), else the store's own key when
@@ -173,7 +174,7 @@ async def import_foreign_schema(request: DdlRequest) -> Outcome:
     assert request.look is not None, "an import needs what was looked up"
     prefix = _import_options(node)
     instance = await find_instance(request.tx, node.server_name)
-    made = _Made(request.snapshot.next_id)
+    made = Made(request.snapshot.next_id)
     for native, description in request.look.tables:
         name = table_name(prefix + native.native[-1])
         made.add(instance, name, native.native, description)
@@ -183,7 +184,7 @@ async def import_foreign_schema(request: DdlRequest) -> Outcome:
         Note(f'table "{name}" is not in foreign schema "{node.remote_schema}", skipping')
         for name in request.look.missing
     ]
-    return await _publish(request, instance, made, "import foreign schema", notices)
+    return await publish_foreign(request, instance, made, "import foreign schema", notices)
 
 
 def _import_options(node: Node) -> str:
@@ -199,7 +200,7 @@ def _relation(schema: str, name: str) -> Node:
 
 
 @dataclass(slots=True)
-class _Made:
+class Made:
     """Tables made from descriptions; ids count on from the catalog's."""
 
     next_id: int
@@ -274,9 +275,10 @@ class _Made:
 # ------------------------------------------------------------------ publishing
 
 
-async def _publish(
-    request: DdlRequest, instance: Instance, made: _Made, kind: str, notices: list[MorphError]
+async def publish_foreign(
+    request: DdlRequest, instance: Instance, made: Made, kind: str, notices: list[MorphError]
 ) -> Outcome:
+    """Show new foreign tables in every version where their names are free."""
     snapshot = request.snapshot
     versions: dict[int, Version] = {}
     shown: dict[int, list[Table]] = {}

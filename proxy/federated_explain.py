@@ -24,8 +24,9 @@ from engine.explain import (
     without_explain,
 )
 from engine.federate import FederatedPlan
-from engine.merge import unnest_text
+from engine.merge import columns_of, unnest_text
 from engine.plans import Plan
+from engine.scan_copy import ScanColumns
 from proxy.explain import take_up
 from proxy.piles import Limits, Pile
 from proxy.prepared import Portal
@@ -76,7 +77,9 @@ class FederatedExplain:
             if planned is not None:
                 await self._answer(session, statement, explanation, planned, analyze)
                 return
-        await self._residual(session, statement, explanation, federated, values, bound, analyze)
+        await self._residual(
+            session, plan, statement, explanation, federated, values, bound, analyze
+        )
 
     async def _direct(self, direct: Direct, values: Mapping[int, str | None]) -> PlannedScan | None:
         table = direct.scan.placed.table
@@ -122,6 +125,7 @@ class FederatedExplain:
     async def _residual(
         self,
         session: Session,
+        plan: Plan,
         statement: StatementPlan,
         explanation: Explanation,
         federated: FederatedPlan,
@@ -142,13 +146,19 @@ class FederatedExplain:
         if analyze:
             staged = await federation.staging.stage(session, federated, scans, free)
         else:
-            staged = self._empty(scans, free)
-        if grouped is not None:
+            columns = [planned.columns] if grouped is not None else federated_columns(federated)
+            staged = self._empty(columns, free)
+        if federated.target is not None:
+            # What is changed cannot be a subquery; nothing runs, so the shape's view will do.
+            assert plan.analysis is not None
+            text = native = plan.analysis.part(statement).text
+            staged = StagedRows([], [], [])
+        elif grouped is not None:
             text = groups.text(staged.relations[0])
             native = groups.text("scan1")
         else:
             text = federated.text(staged.relations)
-            native = federated.text([f"scan{n + 1}" for n in range(len(scans))])
+            native = federated.text([f"scan{n + 1}" for n in range(len(federated.scans))])
         federation.residual.parse(session, text, bound.types, None)
         federation.residual.bind(session, bound.with_arrays(staged.arrays), "", None)
         entry = Entry(EXECUTE)
@@ -163,13 +173,18 @@ class FederatedExplain:
         await self._scripts.wait_for(session, entry)
         await federation.staging.drop(session, staged.tables)
 
-    def _empty(self, scans: Sequence[PlannedScan], free: int) -> StagedRows:
+    def _empty(self, columns: Sequence[ScanColumns], free: int) -> StagedRows:
         limits = Limits.of(self._worker.settings.merge, read_only=True)
         staged = StagedRows([], [], [])
-        for each in scans:
-            staged.relations.append(unnest_text(each.columns, free + len(staged.arrays)))
-            staged.arrays += Pile(each.columns, limits).arrays()
+        for each in columns:
+            staged.relations.append(unnest_text(each, free + len(staged.arrays)))
+            staged.arrays += Pile(each, limits).arrays()
         return staged
+
+
+def federated_columns(federated: FederatedPlan) -> list[ScanColumns]:
+    """The columns of the staged relations."""
+    return [columns_of(scan, "") for scan in federated.scans]
 
 
 def _use(planned: PlannedScan) -> ScanUse:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from core.errors import FeatureNotSupported, InternalError
 from engine.direct import direct_of
-from engine.federate import FederatedPlan, plan_federated
+from engine.federate import PARTITIONED, FederatedPlan, plan_federated
 from engine.grouped import GroupedPlan, grouped_of
 from engine.plans import Plan
 from proxy.direct_answers import DirectAnswers
@@ -146,7 +146,9 @@ class Federation:
         return session.pushdown or session.push_scans
 
     def kind_of(self, instance: str) -> str:
-        """The kind of an instance that the catalog knows."""
+        """The kind of an instance that the catalog knows; a partitioned table is in none."""
+        if not instance:
+            return PARTITIONED
         kind = self._worker.instances.kind_of(instance)
         if kind is None:
             raise InternalError(f'server "{instance}" of a foreign table is not known')

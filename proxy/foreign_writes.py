@@ -85,20 +85,21 @@ class ForeignWrites:
         # First of all, so that a write that is refused has read nothing.
         scope = await self._staging.writing(session, target.table, backend, alone=alone)
         planned = await self._staging.plan(federated, values, push=push)
-        read = [each for n, each in enumerate(planned) if n != number]
+        own = next(each for each in planned if each.place == number)
+        read = [each for each in planned if each.place != number]
         staged = await self._staging.stage(session, federated, read, len(bound.values) + 1)
         relations = list(staged.relations)
         copy = self._copy_name(session, target)
-        relations.insert(number, copy)
+        relations[number] = copy
         bound = bound.with_arrays(staged.arrays)
         store = SessionStore(self._scripts, session, self._settings.batch_bytes)
         owner = federated.refs[number].owner
         if isinstance(owner, ast.InsertStmt) and owner.onConflictClause is not None:
             before, sink = await self._upsert(
-                session, store, federated, target, planned[number], relations, bound, staged
+                session, store, federated, target, own, relations, bound, staged
             )
         else:
-            before = await self._stage_target(session, store, target, copy, planned[number])
+            before = await self._stage_target(session, store, target, copy, own)
             sink = await self._residual.collect(session, federated.text(relations), bound)
         after = [batch async for batch in self._rows(store, target, copy)]
         changes = difference(target, before, after)

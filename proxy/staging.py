@@ -69,8 +69,9 @@ class KeysFrom:
 
 @dataclass(frozen=True, slots=True)
 class PlannedScan:
-    """A scan with the store that runs it and what the store will do. `rows` is an estimate, 0 for
-    none; with `keys` the scan waits for those of another one.
+    """A scan with the store that runs it and what the store will do. `place` is the number of the
+    reference that it brings rows for; `rows` is an estimate, 0 for none; with `keys` the scan waits
+    for those of another one.
     """
 
     scan: Scan
@@ -78,6 +79,7 @@ class PlannedScan:
     plan: ScanPlan
     columns: ScanColumns
     ask: ScanAsk
+    place: int = 0
     rows: int = 0
     keys: KeysFrom | None = None
 
@@ -115,11 +117,15 @@ class Staging:
     ) -> list[PlannedScan]:
         """What each store will do, and which scans wait for the keys of others."""
         planned = []
-        for scan in federated.scans:
-            backend = await self._worker.instances.backend(scan.placed.table.instance)
-            ask = ask_of(scan, values, push=push)
-            planned.append(self.planned(scan, backend, ask))
-        if push and any(scan.joins for scan in federated.scans):
+        for place, parts in enumerate(federated.parts):
+            for part in parts:
+                if not part.needed(values):
+                    continue
+                scan = part.scan
+                backend = await self._worker.instances.backend(scan.placed.table.instance)
+                ask = ask_of(scan, values, push=push)
+                planned.append(replace(self.planned(scan, backend, ask), place=place))
+        if push and any(each.scan.joins for each in planned):
             return await self._with_keys(federated, planned, values)
         return planned
 
@@ -139,7 +145,7 @@ class Staging:
         for each in planned:
             known = await self._worker.table_statistics.of(each.backend, each.scan.placed.table)
             sized.append(replace(each, rows=estimate(each.scan, each.plan, known)))
-        scans = [*federated.scans, *federated.beside]
+        scans = [*(each.scan for each in sized), *federated.beside]
         rows = [each.rows for each in sized]
         for scan in federated.beside:
             plan = _EMBEDDED.plan_scan(scan.placed.table, scan.ask(values))
@@ -250,12 +256,17 @@ class Staging:
     async def stage(
         self, session: Session, federated: FederatedPlan, planned: Sequence[PlannedScan], first: int
     ) -> StagedRows:
-        """Run the scans and bring their rows; `first` is the number of the first free parameter."""
+        """Run the scans and bring their rows; `first` is the number of the first free parameter.
+
+        What the statement changes is not staged here, and has no relation.
+        """
         limits = Limits.of(self._settings, read_only=False)
         if not federated.takes_parameters:
             limits.rows_max = -1
         gate = _ReadOnlyGate(self, session, limits)
-        piles = [Pile(each.columns, limits) for each in planned]
+        piles = [Pile(columns_of(scan, ""), limits) for scan in federated.scans]
+        if len(planned) == 1:  # it may bring groups instead of rows
+            piles[planned[0].place] = Pile(planned[0].columns, limits)
         scopes = [
             await self.reading(session, each.scan.placed.table, each.backend) for each in planned
         ]
@@ -264,15 +275,17 @@ class Staging:
             session,
             gather(
                 *(
-                    self._fill(session, number, pile, scope, gate, joins)
-                    for number, (pile, scope) in enumerate(zip(piles, scopes, strict=True))
+                    self._fill(session, number, piles[each.place], scope, gate, joins)
+                    for number, (each, scope) in enumerate(zip(planned, scopes, strict=True))
                 )
             ),
         )
         store = SessionStore(self._operations.scripts, session, self._settings.batch_bytes)
         staged = StagedRows([], [], [])
-        for pile in piles:
-            if pile.large or not federated.takes_parameters:
+        for place, pile in enumerate(piles):
+            if place == federated.target:
+                staged.relations.append("")
+            elif pile.large or not federated.takes_parameters:
                 table = await self.load(store, pile)
                 staged.tables.append(table)
                 staged.relations.append(table)

@@ -46,8 +46,16 @@ is_null({_SHOWN}|bytea)
 like(text,text)
 """
 
+_AGGREGATES = f"""
+count(|{_SHOWN}|bytea)
+sum avg(int2|int4|int8)
+min max(int2|int4|int8|text|timestamptz)
+bool_and bool_or every(bool)
+"""
+
 MONGODB: Final[tuple[StoreVerdicts, ...]] = (
     StoreVerdicts(_BACKEND, "operator", _OPERATORS, EXACT),
     StoreVerdicts(_BACKEND, "predicate", _PREDICATES, EXACT),
+    StoreVerdicts(_BACKEND, "aggregate", _AGGREGATES, EXACT),
     StoreVerdicts(_BACKEND, "value", f"column literal({_SHOWN}|uuid|bytea|varchar)", EXACT),
 )
