@@ -113,6 +113,13 @@ def test_refused_forms_change_nothing(client: Connection) -> None:  # R1.2 R4.1
     assert after == epoch
 
 
+def test_the_first_table_may_name_its_schema(shared: ServerProcess) -> None:  # R1.2
+    empty_catalog(shared)
+    with shared.connect() as client:
+        client.execute("CREATE TABLE public.first (id int)")
+        assert rows(client, "SELECT count(*) FROM public.first") == [(0,)]
+
+
 def test_positions_are_those_of_the_client(client: Connection) -> None:  # R0.1
     for text, at in (
         ("ALTER TABLE a ADD COLUMN v int GENERATED ALWAYS AS (gone + 1) VIRTUAL", "gone"),
