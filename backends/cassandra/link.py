@@ -38,6 +38,7 @@ from backends.cassandra.options import CassandraOptions
 from backends.cassandra.pages import Page, RawHandler, first_page
 from backends.cassandra.retries import CarefulRetries
 from backends.cassandra.shapes import Shape, pack, shape_of
+from backends.cassandra.stream_end import PromptConnection
 from core.errors import (
     ConnectionFailure,
     FeatureNotSupported,
@@ -159,6 +160,7 @@ class Link:
             reconnection_policy=ExponentialReconnectionPolicy(0.5, 15.0),
             compression=False,
         )
+        cluster.connection_class = PromptConnection
         # Tried first; unlike one given to the constructor it may be lowered for an older server.
         cluster.protocol_version = 5
         self._listen(cluster)

@@ -5,6 +5,7 @@ The backends build on that. The cuts are spread over the whole answer, of a leng
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +19,7 @@ from cassandra.query import SimpleStatement, tuple_factory
 from pymongo import AsyncMongoClient, MongoClient
 from pymongo.errors import ConnectionFailure, PyMongoError
 
+from backends.cassandra.stream_end import PromptConnection
 from tests.services.cutting_proxy import CuttingProxy, Fault
 from tests.services.servers.process import RunningServer
 
@@ -27,7 +29,9 @@ ROWS = 2_000
 PAGE = 300
 CUTS = 8
 TEXT = "x" * 40
-TIMEOUT_S = 10.0
+TIMEOUT_S = 60.0
+PROMPT_S = 20.0
+PROMPT_CPU_S = 5.0
 
 
 def _cuts(whole: int) -> list[int]:
@@ -129,13 +133,15 @@ def _cluster(host: str, port: int) -> Cluster:
         retry_policy=FallthroughRetryPolicy(),
         request_timeout=TIMEOUT_S,
     )
-    return Cluster(
+    cluster = Cluster(
         [host],
         port=port,
         protocol_version=5,
         compression=False,
         execution_profiles={EXEC_PROFILE_DEFAULT: profile},
     )
+    cluster.connection_class = PromptConnection
+    return cluster
 
 
 def _page_through(proxy: CuttingProxy, query: str) -> list[int]:
@@ -143,15 +149,18 @@ def _page_through(proxy: CuttingProxy, query: str) -> list[int]:
         return [row[0] for row in session.execute(SimpleStatement(query, fetch_size=PAGE))]
 
 
-# Reset, not cut: the driver's own connection class waits for its heartbeat when the stream ends in
-# the middle of an answer.
-def test_cassandra(cassandra: RunningServer, table: str) -> None:
+@pytest.mark.parametrize("action", ["cut", "reset"])
+def test_cassandra(cassandra: RunningServer, table: str, action: Any) -> None:
     query = f"SELECT n, t FROM {table} WHERE p = 0"
     with CuttingProxy(cassandra.host, cassandra.port) as proxy:
         proxy.arm(Fault(after=None, trigger=query.encode()))
         assert _page_through(proxy, query) == list(range(ROWS))
         for after in _cuts(proxy.counted):
-            proxy.arm(Fault("reset", after=after, trigger=query.encode()))
+            proxy.arm(Fault(action, after=after, trigger=query.encode()))
+            started = time.monotonic(), time.process_time()
             with pytest.raises((ConnectionException, DriverException, NoHostAvailable)):
                 _page_through(proxy, query)
             assert proxy.fired == 1
+            # the driver's own connection class would wait for its heartbeat, and spin
+            assert time.monotonic() - started[0] < PROMPT_S
+            assert time.process_time() - started[1] < PROMPT_CPU_S
