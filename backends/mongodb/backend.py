@@ -35,7 +35,8 @@ from backends.mongodb.cursor import RawCursor
 from backends.mongodb.decode import MisfitCounter
 from backends.mongodb.describe import SampleReader, describe
 from backends.mongodb.errors import translated
-from backends.mongodb.query import INTEGRAL, MongoQuery
+from backends.mongodb.filters import INTEGRAL
+from backends.mongodb.query import MongoQuery
 from backends.mongodb.reply import is_empty
 from backends.mongodb.rows import RowMaker, documents_of
 from backends.mongodb.transaction import MongoTransaction, session_of
@@ -62,7 +63,7 @@ class MongoBackend(BackendDefaults):
 
     kind = pushdown.KIND
     capabilities = Capabilities(
-        predicate=True, limit=True, transactions=True, keys=True, writes=True
+        predicate=True, limit=True, transactions=True, aggregate=True, keys=True, writes=True
     )
 
     def __init__(self, name: str, options: StoreOptions) -> None:
@@ -72,7 +73,7 @@ class MongoBackend(BackendDefaults):
 
     def plan_scan(self, table: Table, ask: ScanAsk) -> ScanPlan:
         """See Backend; `native` is a MongoQuery."""
-        return pushdown.plan_scan(table, ask)
+        return pushdown.plan_scan(table, ask, expressions=self._connection.expressions)
 
     async def scan(self, plan: ScanPlan, scope: Scope) -> AsyncIterator[pa.RecordBatch]:
         """See Backend."""
@@ -115,6 +116,8 @@ class MongoBackend(BackendDefaults):
                         yield batch
                     if query.limit and left <= 0:
                         return
+        for batch in maker.finish():
+            yield batch
 
     async def _replies(
         self, connected: Connected, query: MongoQuery, command: dict[str, Any], scope: Scope

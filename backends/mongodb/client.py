@@ -111,6 +111,8 @@ class Features:
     transactions: bool
     wide_dates: bool
     bits: bool
+    expressions: bool
+    """It has the aggregation expressions of MongoDB 4.4, $type among them."""
     direct: bool
     """Every command goes to one and the same server, whatever the read preference."""
 
@@ -138,6 +140,11 @@ class Connection:
     def database(self) -> str:
         """The database that the options name, for probes."""
         return self._options.parts.get("database", "") or DEFAULT_DATABASE
+
+    @property
+    def expressions(self) -> bool:
+        """Whether groupings can be asked: not before it is known who answers."""
+        return self._connected is not None and self._connected.features.expressions
 
     async def use(self, deadline: float | None) -> Connected:
         """The client, probed. CannotConnect (08001), InvalidPassword (28P01), QueryCanceled."""
@@ -183,11 +190,13 @@ class Connection:
 
 async def probe(client: AsyncMongoClient[dict[str, Any]], database: str) -> Connected:
     """Who answers and what it can do."""
+    modern = True
     try:
         hello = await client.admin.command("hello")
     except OperationFailure as error:
         if error.code != COMMAND_NOT_FOUND or "sasl" in str(error):
             raise
+        modern = False  # every server since MongoDB 4.4.2 knows hello
         hello = await client.admin.command("isMaster")
     build = await client.admin.command("buildInfo")
     sessions = hello.get("logicalSessionTimeoutMinutes") is not None
@@ -197,6 +206,7 @@ async def probe(client: AsyncMongoClient[dict[str, Any]], database: str) -> Conn
         transactions=sessions and grouped and hello.get("maxWireVersion", 0) >= _WIRE_TRANSACTIONS,
         wide_dates=await _understands(client, database, {"a": DatetimeMS(_WIDE_MS)}),
         bits=await _understands(client, database, {"a": {"$bitsAllClear": 0}}),
+        expressions=modern,
         direct=hello.get("msg") != "isdbgrid"
         and ("setName" not in hello or client.read_preference == ReadPreference.PRIMARY),
     )
@@ -205,6 +215,7 @@ async def probe(client: AsyncMongoClient[dict[str, Any]], database: str) -> Conn
         "transactions": features.transactions,
         "bitwise_filters": features.bits,
         "dates_beyond_9999": features.wide_dates,
+        "expressions": features.expressions,
     }
     info = ServerInfo(_product(build), str(build.get("version", "")), told)
     return Connected(client, info, features)

@@ -34,7 +34,6 @@ from backends.mongodb.literals import (
     spread_items,
 )
 from backends.mongodb.patterns import like_clauses
-from backends.mongodb.query import INTEGRAL
 from backends.mongodb.types import (
     DOUBLE_EXACT_MAX,
     INSTANT_MS_MAX,
@@ -48,6 +47,8 @@ from core.expr import Expr
 
 Filter = dict[str, Any]
 
+INTEGRAL: Final = {"$bitsAllClear": 0}
+"""True for every number that is a 64-bit integer, 7.0 among them."""
 NEVER: Final[Filter] = {"_id": {"$in": []}}
 ALWAYS: Final[Filter] = {}
 OPERATORS: Final = {"=": "$eq", "<": "$lt", "<=": "$lte", ">": "$gt", ">=": "$gte"}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from backends.base import Exact, ExactWithRewrite, No, ScanAsk, ScanPlan
+from backends.base import Exact, ExactWithRewrite, Grouping, No, ScanAsk, ScanPlan
 from backends.mongodb.decode import ColumnSpec
 from backends.mongodb.filters import (
     NEVER,
@@ -17,6 +17,7 @@ from backends.mongodb.filters import (
     where_may_be_true,
     where_true,
 )
+from backends.mongodb.grouping import grouped_query
 from backends.mongodb.literals import NotPushed
 from backends.mongodb.query import COUNT, ORDINALITY, MongoQuery, Segment
 from catalog.model import Column, Native, Ordinality, ParentKey, Table
@@ -43,9 +44,17 @@ class _Split:
     reasons: tuple[str, ...]
 
 
-def plan_scan(table: Table, ask: ScanAsk) -> ScanPlan:
-    """The query for the ask; what the judge does not call exact is left as residual."""
+def plan_scan(table: Table, ask: ScanAsk, *, expressions: bool = True) -> ScanPlan:
+    """The query for the ask; what the judge does not call exact is left as residual.
+
+    `expressions`: the server has those that groupings need.
+    """
     split = _split(table, ask)
+    if ask.grouping is not None and expressions:
+        try:
+            return _grouped(table, ask, ask.grouping, split)
+        except NotPushed as reason:
+            split = replace(split, reasons=(*split.reasons, str(reason)))
     limit_exact = ask.limit is not None and not split.residual and not ask.order
     limit = ask.limit if limit_exact and ask.limit is not None else 0
     if limit_exact and ask.limit == 0:
@@ -58,6 +67,32 @@ def plan_scan(table: Table, ask: ScanAsk) -> ScanPlan:
         limit_exact,
         False,
         split.reasons,
+    )
+
+
+def _grouped(table: Table, ask: ScanAsk, grouping: Grouping, split: _Split) -> ScanPlan:
+    """The plan whose rows are groups. Raises NotPushed."""
+    if split.residual:
+        raise NotPushed("a grouping of rows that the predicate is left for")
+
+    def spec_of(reference: ir.ColumnRef) -> ColumnSpec:
+        column = table.column_by_id(reference.column_id)
+        if column is None or not isinstance(column.source, Native | ParentKey):
+            raise NotPushed(f"column {reference.column_id} is not a field of the documents")
+        return column_spec(table, column)
+
+    query = grouped_query(grouping, spec_of)
+    stages: list[Mapping[str, Any]] = [{"$match": conjunction(split.filters)}]
+    if table.parent_path:
+        stages = _elements(table, split)
+    stages.append(query.stage([".".join(key.path) for key in query.keys]))
+    database, collection = table.native
+    native = MongoQuery(
+        database, collection, (), pipeline=tuple(stages), answers="groups", grouped=query
+    )
+    types = (*map(ir.type_of, grouping.keys), *(each.type for each in grouping.aggregates))
+    return ScanPlan(
+        native, (), join_and(split.taken), None, reasons=split.reasons, grouped=True, types=types
     )
 
 
@@ -184,7 +219,7 @@ def _nameable(path: tuple[str, ...]) -> tuple[str, ...]:
     return path
 
 
-def _unwound(table: Table, query: MongoQuery, split: _Split) -> tuple[Mapping[str, Any], ...]:
+def _elements(table: Table, split: _Split) -> list[Mapping[str, Any]]:
     """The elements of an array as documents: filters on the parent's key go before."""
     path = table.parent_path
     name = ".".join(path)
@@ -204,6 +239,11 @@ def _unwound(table: Table, query: MongoQuery, split: _Split) -> tuple[Mapping[st
     ]
     if then:
         stages.append({"$match": conjunction(then)})
+    return stages
+
+
+def _unwound(table: Table, query: MongoQuery, split: _Split) -> tuple[Mapping[str, Any], ...]:
+    stages = _elements(table, split)
     if not query.specs:
         return _counted(stages, query.limit)
     if query.limit:

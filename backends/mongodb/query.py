@@ -11,12 +11,12 @@ from bson.datetime_ms import DatetimeMS
 
 from backends.mongodb.decode import ColumnSpec
 from backends.mongodb.documents import milliseconds
+from backends.mongodb.filters import INTEGRAL
+from backends.mongodb.grouping import GroupedQuery
 
 ORDINALITY: Final = "morph~n"
 """The field that $unwind puts an element's position in; no dotted name of a path has it."""
 COUNT: Final = "n"
-INTEGRAL: Final = {"$bitsAllClear": 0}
-"""True for every number that is a 64-bit integer, 7.0 among them."""
 
 # What servers that read BSON with Python's datetime can be asked about.
 _NARROW_MS: Final = (-62_135_596_800_000, 253_402_300_799_999)
@@ -34,7 +34,8 @@ class Segment:
 class MongoQuery:
     """A query and how its documents become rows. `limit` 0 is none.
 
-    `answers`: rows are documents, or one document with the count of rows without columns.
+    `answers`: documents that are rows, or groups (`grouped`), or one with the count of rows without
+    columns.
     `pipeline` replaces the finds where it is set.
     """
 
@@ -45,7 +46,8 @@ class MongoQuery:
     projection: Mapping[str, Any] | None = field(default=None, hash=False)
     limit: int = 0
     pipeline: tuple[Mapping[str, Any], ...] | None = field(default=None, hash=False)
-    answers: Literal["rows", "count"] = "rows"
+    answers: Literal["rows", "count", "groups"] = "rows"
+    grouped: GroupedQuery | None = None
     required: tuple[int, ...] = ()
     """Columns in which a row has a value, or is left out: the filter said so but for misfits."""
     width: int | None = None
@@ -79,10 +81,14 @@ class MongoQuery:
             return adapted(value, wide_dates=wide_dates, bits=bits)
 
         if self.pipeline is not None:
-            yield {"aggregate": self.collection, "pipeline": adapt(list(self.pipeline))}
+            command: dict[str, Any] = {
+                "aggregate": self.collection,
+                "pipeline": adapt(list(self.pipeline)),
+            }
+            yield {**command, "allowDiskUse": True} if self.grouped else command
             return
         for segment in self.segments:
-            command: dict[str, Any] = {"find": self.collection, "filter": adapt(segment.filter)}
+            command = {"find": self.collection, "filter": adapt(segment.filter)}
             if segment.sort:
                 command["sort"] = dict(segment.sort)
             if self.projection is not None:

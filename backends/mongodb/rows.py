@@ -16,6 +16,7 @@ from backends.mongodb.decode import (
     decode_batch,
     rows_without_columns,
 )
+from backends.mongodb.grouping import Folding
 from backends.mongodb.query import COUNT, MongoQuery
 from backends.mongodb.reply import is_empty
 
@@ -37,6 +38,7 @@ class RowMaker:
         self._query = query
         self._misfits = misfits
         self._columnar = ColumnarReader(query.specs)
+        self._folding = None if query.grouped is None else Folding(query.grouped)
 
     def batches(self, reply: bytes) -> Iterator[pa.RecordBatch]:
         """The rows of one reply."""
@@ -45,10 +47,18 @@ class RowMaker:
             return
         if is_empty(reply):
             return
+        if self._folding is not None:
+            self._folding.add(documents_of(reply))
+            return
         batch = self._columnar.batch(reply)
         if batch is None:
             batch = decode_batch(documents_of(reply), self._query.specs, self._misfits)
         yield self._shown(batch)
+
+    def finish(self) -> Iterator[pa.RecordBatch]:
+        """What the scan's end gives: the groups."""
+        if self._folding is not None:
+            yield self._folding.batch()
 
     def _shown(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """The rows that the filter means, and the columns that were asked for."""
