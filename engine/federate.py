@@ -121,11 +121,14 @@ class FederatedPlan:
     def _edits(self, relations: tuple[str, ...]) -> list[Edit]:
         context = self.context
         edits = [*_splices(self, relations), *quote_dotted_paths(context)]
+        # Where what is staged shows more than the table does, stars and rows are written out.
+        more = [n for n, scan in enumerate(self.scans) if DOC_ID in scan.columns]
         if self.target is not None:
-            # The staged copy shows more than the table does: stars and rows are written out.
-            whole = replace(context, whole=frozenset({id(self.refs[self.target].node)}))
-            edits += [*expand_stars(whole), *rebuild_whole_rows(whole)]
+            more.append(self.target)
             edits += quote_dotted_targets(context)
+        if more:
+            whole = replace(context, whole=frozenset(id(self.refs[n].node) for n in more))
+            edits += [*expand_stars(whole), *rebuild_whole_rows(whole)]
         edits += [*complete_group_by(context), *_unqualified(context, self.refs)]
         foreign = {id(ref.node) for ref in self.refs}
         rest = tuple(ref for ref in context.relations if id(ref.node) not in foreign)
@@ -186,7 +189,10 @@ def plan_federated(
 
     def finish(ref: RelationRef, placed: PlacedTable, found: Mapping[int, Scan]) -> Scan:
         scan = found.get(ref.node.location) or _whole_scan(ref, placed)
-        return _all_columns(scan) if ref.role == "target" else _with_names(scan, context)
+        if ref.role == "target":
+            return _all_columns(scan)
+        scan = _with_names(scan, context)
+        return scan if _names_doc(nodes, ref) else _without_doc(scan)
 
     listed = list_with(resolve)
     scans: list[Scan] = []
@@ -274,6 +280,21 @@ def _all_columns(scan: Scan) -> Scan:
     return replace(
         scan, columns=tuple(c.id for c in scan.placed.table.columns), limit=None, order=()
     )
+
+
+def _names_doc(nodes: Sequence[Node], ref: RelationRef) -> bool:
+    """Whether the whole document of the reference may be meant somewhere."""
+    for node in nodes:
+        if isinstance(node, ast.ColumnRef):
+            path = names_of(node) or [""]
+            if path[-1] == DOC_COLUMN and path[-2:-1] in ([], [ref.alias]):
+                return True
+    return False
+
+
+def _without_doc(scan: Scan) -> Scan:
+    """A star and a row do not show the hidden whole document."""
+    return replace(scan, columns=tuple(each for each in scan.columns if each != DOC_ID))
 
 
 def _with_names(scan: Scan, context: Context) -> Scan:
