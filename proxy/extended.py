@@ -25,7 +25,7 @@ from proxy.protocol.message_types import ClientType
 from proxy.protocol.parse import Parse
 from proxy.protocol.reports import encode_error
 from proxy.relay import BIND, CLOSE, DESCRIBE, EXECUTE, PARSE, BackendError, Entry
-from proxy.simple import _RUNTIME_VIEWS, describe_original, ends_transaction
+from proxy.simple import _RUNTIME_VIEWS, describe_original, ends_transaction, runs_prepared
 from rewrite.analysis import Action
 from rewrite.context import NeedsWidth
 from rewrite.scope import is_foreign
@@ -202,7 +202,9 @@ def execute(session: Session, body: bytes) -> None:
         session.send(rename_execute(portal.inner, limit), Entry(EXECUTE, plan))
         return
     session.note(plan)
-    if session.store_work is not None and ends_transaction(plan):
+    if (session.store_work is not None and ends_transaction(plan)) or (
+        session.foreign_prepared and runs_prepared(session, plan)
+    ):
         session.start_script(session.worker.scripts.execute(session, portal, body))
         return
     if not plan.relay_only:

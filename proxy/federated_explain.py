@@ -65,9 +65,9 @@ class FederatedExplain:
         analyze = read_options(statement.node).analyze
         if federated.target is not None and analyze:
             raise FeatureNotSupported("EXPLAIN ANALYZE of a write to a foreign table")
-        if portal is None:
-            federation.residual.describe(session, plan, statement)
         bound = read_bound(portal)
+        if portal is None:
+            federation.residual.describe(session, plan, statement, bound)
         federated, values, bound = await federation.with_values(
             session, plan, statement, federated, bound
         )

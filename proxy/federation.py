@@ -19,6 +19,7 @@ from engine.grouped import GroupedPlan, grouped_of
 from engine.plans import Plan
 from proxy.direct_answers import DirectAnswers
 from proxy.federated_explain import FederatedExplain
+from proxy.foreign_prepared import ForeignStatements
 from proxy.foreign_writes import ForeignWrites
 from proxy.prepared import Portal
 from proxy.protocol.execute import execute_name
@@ -51,6 +52,7 @@ class Federation:
         self.staging = Staging(operations, self.transactions)
         self.direct = DirectAnswers(operations, self.staging)
         self.explainer = FederatedExplain(operations, self)
+        self.prepared = ForeignStatements(operations, self)
         self.writes = ForeignWrites(operations, self.staging, self.residual)
         self._plans: OrderedDict[tuple[int, str], tuple[Namespaces, FederatedPlan]] = OrderedDict()
         self._typed: OrderedDict[
@@ -73,10 +75,26 @@ class Federation:
                 "foreign tables need client_encoding UTF8", hint="SET client_encoding = 'UTF8'."
             )
         await self._worker.instances.refresh()
+        if isinstance(statement.node, ast.PrepareStmt):
+            await self.prepared.prepare(session, plan, statement, portal, execute)
+            return
+        bound = read_bound(portal)
+        await self.run_bound(session, plan, statement, bound, portal=portal, execute=execute)
+
+    async def run_bound(
+        self,
+        session: Session,
+        plan: Plan,
+        statement: StatementPlan,
+        bound: Bound,
+        *,
+        portal: Portal | None = None,
+        execute: bytes = b"",
+    ) -> None:
+        """One statement with its parameters."""
         federated = self.federated(session, plan, statement)
         if portal is None and federated.takes_parameters:
-            self.residual.describe(session, plan, statement)
-        bound = read_bound(portal)
+            self.residual.describe(session, plan, statement, bound)
         federated, values, bound = await self.with_values(
             session, plan, statement, federated, bound
         )

@@ -80,15 +80,17 @@ class Residual:
     def __init__(self, scripts: Scripts) -> None:
         self._scripts = scripts
 
-    def describe(self, session: Session, plan: Plan, statement: StatementPlan) -> None:
+    def describe(
+        self, session: Session, plan: Plan, statement: StatementPlan, bound: Bound
+    ) -> None:
         """The client's own row description and errors; goes out with what is sent next."""
         assert plan.analysis is not None
         text = encode_string(plan.analysis.part(statement).text, session.client.codec)
         self._scripts.forget_unnamed(session)
         session.send(
-            message(ClientType.PARSE, b"\0" + text + NO_TYPES), Entry(PARSE, plan, swallow=True)
+            message(ClientType.PARSE, b"\0" + text + bound.types), Entry(PARSE, plan, swallow=True)
         )
-        session.send(message(ClientType.BIND, bytes(8)), Entry(BIND, plan, swallow=True))
+        session.send(_bind(bound, ""), Entry(BIND, plan, swallow=True))
         entry = Entry(DESCRIBE, plan)
         entry.quiet_no_data = True
         session.send(requests.DESCRIBE_PORTAL, entry)
@@ -134,16 +136,7 @@ class Residual:
 
     def bind(self, session: Session, bound: Bound, portal: str, sink: Sink | None) -> None:
         """Bind the unnamed statement."""
-        body = b"".join(
-            (
-                encode_string(portal),
-                b"\0",
-                write_int16s(bound.formats),
-                write_values(bound.values),
-                write_int16s(bound.results),
-            )
-        )
-        session.send(message(ClientType.BIND, body), Entry(BIND, None, True, sink))
+        session.send(_bind(bound, portal), Entry(BIND, None, True, sink))
 
     def execute(self, session: Session, portal: str, limit: int, entry: Entry) -> None:
         """Execute a portal."""
@@ -159,3 +152,15 @@ class Residual:
         entry.last = True
         self.execute(session, "", 0, entry)
         return await self._scripts.complete(session, sink)
+
+
+def _bind(bound: Bound, portal: str) -> bytes:
+    """A Bind message of the unnamed statement."""
+    body = (
+        encode_string(portal),
+        b"\0",
+        write_int16s(bound.formats),
+        write_values(bound.values),
+        write_int16s(bound.results),
+    )
+    return message(ClientType.BIND, b"".join(body))

@@ -166,6 +166,9 @@ class Scripts:
 
     async def run_one(self, session: Session, plan: Plan, statement: StatementPlan) -> None:
         """One statement, answered in the form of the simple protocol."""
+        if simple.runs_foreign(session, statement):
+            await self.operations.federation.prepared.execute(session, plan, statement)
+            return
         if statement.kind == "Transaction":
             await self.operations.federation.transactions.statement(session, statement.node)
         if statement.action in (Action.RELAY, Action.EXPLAIN):
@@ -224,7 +227,9 @@ class Scripts:
                 await self._worker.write_runtime()
             if statement.kind == "Transaction":
                 await self.operations.federation.transactions.statement(session, statement.node)
-            if statement.action is Action.RELAY:
+            if simple.runs_foreign(session, statement):
+                await self.operations.federation.prepared.execute(session, plan, statement)
+            elif statement.action is Action.RELAY:
                 session.send(message(ClientType.EXECUTE, body), Entry(EXECUTE, plan))
                 session.flush_backend()
             else:

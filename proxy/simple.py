@@ -36,7 +36,9 @@ def query(session: Session, body: bytes) -> None:
     except NeedsWidth:
         session.start_script(session.worker.scripts.run_text(session, text))
         return
-    if session.store_work is not None and ends_transaction(plan):
+    if (session.store_work is not None and ends_transaction(plan)) or (
+        session.foreign_prepared and runs_prepared(session, plan)
+    ):
         session.start_script(session.worker.scripts.run_text(session, text))
     elif plan.relay_only:
         relay_text(session, plan)
@@ -58,6 +60,16 @@ def query(session: Session, body: bytes) -> None:
 def ends_transaction(plan: Plan) -> bool:
     """Whether the text has statements about transactions, which stores must hear of first."""
     return any(statement.kind == "Transaction" for statement in plan.statements)
+
+
+def runs_prepared(session: Session, plan: Plan) -> bool:
+    """Whether the text executes a statement over foreign tables that SQL prepared."""
+    return any(runs_foreign(session, statement) for statement in plan.statements)
+
+
+def runs_foreign(session: Session, statement: StatementPlan) -> bool:
+    """The same of one statement."""
+    return statement.kind == "Execute" and statement.node.name in session.foreign_prepared
 
 
 def needs_script(session: Session, plan: Plan) -> bool:
