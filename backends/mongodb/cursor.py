@@ -10,11 +10,16 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any, Final
 
+import bson
 from bson.codec_options import CodecOptions
+from bson.int64 import Int64
 from bson.raw_bson import RawBSONDocument
 from pymongo.asynchronous.client_session import AsyncClientSession
+from pymongo.asynchronous.command_cursor import AsyncCommandCursor
+from pymongo.errors import PyMongoError
 
 from backends.mongodb.client import Connected, quietly
 from backends.mongodb.errors import translated
@@ -58,6 +63,11 @@ class RawCursor:
     ) -> AsyncGenerator[bytes, None]:
         """The raw replies of the command, the first one included."""
         session = self._given or self._own_session()
+        if not self._connected.features.direct and self._given is None:
+            async with aclosing(self._pinned(command, collection, session)) as pinned:
+                async for raw in pinned:
+                    yield raw
+            return
         try:
             raw = await self._run(self._first(command), collection, session)
             while True:
@@ -76,6 +86,45 @@ class RawCursor:
                 await self._stop(collection, session)
             if session is not None and session is not self._given:
                 await session.end_session()
+
+    async def _pinned(
+        self, command: dict[str, Any], collection: str, session: AsyncClientSession | None
+    ) -> AsyncGenerator[bytes, None]:
+        """The same by the driver's own cursor, which stays with the server that began it: where
+        there are several to choose from (secondaries, mongos).
+        """
+        client = self._connected.client
+        with translated(self._instance, collection):
+            async with asyncio.timeout_at(self._deadline):
+                cursor = await client[self._database].cursor_command(
+                    self._first(command),
+                    read_preference=client.read_preference,
+                    codec_options=RAW,
+                    session=session,
+                )
+        try:
+            while True:
+                with translated(self._instance, collection):
+                    async with asyncio.timeout_at(self._deadline):
+                        documents = await cursor.to_list(self._batch_rows)
+                self._cursor = int(cursor.alive)
+                inner = {"nextBatch": documents, "id": Int64(self._cursor)}
+                yield bson.encode({"cursor": inner})
+                if not self._cursor:
+                    return
+        finally:
+            await self._close(cursor, session)
+
+    async def _close(
+        self, cursor: AsyncCommandCursor[Any], session: AsyncClientSession | None
+    ) -> None:
+        try:
+            async with asyncio.timeout(CLEANUP_S):
+                await cursor.close()
+                if session is not None:
+                    await session.end_session()
+        except (TimeoutError, PyMongoError):
+            return  # the server ends it by its own limits
 
     def _own_session(self) -> AsyncClientSession | None:
         """getMore must come from the session of its find."""

@@ -258,6 +258,23 @@ async def test_an_unknown_option() -> None:
         await backend.server(Scope())
 
 
+# A read preference that leaves the driver a choice: all batches come from the server that began
+async def test_read_preference_and_concern(store: Store) -> None:
+    parts = {"host": store.server.host, "port": str(store.server.port)}
+    parts |= {"readpreference": "secondaryPreferred", "readconcernlevel": "local"}
+    if store.server.product != "mongo-java-server":
+        hello = await store.client.admin.command("hello")
+        parts["replicaset"] = hello["setName"]
+    backend = MongoBackend("shop", StoreOptions(parts=parts, batch_rows=BATCH))
+    assert sorted(await _ids(backend)) == list(range(ROWS))
+    scan = backend.scan(_plan(backend), _scope())
+    assert (await anext(scan)).num_rows == BATCH
+    await scan.aclose()  # type: ignore[attr-defined]
+    await store.db.things.delete_many({})
+    assert await _ids(backend) == []
+    await backend.close()
+
+
 # Rows of more than a reply of 16 MB, and documents of several MB
 async def test_large_documents(store: Store) -> None:
     await store.db.things.drop()
