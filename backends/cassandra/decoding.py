@@ -72,14 +72,16 @@ class _Few:
 
     struct: pa.StructType
     columns: tuple[tuple[str, int, Callable[[Any], Any] | None], ...]
+    hidden: tuple[tuple[int, Callable[[Any], Any]], ...]
+    """Positions that are not shown, whose values must fit all the same."""
 
 
 @functools.lru_cache(maxsize=1024)
 def _few(
-    layout: Layout, types: tuple[str, ...], columns: tuple[int, ...], shown: int
+    layout: Layout, types: tuple[str, ...], columns: tuple[int, ...], needed: tuple[int, ...]
 ) -> _Few | None:
     """None where a column needs more than one step."""
-    if not shown or len(set(columns)) != shown or len(types) != shown:
+    if not columns or len(set(columns)) != len(types):
         return None
     fields, made = [], []
     for position, (sql, column) in enumerate(zip(types, columns, strict=True)):
@@ -91,7 +93,14 @@ def _few(
             return None
         fields.append((f"c{column}", declared.arrow))
         made.append((f"c{column}", position, shape.scalar.single))
-    return _Few(pa.struct(fields), tuple(made))
+    hidden = []
+    for position in needed:
+        scalar = layout.shapes[position].scalar
+        if scalar is None:
+            return None
+        if position >= len(columns) and scalar.single is not None:
+            hidden.append((position, scalar.single))
+    return _Few(pa.struct(fields), tuple(made), tuple(hidden))
 
 
 def _few_rows(
@@ -102,7 +111,7 @@ def _few_rows(
     Column by column would give up the interpreter's lock a dozen times, and each time the driver's
     thread may take it.
     """
-    few = _few(layout, native.types, native.columns, native.shown)
+    few = _few(layout, native.types, native.columns, (*native.strict, *native.ordered))
     if few is None:
         return None
     made = []
@@ -110,10 +119,13 @@ def _few_rows(
         for row in rows:
             if any(row[position] is None for position in native.strict):
                 return None
+            for position, convert in few.hidden:
+                if row[position] is not None:
+                    convert(row[position])
             record = {}
-            for name, position, convert in few.columns:
+            for name, position, single in few.columns:
                 value = row[position]
-                record[name] = value if value is None or convert is None else convert(value)
+                record[name] = value if value is None or single is None else single(value)
             made.append(record)
         return pa.RecordBatch.from_struct_array(pa.array(made, few.struct))
     except Unfit:

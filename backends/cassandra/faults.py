@@ -38,7 +38,15 @@ CAS_WRITE_UNKNOWN: Final = 0x1700
 _TOMBSTONES: Final = 0x0001
 _INDEX_REASONS: Final = frozenset((0x0002, 0x0006, 0x0007))
 """RequestFailureReason: INDEX_NOT_AVAILABLE and its kin, an index that is being built."""
-_NO_TABLE: Final = re.compile(r"unconfigured table|table \S+ does not exist", re.IGNORECASE)
+_ANSWERS: Final = (
+    ErrorMessage,
+    cassandra.RequestExecutionException,
+    cassandra.RequestValidationException,
+)
+"""Faults that a node itself reported: they say more than that it did not answer."""
+_NO_TABLE: Final = re.compile(
+    r"unconfigured table|table \S+ does not exist|unknown cf ", re.IGNORECASE
+)
 _NO_KEYSPACE: Final = re.compile(r"keyspace '?\S+?'? does not exist", re.IGNORECASE)
 _NO_COLUMN: Final = re.compile(r"undefined column name|unknown identifier", re.IGNORECASE)
 
@@ -59,7 +67,7 @@ def to_error(fault: BaseException, instance: str, *, writes: bool = False) -> Mo
         return made
     if isinstance(fault, ConnectionException | OSError | EOFError):
         return ConnectionFailure(f"{where}: the connection broke", detail=_sentence(fault))
-    return StoreError(f"{where}: {_message(fault)}")
+    return _invalid(_message(fault), where)
 
 
 def _is_open_ended(fault: BaseException) -> bool:
@@ -129,12 +137,13 @@ def _invalid(message: str, where: str) -> MorphError:
 
 def _no_host(fault: NoHostAvailable, where: str, instance: str, writes: bool) -> MorphError:
     """Every node was tried; the first cause that says more than "down" decides."""
-    causes = list(getattr(fault, "errors", {}).values())
+    tried = fault.errors
+    causes = list(tried.values()) if isinstance(tried, dict) else []
     for cause in causes:
         if isinstance(cause, cassandra.AuthenticationFailed):
             return to_error(cause, instance)
     for cause in causes:
-        if isinstance(cause, ErrorMessage) or (writes and _is_open_ended(cause)):
+        if isinstance(cause, _ANSWERS) or (writes and _is_open_ended(cause)):
             known = cause.to_exception() if hasattr(cause, "to_exception") else cause
             return to_error(known, instance, writes=writes)
     shown = "; ".join(dict.fromkeys(_message(cause) for cause in causes)) or "no node is known"

@@ -126,7 +126,7 @@ class Link:
     async def _connect(self) -> Session:
         cluster = self._cluster()
         try:
-            session = await asyncio.to_thread(cluster.connect, self.options.keyspace or None)
+            session = await asyncio.to_thread(cluster.connect)
         except Exception as fault:
             await asyncio.to_thread(cluster.shutdown)
             raise cannot_connect(fault, self.instance) from fault

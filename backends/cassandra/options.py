@@ -25,7 +25,7 @@ TLS_MODES: Final = ("disable", "require", "verify-full")
 
 @dataclass(frozen=True, slots=True, repr=False)
 class CassandraOptions:
-    """One instance. `keyspace` is only a default of the connection; tables name their own.
+    """One instance. `keyspace` is that of tables whose native name has one part.
 
     `consistency` is of reads and writes, `serial_consistency` of the Paxos round of a conditional
     write. `insert_mode`: `unique` makes INSERT of a key that exists 23505 (a lightweight

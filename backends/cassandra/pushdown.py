@@ -330,6 +330,7 @@ def _finish(
     shown = len(names)
     strict = _positions(names, [each.column for each in where.taken if not _fits(facts, each)])
     ordered = _positions(names, _order_names(table, ask) if order_exact else [])
+    _show_rows(facts, names)
     clauses = _clauses(facts, names, where, order or "")
     native = NativeScan(
         where.access,
@@ -385,6 +386,14 @@ def _selection(table: Table, ask: ScanAsk, facts: TableFacts) -> tuple[list[str]
     if not names:
         names.append(facts.partition[0].name)
     return names, tuple(types)
+
+
+def _show_rows(facts: TableFacts, names: list[str]) -> None:
+    """Selecting static columns only would answer a row for each partition: a column more."""
+    roles = {each.name: each.role for each in facts.columns}
+    shown = {roles[name] for name in names}
+    if facts.clustering and "static" in shown <= {"static", "partition_key"}:
+        names.append(facts.clustering[0].name)
 
 
 def _clauses(facts: TableFacts, names: Sequence[str], where: _Where, order: str) -> str:
