@@ -39,7 +39,8 @@ _TEMPLATE_KINDS = frozenset({"Select", "Insert", "Update", "Delete"})
 class Plan:
     """What to do with a text. `wire_text` is what the private PostgreSQL gets for all of it.
     `inert` statements are relayed, and leave nothing behind that a session must know of. `writes`:
-    it changes rows of the embedded store.
+    it changes rows of the embedded store. `runs_inert`: it is inert once it is prepared, when what
+    had to be described first has been.
     """
 
     text: str
@@ -50,6 +51,7 @@ class Plan:
     touches_store: bool
     inert: bool = False
     writes: bool = False
+    runs_inert: bool = False
 
     @property
     def single(self) -> StatementPlan | None:
@@ -63,6 +65,7 @@ def make_plan(
     """Analyse a text; raises what `analyse` raises. Views of foreign tables are written out."""
     text = expand_foreign_views(text, namespaces)
     analysis = analyse(text, namespaces, pushdown=pushdown, widths=widths)
+    inert = _inert(analysis, namespaces)
     return Plan(
         text,
         analysis.rendered.text,
@@ -70,8 +73,9 @@ def make_plan(
         analysis.relay_only,
         analysis.statements,
         analysis.touches_store,
-        _inert(analysis, namespaces),
+        inert and analysis.relay_only,
         _writes(analysis.statements),
+        inert,
     )
 
 
@@ -85,8 +89,10 @@ def _writes(statements: Sequence[StatementPlan]) -> bool:
 
 def _inert(analysis: Analysis, namespaces: Namespaces) -> bool:
     current = namespaces.snapshot.current
-    return analysis.relay_only and all(
+    return all(
         s.kind in _INERT_KINDS
+        and s.action is Action.RELAY
+        and not s.notices
         and not (s.keeps_state or s.makes_temporary or s.functions or s.system_views)
         # reading a superseded version warns
         and all(ref.resolved.version.number >= current for ref in s.relations)
@@ -182,6 +188,7 @@ class PlanCache:
             template.touches_store,
             template.inert,
             template.writes,
+            template.inert,
         )
 
     def _learn(self, parts: list[str], plan: Plan) -> None:

@@ -105,7 +105,7 @@ def batch(session: Session, data: bytes, entry: Entry) -> Shortcut | None:
     if prepared is None or backend is None or prepared.name not in backend.statements:
         return None
     plan = prepared.plan
-    if not plan.inert or prepared.epoch != session.snapshot.epoch:
+    if not plan.runs_inert or prepared.epoch != session.snapshot.epoch:
         return None
     portals = session.portals
     if portals and "" not in portals:

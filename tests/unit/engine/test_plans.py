@@ -129,6 +129,27 @@ def test_what_a_literal_can_change_is_analysed_each_time(text: str) -> None:
     assert cache.counts.misses == 2
 
 
+@pytest.mark.parametrize(
+    ("text", "inert", "runs_inert"),
+    [
+        ("SELECT id FROM orders", True, True),
+        ("SELECT id FROM orders WHERE id = 5", True, True),
+        ("INSERT INTO plain (id) VALUES (1)", True, True),
+        ("INSERT INTO customers (id, name) VALUES (1, 'x')", False, True),
+        ("INSERT INTO customers (id, name) VALUES (1, f())", False, False),
+        ("SELECT set_config('search_path', 'v1', false)", False, False),
+        ("DECLARE c CURSOR WITH HOLD FOR SELECT 1", False, False),
+        ("BEGIN", False, False),
+    ],
+)
+def test_what_leaves_nothing_behind(text: str, inert: bool, runs_inert: bool) -> None:
+    # R5.1: what is described first is inert once it is prepared
+    cache = _cache()
+    for _ in range(2):
+        plan = cache.lookup(text)
+        assert (plan.inert, plan.runs_inert) == (inert, runs_inert)
+
+
 def test_positions_of_a_template_map_back() -> None:
     # R0.1
     cache = _cache()

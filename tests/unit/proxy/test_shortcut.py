@@ -185,6 +185,8 @@ CHUNKS = [
     parse("store", "SELECT id FROM orders") + SYNC,
     parse("put", "INSERT INTO plain (id) VALUES (1)") + SYNC,
     parse("", "SELECT id FROM orders") + bind("") + EXECUTE + SYNC,
+    parse("document", "INSERT INTO customers (id, name) VALUES (1, 'x')") + SYNC,
+    bind("document") + DESCRIBE + EXECUTE + SYNC,
     bind("put") + DESCRIBE + EXECUTE + SYNC,
     bind("one") + EXECUTE + SYNC,
     bind("one") + DESCRIBE + EXECUTE + SYNC,
@@ -301,10 +303,18 @@ def test_another_literal_of_a_known_text_is_not_worked_off(framed: list[bytes]) 
 
 
 @pytest.mark.parametrize("described", [b"", DESCRIBE])
-def test_a_batch_is_not_worked_off(framed: list[bytes], described: bytes) -> None:  # R5.1
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT 1",
+        "INSERT INTO customers (id, name) VALUES (1, 'x')",  # described first, when it is parsed
+        "UPDATE customers SET name = 'x'",
+    ],
+)
+def test_a_batch_is_not_worked_off(framed: list[bytes], sql: str, described: bytes) -> None:  # R5.1
     async def run() -> None:
         bed = _Bed()
-        bed.ask(parse("one", "SELECT 1") + SYNC)
+        bed.ask(parse("one", sql) + SYNC)
         framed.clear()
         data = bind("one") + described + EXECUTE + SYNC
         assert [bed.ask(data) for _ in range(2)] == [data, data]
