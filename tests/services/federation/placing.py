@@ -18,6 +18,7 @@ SECANTUS = f"{secantus.PRODUCT}-{secantus.VERSION}"
 MONGOJAVA = f"{mongojava.PRODUCT}-{mongojava.VERSION}"
 CASSANDRA = f"{cassandra.PRODUCT}-{cassandra.VERSION}"
 POSTGRES = f"{postgres.PRODUCT}-{postgres.MAJOR}"
+SINGLE = (SECANTUS, MONGOJAVA, CASSANDRA, POSTGRES)
 NAMESPACE = "federation"
 
 
