@@ -336,8 +336,9 @@ def splice(context: Context, ref: RelationRef, relation: str) -> Edit:
     elif tokens.name(first - 1) == OPEN_PAREN and tokens.name(first - 2) == "ONLY":
         start, end = tokens.items[first - 2].start, tokens.items[after].end
     text = relation if ref.node.alias is not None else f"{relation} AS {quote_ident(ref.alias)}"
-    if tokens.name(first - 1) == "TABLE" and ref.role == "read":
-        return replace_text(tokens.items[first - 1].start, end, f"SELECT * FROM {text}")
+    before = tokens.index_at(start) - 1
+    if tokens.name(before) == "TABLE" and ref.role == "read":
+        return replace_text(tokens.items[before].start, end, f"SELECT * FROM {text}")
     return replace_text(start, end, text)
 
 

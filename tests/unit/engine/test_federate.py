@@ -17,6 +17,8 @@ from tests.unit.engine.foreign_tables import NAMESPACES, planned
         ("SELECT p.id FROM public.people p", "SELECT p.id FROM <0> p"),
         ("SELECT public.people.id FROM people", 'SELECT people.id FROM <0> AS "people"'),
         ("TABLE people", 'SELECT * FROM <0> AS "people"'),
+        ("TABLE ONLY people", 'SELECT * FROM <0> AS "people"'),
+        ("TABLE ONLY (people) LIMIT 1", 'SELECT * FROM <0> AS "people" LIMIT 1'),
         ("SELECT id FROM ONLY people", 'SELECT id FROM <0> AS "people"'),
         ("SELECT id FROM ONLY (people) p", "SELECT id FROM <0> p"),
         ("SELECT id FROM people *", 'SELECT id FROM <0> AS "people"'),
