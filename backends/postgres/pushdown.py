@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from backends.base import Aggregate, ScanAsk, ScanPlan
-from backends.postgres.types import TEXTS, StoreColumn, store_column
+from backends.postgres.types import TEXTS, StoreColumn, store_columns
 from backends.sql.rendering import NotRendered, Renderer, compare_sql, literal_sql
 from backends.sql.selecting import SelectSource, plan_select, where_sql, why_not
 from catalog.model import Table
@@ -61,7 +61,7 @@ def plan_scan(table: Table, ask: ScanAsk, *, ascii_only: bool = False) -> ScanPl
     """The native SELECT for the ask. With `ascii_only` the server's encoding is not UTF8, or not
     known: texts are compared there with ASCII literals only, and never ordered.
     """
-    columns = {column.id: store_column(column) for column in table.columns}
+    columns = store_columns(table)
     source = _source(table, columns, ascii_only)
     grouped = _grouped(ask, columns, source, ascii_only)
     if grouped is not None:
@@ -76,14 +76,16 @@ def plan_scan(table: Table, ask: ScanAsk, *, ascii_only: bool = False) -> ScanPl
 
 
 def _source(table: Table, columns: Mapping[int, StoreColumn], ascii_only: bool) -> SelectSource:
+    renderer = _Renderer(columns, ascii_only)
+
     def ordered(column_id: int) -> str:
         column = columns[column_id]
-        value = _Renderer(columns, ascii_only).column(ir.ColumnRef(column_id, column.declared))
+        value = renderer.column(ir.ColumnRef(column_id, column.declared))
         return value + _collation(column, ascii_only)
 
     return SelectSource(
         relation_sql(table.native),
-        _Renderer(columns, ascii_only),
+        renderer,
         {number: column.name for number, column in columns.items()},
         ordered,
         frozenset({COLLATE_C}),

@@ -8,10 +8,11 @@ it is, with what matters of the collation behind it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from catalog.model import Column, Native
+from catalog.model import Column, Native, Table
 from catalog.sqltext import quote_ident
 from core.errors import MorphError
 from core.expr import base_type
@@ -97,6 +98,22 @@ class StoreColumn:
     def collates(self) -> bool:
         """Whether comparisons of it depend on a collation."""
         return base_type(self.declared) in TEXTS
+
+
+def store_columns(table: Table) -> Mapping[int, StoreColumn]:
+    """The columns of a foreign table by id; remembered, as a plan asks for them each time."""
+    known = _COLUMNS.get(id(table))
+    if known is not None and known[0] is table:
+        return known[1]
+    columns = {column.id: store_column(column) for column in table.columns}
+    if len(_COLUMNS) >= _COLUMNS_MAX:
+        _COLUMNS.clear()
+    _COLUMNS[id(table)] = table, columns
+    return columns
+
+
+_COLUMNS_MAX: Final = 1000
+_COLUMNS: dict[int, tuple[Table, Mapping[int, StoreColumn]]] = {}
 
 
 def store_column(column: Column) -> StoreColumn:
