@@ -158,18 +158,6 @@ def plan_federated(
 
     Raises FeatureNotSupported (0A000) for what cannot run over a copy of the rows.
     """
-
-    def place(ref_table: Table, number: int) -> PlacedTable:
-        if ref_table.kind != "foreign":
-            return PlacedTable(ref_table, number)
-        if ref_table.partitioned:
-            return PlacedTable(ref_table, number, PARTITIONED)
-        return PlacedTable(scanned_table(ref_table), number, kind_of(ref_table.instance))
-
-    def resolve(schema: str, name: str) -> PlacedTable | None:
-        found = namespaces.resolve(schema or None, name)
-        return place(found.table, found.version.number) if found else None
-
     context = make_context(
         analysis.text,
         statement.start,
@@ -182,45 +170,61 @@ def plan_federated(
     refs = sorted(filter(is_foreign, context.relations), key=lambda ref: ref.node.location)
     nodes = list(walk(statement.node))
     _refuse(statement.node, nodes, refs)
-
-    def list_with(resolver: Resolve) -> dict[int, Scan]:
-        found = list_scans(statement.node, resolver, parameters, targets=True)
-        return {scan.location: scan for scan in found}
-
-    def finish(ref: RelationRef, placed: PlacedTable, found: Mapping[int, Scan]) -> Scan:
-        scan = found.get(ref.node.location) or _whole_scan(ref, placed)
-        if ref.role == "target":
-            return _all_columns(scan)
-        scan = _with_names(scan, context)
-        return scan if _names_doc(nodes, ref) else _without_doc(scan)
-
-    listed = list_with(resolve)
-    scans: list[Scan] = []
-    parts: list[tuple[PartScan, ...]] = []
-    for ref in refs:
-        placed = place(ref.resolved.table, ref.resolved.version.number)
-        scan = finish(ref, placed, listed)
-        scans.append(scan)
-        if not ref.resolved.table.partitioned:
-            parts.append((PartScan(scan),))
-            continue
-        inside = []
-        for part in parts_of(ref.resolved.table, ref.resolved.version, kind_of):
-            found = list_with(partial(_resolve_as, resolve, ref, part.placed))
-            inside.append(PartScan(finish(ref, part.placed, found), part.bound))
-        parts.append(tuple(each for each in inside if each.needed({})))
+    planner = _Planner(context, parameters, kind_of)
+    found = [planner.scans_of(ref) for ref in refs]
     targets = [n for n, ref in enumerate(refs) if ref.role == "target"]
-    uses = any(isinstance(node, ast.ParamRef) for node in nodes)
+    own = {ref.node.location for ref in refs}
     return FederatedPlan(
-        tuple(scans),
-        tuple(parts),
+        tuple(scan for scan, _ in found),
+        tuple(parts for _, parts in found),
         tuple(refs),
-        tuple(s for s in listed.values() if s.location not in {ref.node.location for ref in refs}),
+        tuple(scan for scan in planner.listed.values() if scan.location not in own),
         targets[0] if targets else None,
         not isinstance(statement.node, _UTILITY),
-        uses,
+        any(isinstance(node, ast.ParamRef) for node in nodes),
         context,
     )
+
+
+class _Planner:
+    """The scans of one statement; `listed` are those of its levels, by their place in the text."""
+
+    def __init__(self, context: Context, parameters: Mapping[int, str], kind_of: KindOf) -> None:
+        self._context = context
+        self._parameters = parameters
+        self._kind_of = kind_of
+        self.listed = self._list(self._resolve)
+
+    def scans_of(self, ref: RelationRef) -> tuple[Scan, tuple[PartScan, ...]]:
+        """The scan of a reference, and the scans that bring its rows."""
+        table, version = ref.resolved.table, ref.resolved.version
+        scan = self._finish(ref, self._place(table, version.number), self.listed)
+        if not table.partitioned:
+            return scan, (PartScan(scan),)
+        parts = []
+        for part in parts_of(table, version, self._kind_of):
+            found = self._list(partial(_resolve_as, self._resolve, ref, part.placed))
+            parts.append(PartScan(self._finish(ref, part.placed, found), part.bound))
+        return scan, tuple(part for part in parts if part.needed({}))
+
+    def _place(self, table: Table, number: int) -> PlacedTable:
+        if table.kind != "foreign":
+            return PlacedTable(table, number)
+        if table.partitioned:
+            return PlacedTable(table, number, PARTITIONED)
+        return PlacedTable(scanned_table(table), number, self._kind_of(table.instance))
+
+    def _resolve(self, schema: str, name: str) -> PlacedTable | None:
+        found = self._context.namespaces.resolve(schema or None, name)
+        return self._place(found.table, found.version.number) if found else None
+
+    def _list(self, resolve: Resolve) -> dict[int, Scan]:
+        found = list_scans(self._context.statement, resolve, self._parameters, targets=True)
+        return {scan.location: scan for scan in found}
+
+    def _finish(self, ref: RelationRef, placed: PlacedTable, found: Mapping[int, Scan]) -> Scan:
+        scan = found.get(ref.node.location) or _whole_scan(ref, placed)
+        return _all_columns(scan) if ref.role == "target" else _with_names(scan, self._context)
 
 
 def _resolve_as(
