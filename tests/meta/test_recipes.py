@@ -19,7 +19,7 @@ from engine.exactness import BACKENDS
 from evolution.ddl import _BY_KIND
 from evolution.seeds.library import GENERATORS, Generator
 from proxy import ddl as proxy_ddl
-from rewrite.analysis import _DDL
+from rewrite.analysis import _DDL, _FOREIGN
 from rewrite.rules import RULES, Rule
 from tests.meta.repository import ROOT
 from tests.unit.core.encoding.cases import CASES
@@ -83,7 +83,7 @@ def test_types_of_documents_have_an_arrow_carrier() -> None:
 def test_change_kind(kind: str) -> None:
     handler = _BY_KIND[kind]
     assert handler.__module__.startswith("evolution.")
-    known = {cls.__name__ for cls in _DDL}
+    known = {cls.__name__ for cls in (*_DDL, *_FOREIGN)}
     defines = _text("rewrite", "analysis.py").partition("def _defines")[2].partition("\ndef ")[0]
     assert kind in known or f"ast.{kind}" in defines
 
