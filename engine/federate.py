@@ -224,7 +224,10 @@ class _Planner:
 
     def _finish(self, ref: RelationRef, placed: PlacedTable, found: Mapping[int, Scan]) -> Scan:
         scan = found.get(ref.node.location) or _whole_scan(ref, placed)
-        return _all_columns(scan) if ref.role == "target" else _with_names(scan, self._context)
+        if ref.role == "target":
+            return _all_columns(scan)
+        scan = _with_names(scan, self._context)
+        return scan if _names_doc(self._context.statement, ref) else _without_doc(scan)
 
 
 def _resolve_as(
@@ -286,9 +289,9 @@ def _all_columns(scan: Scan) -> Scan:
     )
 
 
-def _names_doc(nodes: Sequence[Node], ref: RelationRef) -> bool:
+def _names_doc(statement: Node, ref: RelationRef) -> bool:
     """Whether the whole document of the reference may be meant somewhere."""
-    for node in nodes:
+    for node in walk(statement):
         if isinstance(node, ast.ColumnRef):
             path = names_of(node) or [""]
             if path[-1] == DOC_COLUMN and path[-2:-1] in ([], [ref.alias]):
