@@ -38,7 +38,7 @@ from backends.mongodb.errors import translated
 from backends.mongodb.filters import INTEGRAL
 from backends.mongodb.query import MongoQuery
 from backends.mongodb.reply import is_empty
-from backends.mongodb.rows import RowMaker, documents_of
+from backends.mongodb.rows import RowMaker, documents_of, first_rows
 from backends.mongodb.transaction import MongoTransaction, session_of
 from backends.mongodb.writer import Writer
 from backends.stores import StoreOptions
@@ -63,7 +63,13 @@ class MongoBackend(BackendDefaults):
 
     kind = pushdown.KIND
     capabilities = Capabilities(
-        predicate=True, limit=True, transactions=True, aggregate=True, keys=True, writes=True
+        predicate=True,
+        limit=True,
+        order=True,
+        transactions=True,
+        aggregate=True,
+        keys=True,
+        writes=True,
     )
 
     def __init__(self, name: str, options: StoreOptions) -> None:
@@ -102,6 +108,9 @@ class MongoBackend(BackendDefaults):
         self, connected: Connected, query: MongoQuery, misfits: MisfitCounter, scope: Scope
     ) -> AsyncGenerator[pa.RecordBatch, None]:
         maker = RowMaker(query, misfits)
+        if query.merged_by is not None:
+            yield await self._merged(connected, query, maker, scope)
+            return
         left = query.limit
         features = connected.features
         for command in query.commands(wide_dates=features.wide_dates, bits=features.bits):
@@ -118,6 +127,18 @@ class MongoBackend(BackendDefaults):
                         return
         for batch in maker.finish():
             yield batch
+
+    async def _merged(
+        self, connected: Connected, query: MongoQuery, maker: RowMaker, scope: Scope
+    ) -> pa.RecordBatch:
+        """The first rows of all segments together: each has no more than the limit."""
+        features = connected.features
+        found: list[pa.RecordBatch] = []
+        for command in query.commands(wide_dates=features.wide_dates, bits=features.bits):
+            async with aclosing(self._replies(connected, query, command, scope)) as replies:
+                async for reply in replies:
+                    found += maker.batches(reply)
+        return first_rows(query, found)
 
     async def _replies(
         self, connected: Connected, query: MongoQuery, command: dict[str, Any], scope: Scope
@@ -200,6 +221,7 @@ class MongoBackend(BackendDefaults):
             raise FeatureNotSupported(
                 f'instance "{self.name}" has no transactions',
                 detail="MongoDB has them on replica sets and sharded clusters.",
+                hint="Write outside of a transaction block, one statement at a time.",
             )
         if isolation.lower().replace("_", " ") == "serializable":
             raise FeatureNotSupported(

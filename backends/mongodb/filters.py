@@ -319,6 +319,11 @@ def _guarded(
     return conjunction([*clauses, *extra])
 
 
+def of_type(field: Field, kind: str) -> Filter:
+    """The rows where a text column shows a value of this BSON type."""
+    return _guarded(field, {"$type": kind}, nul=kind == "string")
+
+
 def fit_filter(field: Field) -> Filter:
     """The rows where the column is not NULL."""
     return _FITS[field.row.family](field)

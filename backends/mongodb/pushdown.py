@@ -19,13 +19,17 @@ from backends.mongodb.filters import (
 )
 from backends.mongodb.grouping import grouped_query
 from backends.mongodb.literals import NotPushed
+from backends.mongodb.ordering import segments, texts_and_object_ids
 from backends.mongodb.query import COUNT, ORDINALITY, MongoQuery, Segment
+from backends.mongodb.types import shows_object_ids
 from catalog.model import Column, Native, Ordinality, ParentKey, Table
 from core import expr as ir
 from core.expr import Expr, check_depth, column_ids, join_and, split_and
 
 KIND: Final = "mongodb"
 KEY_PATH: Final = ("_id",)
+MERGED_ROWS_MAX: Final = 10_000
+"""Rows that are held to merge two sorted finds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,18 +59,72 @@ def plan_scan(table: Table, ask: ScanAsk, *, expressions: bool = True) -> ScanPl
             return _grouped(table, ask, ask.grouping, split)
         except NotPushed as reason:
             split = replace(split, reasons=(*split.reasons, str(reason)))
-    limit_exact = ask.limit is not None and not split.residual and not ask.order
+    ordered = _ordered(table, ask, split)
+    if isinstance(ordered, str):
+        split = replace(split, reasons=(*split.reasons, ordered))
+        ordered = ()
+    limit_exact = ask.limit is not None and not split.residual and not (ask.order and not ordered)
     limit = ask.limit if limit_exact and ask.limit is not None else 0
     if limit_exact and ask.limit == 0:
         split = replace(split, filters=(NEVER,), plain=(NEVER,))
+    query = _query(table, ask, split, limit)
+    if ordered:
+        query = replace(query, segments=ordered, required=())
+        if _is_merged(table, ask):
+            key = ask.order[0]
+            query = replace(query, merged_by=(key.column_id, key.descending))
     return ScanPlan(
-        _query(table, ask, split, limit),
+        query,
         ask.columns,
         join_and(split.taken),
         join_and(split.residual),
         limit_exact,
-        False,
+        bool(ordered),
         split.reasons,
+    )
+
+
+def _ordered(table: Table, ask: ScanAsk, split: _Split) -> tuple[Segment, ...] | str:
+    """The finds that answer in the asked order, () where none is asked, or why there are none.
+
+    Without a limit PostgreSQL sorts as well.
+    """
+    if not ask.order:
+        return ()
+    if not ask.limit or split.residual or table.parent_path or not ask.columns:
+        return "an order is taken with a limit, of whole documents and with the whole predicate"
+
+    def field_of_column(column_id: int) -> Field:
+        column = table.column_by_id(column_id)
+        assert column is not None
+        reference = ir.ColumnRef(column.id, column.type)
+        verdict = ask.judge(ir.Compare("<", reference, reference))
+        if isinstance(verdict, No):
+            raise NotPushed(verdict.reason)
+        return fields_of(table)(reference)
+
+    known = set(split.required)  # the filters with guards select no row where one is NULL
+    try:
+        if _is_merged(table, ask):
+            [key] = ask.order
+            return texts_and_object_ids(key, field_of_column(key.column_id), split.filters)
+        return segments(ask.order, field_of_column, known, split.filters)
+    except NotPushed as reason:
+        return str(reason)
+
+
+def _is_merged(table: Table, ask: ScanAsk) -> bool:
+    """Whether the order is that of `_id` as text: two sorted finds, put together here."""
+    if len(ask.order) != 1 or not 0 < (ask.limit or 0) <= MERGED_ROWS_MAX:
+        return False
+    column = table.column_by_id(ask.order[0].column_id)
+    if column is None or column.id not in ask.columns or column.type != "text":
+        return False
+    source = column.source
+    return (
+        isinstance(source, Native)
+        and source.path == KEY_PATH
+        and shows_object_ids(source.store_type)
     )
 
 

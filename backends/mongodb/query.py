@@ -50,6 +50,8 @@ class MongoQuery:
     grouped: GroupedQuery | None = None
     required: tuple[int, ...] = ()
     """Columns in which a row has a value, or is left out: the filter said so but for misfits."""
+    merged_by: tuple[int, bool] | None = None
+    """The column (and whether descending) by which the segments' rows are put together."""
     width: int | None = None
     """How many of the specs are shown; None for all."""
 
@@ -62,7 +64,8 @@ class MongoQuery:
         name = f"{self.database}.{self.collection}"
         if self.pipeline is not None:
             return f"{name}.aggregate({shown(list(self.pipeline))})"
-        return " then ".join(self._find_text(name, segment) for segment in self.segments)
+        between = " then " if self.merged_by is None else " merged with "
+        return between.join(self._find_text(name, segment) for segment in self.segments)
 
     def _find_text(self, name: str, segment: Segment) -> str:
         text = f"{name}.find({shown(segment.filter)}, {shown(self.projection or {})})"

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import bson
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from backends.mongodb.client import CODEC
 from backends.mongodb.columnar import ColumnarReader
@@ -78,6 +79,19 @@ def counted_rows(documents: Sequence[dict[str, Any]]) -> Iterator[pa.RecordBatch
             rows = min(left, EMPTY_ROWS_MAX)
             yield rows_without_columns(rows)
             left -= rows
+
+
+def first_rows(query: MongoQuery, found: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
+    """The rows that come first in the order that the segments are merged by."""
+    assert query.merged_by is not None
+    column_id, descending = query.merged_by
+    if not found:
+        return empty_batch(query.specs)
+    rows = pa.Table.from_batches(found)
+    direction = "descending" if descending else "ascending"
+    order = pc.sort_indices(rows, sort_keys=[(f"c{column_id}", direction)])
+    taken = rows.take(order[: query.limit]).combine_chunks()
+    return taken.to_batches()[0]
 
 
 def empty_batch(specs: Sequence[ColumnSpec]) -> pa.RecordBatch:

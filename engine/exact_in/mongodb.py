@@ -53,9 +53,12 @@ min max(int2|int4|int8|text|timestamptz)
 bool_and bool_or every(bool)
 """
 
+_ORDERINGS = "ordering(bool|int2|int4|int8|float8|text|timestamptz)"
+
 MONGODB: Final[tuple[StoreVerdicts, ...]] = (
     StoreVerdicts(_BACKEND, "operator", _OPERATORS, EXACT),
     StoreVerdicts(_BACKEND, "predicate", _PREDICATES, EXACT),
     StoreVerdicts(_BACKEND, "aggregate", _AGGREGATES, EXACT),
+    StoreVerdicts(_BACKEND, "ordering", _ORDERINGS, EXACT),
     StoreVerdicts(_BACKEND, "value", f"column literal({_SHOWN}|uuid|bytea|varchar)", EXACT),
 )

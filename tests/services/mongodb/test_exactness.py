@@ -8,6 +8,7 @@ typed table of PostgreSQL, the judge; then each condition is asked of both, NOT 
 # ruff: noqa: RUF005 (lists continued by + keep several values on a line)
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from backends.base import EXACT, Aggregate, Grouping, ScanAsk, Scope
+from backends.base import EXACT, Aggregate, Grouping, OrderKey, ScanAsk, Scope
 from backends.embedded.pushdown import render
 from catalog.model import Column, Native, Table
 from core import expr as ir
@@ -357,6 +358,44 @@ async def test_every_aggregate(judged: Judged, mongodb: RunningServer) -> None:
             if seen != sorted(repr(tuple(row)) for row in wanted):
                 found.append(f"{plan.native}\n  {rows}\n  {[tuple(row) for row in wanted]}")
     assert not found, "\n".join(found[:8])
+
+
+# R0.5: an order with a limit is PostgreSQL's, NULLs, NaN and misfits at their places
+async def test_every_ordering(judged: Judged) -> None:
+    backend = judged.store.backend
+    for entry in TABLE.entries:
+        if entry.kind != "ordering" or entry.verdicts.get("mongodb") != EXACT:
+            continue
+        short = SHORT[entry.arguments[0]]
+        strings = [ir.ColumnRef(STRING_ID, "text")]
+        references = strings if short == "text" else [*_columns_of(short)]
+        for reference in references:
+            for descending, nulls_first in itertools.product((False, True), repeat=2):
+                for limit in (1, 7, 1_000):
+                    key = OrderKey(reference.column_id, descending, nulls_first)
+                    ask = ScanAsk(
+                        1, (1, reference.column_id), None, limit, (key,), judge_for("mongodb")
+                    )
+                    plan = backend.plan_scan(judged.table, ask)
+                    assert plan.order_exact, plan.reasons
+                    assert plan.limit_exact
+                    types = ("integer", TYPES[short])
+                    rows = await scan_rows(backend, plan, text=types)
+                    name = NAMES[reference.column_id]
+                    words = "DESC" if descending else "ASC"
+                    words += f" NULLS {'FIRST' if nulls_first else 'LAST'}"
+                    await judged.judge.execute("SET LOCAL timezone = 'UTC'")
+                    wanted = await judged.judge.fetch(
+                        f"SELECT {name}::text AS t FROM shown ORDER BY {name} {words} LIMIT {limit}"
+                    )
+                    texts = [_printed(types, row)[1] for row in rows]
+                    # -0 equals 0: which of them comes first is not said
+                    assert _no_sign(texts) == _no_sign([row[0] for row in wanted]), plan.native
+                    assert len({row[0] for row in rows}) == len(rows)
+
+
+def _no_sign(texts: Sequence[str | None]) -> list[str | None]:
+    return ["0" if text == "-0" else text for text in texts]
 
 
 def _printed(types: Sequence[str], row: tuple[Any, ...]) -> tuple[Any, ...]:
