@@ -24,6 +24,7 @@ from tests.slt.engines import BINARY, EXTENDED, MODES, SIMPLE, Engine, Outcome
 from tests.slt.records import Record, complete_text, pattern_matches, read_records
 
 MERGE = "merge"
+MERGED = {MERGE: "off", "scan": "scan"}  # variants of MERGE: the value of morph.pushdown
 ONCE = "once"  # label: run once only, because it moves something that no ROLLBACK moves back
 _ONCE_WORDS = frozenset(
     (
@@ -100,7 +101,7 @@ class FileRun:
         if once or ours.failed:
             return modes[:1]
         if self._sides.merge and record.runs_on(MERGE):
-            modes.insert(1, MERGE)
+            modes[1:1] = MERGED
         return modes
 
     def _pair(
@@ -111,14 +112,14 @@ class FileRun:
         undone: bool,
         problems: dict[str, list[str]],
     ) -> tuple[Outcome | None, Outcome | None]:
-        engine = MERGE if variant == MERGE else "morphgres"
+        engine = MERGE if variant in MERGED else "morphgres"
         wanted = (record.runs_on(engine), record.runs_on("postgresql"))
         texts = (record.sql, record.oracle_sql)
         outcomes: list[Outcome | None] = [None, None]
         for place in (0, 1):
             if wanted[place]:
                 self.report.executions += 1
-                merge = variant == MERGE and place == 0
+                merge = variant in MERGED and place == 0
                 outcomes[place] = _execute(
                     session[place], texts[place], variant, record, undone=undone, merge=merge
                 )
@@ -158,10 +159,10 @@ def _execute(
     engine: Engine, sql: str, variant: str, record: Record, *, undone: bool, merge: bool
 ) -> Outcome:
     mode = variant
-    if variant == MERGE:
+    if variant in MERGED:
         mode = SIMPLE if record.params is None else EXTENDED
     if merge:
-        engine.command("SET morph.pushdown = off")
+        engine.command(f"SET morph.pushdown = '{MERGED[variant]}'")
     outside = engine.idle
     if undone:
         engine.command("BEGIN" if outside else "SAVEPOINT slt")
