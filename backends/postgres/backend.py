@@ -117,7 +117,8 @@ class PostgresBackend(BackendDefaults):
             data = b"".join(few)
             read = None if native.counted else read_few(data, len(native.types))
             if read is not None:
-                yield read
+                for part in self._parts(native, read):
+                    yield part
                 return
             for batch in decoder.feed(data):
                 for part in self._parts(native, batch):

@@ -8,11 +8,13 @@ from typing import Final
 from tests.services.conformance.subject import Opener
 from tests.services.conformance.subject_cassandra import open_cassandra
 from tests.services.conformance.subject_mongodb import open_mongodb
+from tests.services.conformance.subject_postgres import open_postgres
 from tests.services.servers.registry import SERVERS
 
 SUBJECTS: Final[Mapping[str, Opener]] = {
     "mongodb": open_mongodb,
     "cassandra": open_cassandra,
+    "postgres": open_postgres,
 }
 """Kind of server → how its subject is opened."""
 

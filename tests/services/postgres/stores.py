@@ -42,7 +42,7 @@ class Store:
     async def table(self, name: str, definition: str = "", schema: str = "public") -> Table:
         """The foreign table over `name`, which is made first when it has a definition."""
         if definition:
-            await self.connection.execute(f"CREATE TABLE {schema}.{name} ({definition})")
+            await self.connection.execute(f'CREATE TABLE {schema}."{name}" ({definition})')
         described = await self.backend.describe((schema, name), Scope())
         made = Table(
             len(self.tables) + 1,
