@@ -32,18 +32,15 @@ from backends.base import (
 )
 from backends.postgres import describing, pushdown
 from backends.postgres.connection import Connections
-from backends.postgres.copying import copied, read_few
+from backends.postgres.copying import RowReader, copied
 from backends.postgres.faults import translated
 from backends.postgres.pushdown import NativeScan
 from backends.postgres.transactions import PostgresTransaction, begin_text
 from backends.postgres.writing import write
 from backends.stores import StoreOptions
 from catalog.model import Table
-from core.encoding.copy_csv import BLOCK_BYTES, decode_copy_csv
 from core.errors import ConnectionFailure
 
-FEW_BYTES: Final = 8192
-"""Up to so many bytes are read without the machinery for many."""
 COUNTED_ROWS: Final = 1_000_000
 """Rows without columns that one batch stands for."""
 
@@ -98,32 +95,15 @@ class PostgresBackend(BackendDefaults):
     async def _batches(
         self, native: NativeScan, scope: Scope
     ) -> AsyncGenerator[pa.RecordBatch, None]:
-        block = max(min(BLOCK_BYTES, scope.bytes_max), 1)
-        decoder = decode_copy_csv(native.fields, block_bytes=block)
+        reader = RowReader(native.fields, scope.bytes_max, small=not native.counted)
         async with self._using(scope) as connection:
             chunks = copied(connection, native.sql, self.name, scope.deadline)
-            few: list[bytes] | None = []
             async with aclosing(chunks):
                 async for chunk in chunks:
-                    if few is not None:
-                        few.append(chunk)
-                        if sum(map(len, few)) <= FEW_BYTES:
-                            continue
-                        chunk, few = b"".join(few), None
-                    for batch in decoder.feed(chunk):
+                    for batch in reader.feed(chunk):
                         for part in self._parts(native, batch):
                             yield part
-        if few is not None:
-            data = b"".join(few)
-            read = None if native.counted else read_few(data, len(native.types))
-            if read is not None:
-                for part in self._parts(native, read):
-                    yield part
-                return
-            for batch in decoder.feed(data):
-                for part in self._parts(native, batch):
-                    yield part
-        for batch in decoder.finish():
+        for batch in reader.finish():
             for part in self._parts(native, batch):
                 yield part
 

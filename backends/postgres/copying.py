@@ -7,13 +7,20 @@ no more than one is ahead of the reader, and the rest waits in the server.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
+from typing import Final
 
 import asyncpg
 import pyarrow as pa
 
 from backends.postgres.connection import alive
 from backends.postgres.faults import translated
+from core.encoding.copy_csv import BLOCK_BYTES, decode_copy_csv
+from core.types import PgType
+
+
+FEW_BYTES: Final = 8192
+"""Up to so many bytes are read without the machinery for many."""
 
 
 class _Handoff:
@@ -82,6 +89,37 @@ async def copied(
             await asyncio.wait([task])
         if not task.cancelled():
             task.exception()  # it was raised above, or nobody wants it any more
+
+
+class RowReader:
+    """The bytes of a COPY to batches: few bytes as texts, more by the CSV reader.
+
+    `small` is False for what must come in the Arrow carrier.
+    """
+
+    def __init__(self, fields: Sequence[PgType], bytes_max: int, *, small: bool) -> None:
+        block = max(min(BLOCK_BYTES, bytes_max), 1)
+        self._decoder = decode_copy_csv(fields, block_bytes=block)
+        self._columns = len(fields)
+        self._few: bytes | None = b"" if small else None
+
+    def feed(self, chunk: bytes) -> list[pa.RecordBatch]:
+        """Take the next bytes; the batches that became full."""
+        if self._few is not None:
+            self._few += chunk
+            if len(self._few) <= FEW_BYTES:
+                return []
+            chunk, self._few = self._few, None
+        return self._decoder.feed(chunk)
+
+    def finish(self) -> list[pa.RecordBatch]:
+        """The batches of what is left."""
+        if self._few is not None:
+            few = read_few(self._few, self._columns)
+            if few is not None:
+                return [few]
+            return [*self._decoder.feed(self._few), *self._decoder.finish()]
+        return self._decoder.finish()
 
 
 def read_few(data: bytes, columns: int) -> pa.RecordBatch | None:
