@@ -35,9 +35,14 @@ from core.errors import (
 OVERLOADED: Final = 0x1001
 BOOTSTRAPPING: Final = 0x1002
 CAS_WRITE_UNKNOWN: Final = 0x1700
-_TOMBSTONES: Final = 0x0001
-_INDEX_REASONS: Final = frozenset((0x0002, 0x0006, 0x0007))
-"""RequestFailureReason: INDEX_NOT_AVAILABLE and its kin, an index that is being built."""
+_TIMED_OUT: Final = 0x0002
+_LIMITS: Final = {
+    0x0001: ("more deleted rows", "tombstone_failure_threshold"),
+    0x0004: ("larger rows", "local_read_size_fail_threshold"),
+    0x0007: ("more index files", "sai_sstable_indexes_per_query_fail_threshold"),
+}
+_INDEX_NOT_AVAILABLE: Final = 0x0006
+"""RequestFailureReason of Cassandra 5.0: what a replica says of why it failed."""
 _ANSWERS: Final = (
     ErrorMessage,
     cassandra.RequestExecutionException,
@@ -112,14 +117,19 @@ def _of_request(fault: BaseException, where: str) -> MorphError | None:
 
 def _failure(fault: Any, where: str) -> MorphError:
     reasons = set((fault.error_code_map or {}).values())
-    if _TOMBSTONES in reasons:
+    for reason in sorted(reasons & set(_LIMITS)):
+        met, setting = _LIMITS[reason]
         return ConfigurationLimitExceeded(
-            f"{where}: a read met more deleted rows than Cassandra's limit",
-            detail=f"More than tombstone_failure_threshold, at consistency level {_level(fault)}.",
-            hint="Narrow the range of the query, or let compaction remove the tombstones.",
+            f"{where}: a read met {met} than Cassandra's limit",
+            detail=f"The limit is {setting}; consistency level {_level(fault)}.",
+            hint="Narrow the query, or have the limit raised in Cassandra.",
         )
-    if reasons & _INDEX_REASONS:
+    if _INDEX_NOT_AVAILABLE in reasons:
         return ObjectNotInPrerequisiteState(f"{where}: an index is not ready to answer")
+    if _TIMED_OUT in reasons:
+        return QueryCanceled(
+            f"{where}: replicas did not answer in time at consistency level {_level(fault)}"
+        )
     shown = ", ".join(sorted(f"0x{each:04x}" for each in reasons)) or "no reason given"
     return StoreError(
         f"{where}: {fault.failures} replicas failed at consistency level {_level(fault)}",

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
+from cassandra import DriverException
 from cassandra.bytesio import BytesIOReader
 from cassandra.deserializers import make_deserializers
 from cassandra.obj_parser import ListParser
@@ -21,6 +22,7 @@ from cassandra.policies import ColDesc
 from cassandra.protocol import ResultMessage, _ProtocolHandler
 
 from backends.cassandra.shapes import Shape, shape_of
+from core.errors import ConnectionFailure
 
 _PARSER: Final = ListParser()
 _COUNT_BYTES: Final = 4
@@ -69,12 +71,17 @@ class Page:
         return _layout(self.names, self.types, self.version)
 
     def rows(self) -> list[tuple[Any, ...]]:
-        """The rows as tuples of raw values; a page that is cut short raises."""
+        """The rows as tuples of raw values; a page that is cut short is 08006."""
         if not self.names:
             return [()] * self.count
-        parsed: list[tuple[Any, ...]] = _PARSER.parse_rows(
-            BytesIOReader(self.body), self.layout.description
-        )
+        try:
+            parsed: list[tuple[Any, ...]] = _PARSER.parse_rows(
+                BytesIOReader(self.body), self.layout.description
+            )
+        except (EOFError, DriverException) as fault:
+            raise ConnectionFailure(
+                "an answer of Cassandra cannot be read", detail=f"The driver says: {fault}."
+            ) from fault
         return parsed
 
 
