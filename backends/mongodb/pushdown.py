@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from backends.base import Exact, ExactWithRewrite, Grouping, No, ScanAsk, ScanPlan
 from backends.mongodb.decode import ColumnSpec
@@ -229,7 +229,8 @@ def _query(table: Table, ask: ScanAsk, split: _Split, limit: int) -> MongoQuery:
     database, collection = table.native
     query = MongoQuery(database, collection, specs, limit=limit)
     if table.parent_path:
-        return replace(query, pipeline=_unwound(table, query, split))
+        answers: Literal["rows", "count"] = "rows" if specs else "count"
+        return replace(query, pipeline=_unwound(table, query, split), answers=answers)
     if not specs:
         stages: list[Mapping[str, Any]] = [{"$match": conjunction(split.filters)}]
         return replace(query, pipeline=_counted(stages, limit), answers="count")
