@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 from cassandra import cqltypes
 from cassandra.util import Duration
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backends.cassandra import calendar
@@ -112,6 +112,7 @@ def test_packed_as_the_driver_packs(name: str) -> None:
     driver_type = DRIVER_TYPES[name]
     shape = shape_of(driver_type)
 
+    @settings(deadline=None)
     @given(PLAIN[name])
     def check(value: Any) -> None:
         packed = pack(shape, value)
@@ -132,6 +133,7 @@ def test_round_trip(name: str) -> None:
     shape = shape_of(driver_type)
     kind = natural_type(shape)
 
+    @settings(deadline=None)
     @given(st.lists(st.none() | PLAIN[name], min_size=1, max_size=5))
     def check(values: list[Any]) -> None:
         stored = [None if value is None else pack(shape, value) for value in values]
@@ -157,6 +159,7 @@ _element = st.one_of(st.none(), st.integers(-(2**31), 2**31 - 1))
 
 
 # R1.8: nested values: jsonb out, the same bytes in
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(_text, st.lists(st.integers(0, 100), max_size=3)),
@@ -185,6 +188,7 @@ def test_nested_round_trip(pairs: list[Any], number: int | None, text: str | Non
 
 
 # R1.8: arrays keep NULL, empty and their elements
+@settings(deadline=None)
 @given(st.lists(st.one_of(st.none(), st.lists(st.integers(-5, 5), max_size=4)), min_size=1))
 def test_arrays(values: list[list[int] | None]) -> None:
     driver_type = cqltypes.ListType.apply_parameters([cqltypes.Int32Type])
@@ -196,6 +200,7 @@ def test_arrays(values: list[list[int] | None]) -> None:
 
 
 # Issue 4.9: a page that is cut short raises, whatever the byte
+@settings(deadline=None)
 @given(st.integers(0, 10_000))
 def test_page_cut_short(seed: int) -> None:
     whole = _page(cqltypes.UTF8Type, [b"abc", None, b"", b"x" * 30]).body
@@ -206,6 +211,7 @@ def test_page_cut_short(seed: int) -> None:
 
 
 # R1.8: days and instants of any year are PostgreSQL's text
+@settings(deadline=None)
 @given(st.dates())
 def test_calendar_agrees_with_python(day: dt.date) -> None:
     number = (day - dt.date(1970, 1, 1)).days
@@ -214,6 +220,7 @@ def test_calendar_agrees_with_python(day: dt.date) -> None:
     assert calendar.instant_text(number * 86_400_000 + 1) == f"{day} 00:00:00.001+00"
 
 
+@settings(deadline=None)
 @given(st.integers(-(2**63), 2**63 - 1))
 def test_calendar_repeats(milliseconds: int) -> None:
     cycle = 146_097 * 86_400_000
@@ -224,6 +231,7 @@ def test_calendar_repeats(milliseconds: int) -> None:
     assert one == other
 
 
+@settings(deadline=None)
 @given(st.datetimes(timezones=st.timezones()))
 def test_instants_read(moment: dt.datetime) -> None:
     offset = moment.utcoffset() or dt.timedelta()
@@ -244,11 +252,13 @@ def test_other_forms_of_instants_are_left(text: str) -> None:
     assert calendar.read_instant(text) is None
 
 
+@settings(deadline=None)
 @given(st.integers(-(2**200), 2**200))
 def test_varint_is_shortest(value: int) -> None:
     assert pack_varint(value) == cqltypes.IntegerType.serialize(value, 5)
 
 
+@settings(deadline=None)
 @given(st.floats(width=32, allow_nan=False, allow_infinity=False))
 def test_single_text_is_shortest_that_reads_back(value: float) -> None:
     shape = shape_of(cqltypes.FloatType)
@@ -257,6 +267,7 @@ def test_single_text_is_shortest_that_reads_back(value: float) -> None:
 
 
 # R0.5: nothing lies between the texts with a prefix and the bound after them
+@settings(deadline=None)
 @given(_text.filter(bool), _text)
 def test_successor(prefix: str, rest: str) -> None:
     after = _successor(prefix)
@@ -268,6 +279,7 @@ def test_successor(prefix: str, rest: str) -> None:
     assert not after.startswith(prefix)
 
 
+@settings(deadline=None)
 @given(st.integers(-1000, 1000), st.integers(-1000, 1000), st.integers(-(10**15), 10**15))
 def test_intervals_are_postgresqls_text(months: int, days: int, micros: int) -> None:
     signs = {number > 0 for number in (months, days, micros) if number}
@@ -279,6 +291,7 @@ def test_intervals_are_postgresqls_text(months: int, days: int, micros: int) -> 
     assert plain_values(column, natural_type(shape), shape) == [(months, days, micros * 1000)]
 
 
+@settings(deadline=None)
 @given(st.ip_addresses())
 def test_addresses(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> None:
     shape = shape_of(cqltypes.InetAddressType)
