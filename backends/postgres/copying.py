@@ -18,7 +18,6 @@ from backends.postgres.faults import translated
 from core.encoding.copy_csv import BLOCK_BYTES, decode_copy_csv
 from core.types import PgType
 
-
 FEW_BYTES: Final = 8192
 """Up to so many bytes are read without the machinery for many."""
 
