@@ -39,13 +39,14 @@ local {DATABASE} all trust
 
 @dataclass(frozen=True, slots=True)
 class ClusterLimits:
-    """Limits of the server, from the settings; sizes in bytes."""
+    """Limits and defaults of the server, from the settings; sizes in bytes."""
 
     backends_max: int = 100
     shared_buffers: int = 64 << 20
     work_mem: int = 16 << 20
     temp_file_limit: int = 4 << 30
     durable: bool = True
+    ddl_mode: str = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,7 +255,7 @@ def _configuration(socket_directory: Path, limits: ClusterLimits) -> str:
         "dynamic_library_path": "'$libdir'",
         "local_preload_libraries": "''",
         "morph.pushdown": "'on'",
-        "morph.ddl_mode": "'auto'",
+        "morph.ddl_mode": f"'{limits.ddl_mode}'",
     }
     return "".join(f"{name} = {value}\n" for name, value in settings.items())
 

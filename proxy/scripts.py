@@ -85,6 +85,15 @@ class Scripts:
         self.flush(session, sink)
         return await sink.done
 
+    async def sync(self, session: Session) -> None:
+        """End an implicit transaction of our own: what the client begins next is no part of it."""
+        sink = Sink()
+        entry = Entry(SYNC, None, True, sink)
+        entry.last = True
+        session.send(requests.SYNC, entry)
+        session.flush_backend()
+        await sink.done
+
     def flush(self, session: Session, sink: Sink) -> None:
         """Have the backend work; BackendError when it never will answer the sink."""
         session.send(requests.FLUSH)
@@ -146,7 +155,9 @@ class Scripts:
         widths: dict[int, int] = {}
         while True:
             try:
-                return session.plan(text) if not widths else session.plan_with(text, widths)
+                if widths:
+                    return await session.plan_with(text, widths)
+                return session.plan(text)
             except NeedsWidth as question:
                 widths[question.start] = await self._width(session, question.query)
 

@@ -48,6 +48,7 @@ async def start_private_pg(settings: Settings) -> Supervisor:
         work_mem=private.work_mem,
         temp_file_limit=private.temp_file_limit,
         durable=private.durable,
+        ddl_mode=settings.evolution.ddl_mode,
     )
     cluster = prepare_cluster(
         settings.data.directory,

@@ -23,9 +23,11 @@ from core.errors import (
 )
 from engine.plans import Plan, PlanCache, make_plan
 from evolution.lifecycle import line
-from proxy import extended, shortcut, simple
+from proxy import apart, extended, shortcut, simple
 from proxy.backend import BackendConnection, Piece
+from proxy.effects import STATEMENT_EFFECTS
 from proxy.errors import translate
+from proxy.foreign_prepared import ForeignPrepared
 from proxy.prepared import Portal, Prepared
 from proxy.protocol import requests
 from proxy.protocol.framing import HEADER_BYTES, SMALL_MESSAGE_BYTES_MAX, message
@@ -35,7 +37,7 @@ from proxy.protocol.reports import error_response, notice_response, sqlstate_of
 from proxy.protocol.server import parameter_status
 from proxy.relay import BATCH, PARSE, QUERY, SYNC, BackendError, Entry, Relay
 from proxy.shortcut import SessionPlans
-from proxy.store_transactions import Block, StoreWork, note_transaction
+from proxy.store_transactions import Block, StoreWork
 
 if TYPE_CHECKING:
     from catalog.model import CatalogSnapshot
@@ -48,8 +50,11 @@ _QUERY: Final = ClientType.QUERY
 IDLE = ord("I")
 FAILED = ord("E")
 _LIMIT_EXCEEDED = "canceling statement due to private_pg.statement_timeout_max"
+# What a statement means depends on it: the session's own names, and its settings of ours.
 TEMPORARY_QUERY = (
-    "SELECT c.relname FROM pg_catalog.pg_class c WHERE c.relnamespace "
+    "SELECT pg_catalog.current_setting('morph.pushdown'), "
+    "pg_catalog.current_setting('morph.ddl_mode'), c.relname FROM (VALUES (1)) one "
+    "LEFT JOIN pg_catalog.pg_class c ON c.relnamespace "
     "OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()"
 )
 _KEEP_TEMPORARIES = frozenset({"Select", "Insert", "Update", "Delete", "Merge"})
@@ -62,12 +67,13 @@ class Session:
 
     __slots__ = (
         "_cancels", "_clock", "_copying", "_errors", "_inbox", "_outgoing", "_pinned_snapshot",
-        "_plan", "_plans", "_record", "_rolled_back", "_script", "_short_entry", "_short_max",
-        "_started", "_temporaries_stale", "_timed_out", "_told_fatal", "_writable", "block",
-        "client", "copy_sink", "copy_waiting", "ddl_mode", "id", "last_query", "maybe_temporary",
-        "on_cancel", "own_snapshot", "pending_version", "pinned", "portals", "progress",
-        "push_scans", "pushdown", "relay", "reread_due", "search_path", "send_to_client",
-        "statements", "statements_run", "status", "temporary_names", "warned_versions", "worker",
+        "_plan", "_planned", "_plans", "_put_back", "_record", "_rolled_back", "_script",
+        "_short_entry", "_short_max", "_started", "_timed_out", "_told_fatal", "_writable",
+        "block", "client", "copy_sink", "copy_waiting", "ddl_mode", "foreign_prepared", "id",
+        "last_query", "maybe_temporary", "on_cancel", "own_snapshot", "pending_version", "pinned",
+        "portals", "progress", "push_scans", "pushdown", "relay", "reread_due", "search_path",
+        "send_to_client", "stale", "statements", "statements_run", "status", "temporary_names",
+        "warned_versions", "worker",
     )  # fmt: skip
 
     def __init__(self, worker: Worker, client: ClientConnection, session_id: int) -> None:
@@ -79,8 +85,9 @@ class Session:
         self.statements: dict[str, Prepared] = {}
         self.portals: dict[str, Portal] = {}
         self.pinned = False
-        self.maybe_temporary = False
+        self.maybe_temporary = self.asks_for_settings()
         self.pushdown = True
+        self.foreign_prepared: dict[str, ForeignPrepared] = {}  # by PREPARE in SQL
         self.block: Block | None = None  # a transaction as far as other stores are concerned
         self.push_scans = False  # in the merge tier: predicates go into the scans
         self.ddl_mode: str = worker.ddl_mode
@@ -89,12 +96,14 @@ class Session:
         self.reread_due = False
         self.search_path = ""
         self.temporary_names: frozenset[str] = frozenset()
-        self._temporaries_stale = False
+        self.stale = self.maybe_temporary  # names and settings: see _read_temporaries
         self.statements_run = 0
         self.last_query = ""
         self.warned_versions: set[int] = set()
         self._plans: SessionPlans | None = None
+        self._planned: apart.Planned | None = None
         self._inbox: deque[tuple[int, bytes]] = deque()
+        self._put_back = 0  # bytes of the message in the inbox that the script runs before
         self._script: asyncio.Task[None] | None = None
         self._copying = False  # the client's own COPY FROM STDIN, relayed
         self._outgoing: list[bytes] = []
@@ -122,6 +131,11 @@ class Session:
         self._writable = asyncio.Event()
         self._writable.set()
 
+    def asks_for_settings(self) -> bool:
+        """True when the start packet may set a setting of ours."""
+        parameters = self.client.startup.parameters
+        return any("morph." in text for pair in parameters.items() for text in pair)
+
     # ------------------------------------------------------------------ client → session
 
     def forward(self, data: bytes, now: float) -> bool:
@@ -138,7 +152,7 @@ class Session:
             or self._inbox
             or self._outgoing
             or self._cancels
-            or self._temporaries_stale
+            or self.stale
             or (self.block is not None and self.block.work is not None)
             or not HEADER_BYTES < len(data) <= self._short_max
         ):
@@ -203,11 +217,16 @@ class Session:
         return self.status == FAILED
 
     @property
+    def busy(self) -> bool:
+        """True while a script runs."""
+        return self._script is not None
+
+    @property
     def inbox_bytes(self) -> int:
-        """Bytes that wait behind a script."""
+        """Bytes that wait behind a script; not those of the message that it runs before."""
         if not self._inbox:
             return 0
-        return sum(len(body) for _, body in self._inbox)
+        return sum(len(body) for _, body in self._inbox) - self._put_back
 
     def _pump(self) -> None:
         inbox = self._inbox
@@ -240,8 +259,12 @@ class Session:
                 return
             self.start_script(self._attach(), before=(kind, body))
             return
-        if self._temporaries_stale and _may_name_tables(kind, body):
+        if self.stale and _may_name_tables(kind, body):
             self.start_script(self._read_temporaries(), before=(kind, body))
+            return
+        text = apart.long_text(self, kind, body)
+        if text is not None:
+            self.start_script(self._plan_apart(text), before=(kind, body))
             return
         self.begin()
         try:
@@ -363,6 +386,7 @@ class Session:
         assert self._script is None
         if before is not None:
             self._inbox.appendleft(before)
+            self._put_back = len(before[1])
         self.flush_backend()
         task = self.worker.spawn(self._run_script(work), name=f"script-{self.id}")
         self._script = task
@@ -380,6 +404,7 @@ class Session:
             return
         finally:
             self._script = None
+            self._put_back = 0
             self.copy_sink = None
         self.client.reading(True, "read-ahead")
         self._pump()
@@ -414,7 +439,23 @@ class Session:
 
     def plan(self, text: str) -> Plan:
         """The plan for a text in this session's namespaces."""
-        return self.current_plans().lookup(text)
+        plans = self.current_plans()
+        planned = self._planned
+        if planned is not None and planned.fits(text, plans):
+            return planned.result()
+        return plans.lookup(text)
+
+    def is_planned(self, text: str) -> bool:
+        """True when `plan` need not look into the text."""
+        plans = self.current_plans()
+        if self._planned is not None and self._planned.fits(text, plans):
+            return True
+        self._planned = None  # of an earlier message
+        return plans.find(text) is not None
+
+    async def _plan_apart(self, text: str) -> None:
+        plans = self.current_plans()
+        self._planned = await apart.plan(self, text, plans)
 
     def current_plans(self) -> SessionPlans:
         """The plans for the names as this session sees them now."""
@@ -426,8 +467,10 @@ class Session:
             )
         return plans
 
-    def plan_with(self, text: str, widths: Mapping[int, int]) -> Plan:
+    async def plan_with(self, text: str, widths: Mapping[int, int]) -> Plan:
         """A plan for a text with the widths of its queries known; not cached."""
+        if len(text) >= self.worker.settings.plan.apart_bytes_min:
+            return (await apart.plan(self, text, self.current_plans(), widths)).result()
         return make_plan(text, self.plans.namespaces, pushdown=self.pushdown, widths=widths)
 
     def prepare(self, request: Parse, plan: Plan, body: bytes) -> None:
@@ -443,23 +486,31 @@ class Session:
         return self._plans
 
     async def _read_temporaries(self) -> None:
-        """Which names mean the session's own temporary relations now."""
-        self._temporaries_stale = False
+        """Which names mean the session's own temporary relations now, and our settings."""
+        self.stale = False
         if self.status == FAILED:
             return  # whatever comes, PostgreSQL refuses it
         alone = self.relay.in_step
         try:
             sink = await self.worker.scripts.fetch(self, TEMPORARY_QUERY)
             codec = self.client.codec
-            names = ((r[0] or b"").decode(codec, "replace") for r in sink.rows())
-            self.temporary_names = frozenset(names)
+            rows = [[(v or b"").decode(codec, "replace") for v in row] for row in sink.rows()]
+            self.set_pushdown(rows[0][0])
+            self.ddl_mode = rows[0][1].lower()
+            self.temporary_names = frozenset(row[2] for row in rows) - {""}
         except BackendError:
-            self._temporaries_stale = True  # a failed batch; look again at the next
-        if alone:
-            self.send(requests.SYNC, Entry(SYNC, swallow=True))
+            self.stale = True  # a failed batch; look again at the next
         if self.relay.backend is not None:
             self.relay.backend.statements.discard("")
+            if alone:
+                await self.worker.scripts.sync(self)
         self.forget_plans()
+
+    def set_pushdown(self, value: str) -> None:
+        """`value` is what morph.pushdown is now."""
+        value = value.lower()
+        self.pushdown = value not in ("off", "false", "0", "no", "scan")
+        self.push_scans = value == "scan"
 
     def forget_plans(self) -> None:
         """Namespaces changed."""
@@ -480,13 +531,13 @@ class Session:
             if statement.keeps_state:
                 self.pinned = True
             if statement.makes_temporary:
-                self.pinned = self.maybe_temporary = self._temporaries_stale = True
+                self.pinned = self.maybe_temporary = self.stale = True
             elif self.maybe_temporary and statement.kind not in _KEEP_TEMPORARIES:
-                self._temporaries_stale = True
-            if statement.kind in _STATEMENT_EFFECTS:
-                _STATEMENT_EFFECTS[statement.kind](self, statement.node)
+                self.stale = True
+            if statement.kind in STATEMENT_EFFECTS:
+                STATEMENT_EFFECTS[statement.kind](self, statement.node)
             if statement.functions and not statement.functions <= self.worker.stateless_functions:
-                self.pinned = self.maybe_temporary = self._temporaries_stale = True
+                self.pinned = self.maybe_temporary = self.stale = True
 
     def _writes_here(self, plan: Plan) -> None:
         """The embedded store is written: no other store can be, in the same transaction."""
@@ -593,6 +644,8 @@ class Session:
         """RelayOwner: a statement failed."""
         self._errors += 1
         self.progress += 1
+        if self.maybe_temporary:
+            self.stale = True  # what the statement or its batch set is undone
         if self.status == IDLE:
             self._rolled_back = True
 
@@ -722,60 +775,6 @@ def _may_name_tables(kind: int, body: bytes) -> bool:
         return _NO_TABLES.match(body.partition(b"\0")[2].partition(b"\0")[0]) is None
     return False
 
-
-def _set_variable(session: Session, node: object) -> None:
-    name = getattr(node, "name", None) or ""
-    args = getattr(node, "args", None) or ()
-    session.pinned = True
-    if name == "morph.pushdown":
-        value = _setting_text(args, "on")
-        session.pushdown = value not in ("off", "false", "0", "no", "scan")
-        session.push_scans = value == "scan"
-        session.forget_plans()
-    elif name == "morph.ddl_mode":
-        session.ddl_mode = _setting_text(args, session.worker.ddl_mode)
-    elif not name:  # RESET ALL
-        session.pushdown, session.ddl_mode = True, session.worker.ddl_mode
-        session.forget_plans()
-
-
-def _setting_text(args: object, default: str) -> str:
-    for arg in args:  # type: ignore[attr-defined]
-        value = getattr(arg, "val", None)
-        text = getattr(value, "sval", None)
-        if text is not None:
-            return str(text).lower()
-    return default
-
-
-def _discard(session: Session, node: object) -> None:
-    session.statements.clear()
-    if getattr(getattr(node, "target", None), "name", "") == "DISCARD_ALL":
-        session.pinned = session.maybe_temporary = session._temporaries_stale = False
-        session.temporary_names = frozenset()
-        session.pushdown, session.ddl_mode = True, session.worker.ddl_mode
-        session.forget_plans()
-
-
-def _deallocate(session: Session, node: object) -> None:
-    name = getattr(node, "name", None)
-    if name is None:
-        session.statements.clear()
-    else:
-        session.statements.pop(name, None)
-
-
-def _alter_role(session: Session, node: object) -> None:
-    session.worker.pool.retire()
-
-
-_STATEMENT_EFFECTS: dict[str, Callable[[Session, object], None]] = {
-    "VariableSet": _set_variable,
-    "Discard": _discard,
-    "Deallocate": _deallocate,
-    "AlterRoleSet": _alter_role,
-    "Transaction": note_transaction,
-}
 
 _HANDLERS: dict[int, Callable[[Session, bytes], None]] = {
     ClientType.QUERY: simple.query,
