@@ -31,7 +31,7 @@ _BENT_STRING = re.compile(r"[eEbBxXnNuU&']'")
 _T = TypeVar("_T")
 _K = TypeVar("_K")
 _TemplateKey = tuple[str, ...]
-_INERT_KINDS = frozenset({"Select", "Insert", "Update", "Delete", "Merge"})
+INERT_KINDS = frozenset({"Select", "Insert", "Update", "Delete", "Merge"})
 _TEMPLATE_KINDS = frozenset({"Select", "Insert", "Update", "Delete"})
 
 
@@ -90,7 +90,7 @@ def _writes(statements: Sequence[StatementPlan]) -> bool:
 def _inert(analysis: Analysis, namespaces: Namespaces) -> bool:
     current = namespaces.snapshot.current
     return all(
-        s.kind in _INERT_KINDS
+        s.kind in INERT_KINDS
         and s.action is Action.RELAY
         and not s.notices
         and not (s.keeps_state or s.makes_temporary or s.functions or s.system_views)
@@ -160,6 +160,11 @@ class PlanCache:
             if not _hides_literals(text):
                 self._learn(_LITERAL.split(text), plan)
         return plan
+
+    def remember(self, text: str, plan: Plan) -> None:
+        """Remember a plan that was made elsewhere."""
+        if len(text) <= self._text_max:
+            _remember(self._exact, text, plan, self._entries_max)
 
     def find(self, text: str) -> Plan | None:
         """The plan for a text if it is cached, or its template is; it is not counted."""

@@ -26,6 +26,7 @@ class Deadlines:
         self._idle_s = idle_s
         self._statement_s = statement_s
         self._running: dict[int, tuple[int, float]] = {}
+        self._busy: dict[int, float] = {}  # when a session was last seen at work
 
     async def watch(self) -> None:
         """Look at all sessions until cancelled; returns at once without limits."""
@@ -39,12 +40,19 @@ class Deadlines:
                 self._cancel_long(now)
 
     def _end_idle(self, now: float) -> None:
+        busy = {
+            number: self._busy[number] for number in self._worker.sessions if number in self._busy
+        }
         for session in list(self._worker.sessions.values()):
-            quiet = session.status == ord("I") and session.relay.idle
-            if quiet and now - session.client.idle_since > self._idle_s:
+            if session.status != ord("I") or not session.relay.idle or session.busy:
+                busy[session.id] = now
+                continue
+            idle_since = max(session.client.idle_since, self._busy.get(session.id, 0.0))
+            if now - idle_since > self._idle_s:
                 session.client.fatal(
                     IdleSessionTimeout("terminating connection due to idle-session timeout")
                 )
+        self._busy = busy
 
     def _cancel_long(self, now: float) -> None:
         before, self._running = self._running, {}

@@ -122,11 +122,12 @@ class Session:
         self.send_to_client = client.write  # RelayOwner
         self._clock = worker.clock
         self._record = worker.statements.record
-        server = worker.settings.server
         self._short_entry = Entry(QUERY)  # at most one is on its way
         self._short_entry.plain = True
         self._short_max = min(
-            SMALL_MESSAGE_BYTES_MAX, server.max_message_bytes, server.max_statement_bytes
+            SMALL_MESSAGE_BYTES_MAX,
+            worker.settings.server.max_message_bytes,
+            worker.settings.server.max_statement_bytes,
         )
         self._writable = asyncio.Event()
         self._writable.set()

@@ -22,6 +22,7 @@ from config.settings import Settings
 from core.clock import SystemClock
 from core.errors import CrashShutdown, ProgramLimitExceeded
 from core.telemetry.metrics import Metrics
+from engine.apart.process import Planners
 from engine.instances import Health, Instances
 from engine.plans import CacheCounts, Plan
 from engine.table_statistics import StatisticsCache
@@ -138,6 +139,8 @@ class Worker:
             ),
             self._lenders,
         )
+        plan = settings.plan
+        self.planners = Planners(plan.apart_processes, plan.apart_timeout)
         self.admin: asyncpg.Connection | None = None
         self._admin_lock = asyncio.Lock()  # asyncpg takes one operation at a time
         self._cancel_listener: asyncio.Server | None = None
@@ -280,7 +283,7 @@ class Worker:
         deadline = self.clock() + drain_s
         # Sessions do not announce that they became idle.
         while self.clock() < deadline and any(  # noqa: ASYNC110
-            s.status != ord("I") or not s.relay.idle for s in self.sessions.values()
+            s.status != ord("I") or not s.relay.idle or s.busy for s in self.sessions.values()
         ):
             await asyncio.sleep(DRAIN_POLL_S)
         for client in list(self.clients):
@@ -291,6 +294,7 @@ class Worker:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self.pool.close()
         await self.instances.close()
+        await self.planners.close()
         if self._cancel_listener is not None:
             self._cancel_listener.close()
         if self.admin is not None:
