@@ -263,10 +263,25 @@ class MongoBackend(BackendDefaults):
     async def _sample(
         self, connected: Connected, native: tuple[str, ...], size: int | None, scope: Scope
     ) -> SampleReader:
+        collection = native[1]
+        everything: dict[str, Any] = {"find": collection, "filter": {}}
+        if size is None:
+            return await self._read_sample(connected, native, everything, scope)
+        sample = {"aggregate": collection, "pipeline": [{"$sample": {"size": size}}]}
+        try:
+            return await self._read_sample(connected, native, sample, scope)
+        except StoreError:  # a server without $sample: the first documents
+            first = {**everything, "limit": size}
+            return await self._read_sample(connected, native, first, scope)
+
+    async def _read_sample(
+        self,
+        connected: Connected,
+        native: tuple[str, ...],
+        command: dict[str, Any],
+        scope: Scope,
+    ) -> SampleReader:
         database, collection = native
-        command: dict[str, Any] = {"find": collection, "filter": {}}
-        if size is not None:
-            command = {"aggregate": collection, "pipeline": [{"$sample": {"size": size}}]}
         reader = SampleReader()
         cursor = self._cursor(connected, database, scope)
         async with aclosing(cursor.replies(command, collection)) as replies:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pymongo import AsyncMongoClient
+from pymongo.errors import AutoReconnect
 
 from backends.base import ScanPlan, Scope
 from backends.mongodb.backend import MongoBackend
@@ -16,6 +17,8 @@ from core.encoding import to_text_carrier
 from core.types import type_by_name
 from tests.services.mongodb import values
 from tests.services.servers.process import RunningServer
+
+DROPS = 3
 
 
 @dataclass
@@ -39,13 +42,24 @@ async def open_store(server: RunningServer, database: str, **options: Any) -> As
     """A store on an empty database, which is dropped at the end."""
     client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(server.uri)
     backend = MongoBackend("shop", StoreOptions(dsn=server.uri, **options))
-    await client.drop_database(database)
     try:
+        await _drop(client, database)
         yield Store(backend, client, database, server)
+        await _drop(client, database)
     finally:
-        await client.drop_database(database)
         await backend.close()
         await client.close()
+
+
+async def _drop(client: AsyncMongoClient[dict[str, Any]], database: str) -> None:
+    """Again, where a server under load closes the connection; it is dropped then, or not."""
+    for _ in range(DROPS - 1):
+        try:
+            await client.drop_database(database)
+        except AutoReconnect:
+            continue
+        return
+    await client.drop_database(database)
 
 
 async def scan_rows(
