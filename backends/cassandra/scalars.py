@@ -26,6 +26,7 @@ from cassandra import cqltypes
 from cassandra.util import Duration
 
 from backends.cassandra import calendar
+from backends.cassandra.digits import decimal_digits
 
 Raw = Any
 """A value as the driver's parser gives it, by the codec's `raw` type."""
@@ -173,7 +174,7 @@ def _numeric_text(unscaled: int, scale: int) -> str:
     if scale == 0 and unscaled.bit_length() < 10_000:
         return str(unscaled)
     sign = "-" if unscaled < 0 else ""
-    digits = f"{Decimal(abs(unscaled)):f}"
+    digits = decimal_digits(abs(unscaled))
     if scale < 0:
         digits = digits + "0" * -scale if unscaled else "0"
     elif scale:
