@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import parse_qs, quote, urlencode, urlsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 import asyncpg
 
@@ -26,6 +26,7 @@ from core.errors import FeatureNotSupported, InvalidParameterValue, QueryCancele
 CLOSE_S: Final = 1.0
 """Time for connections to say goodbye; those that still work are cut then."""
 VERSION_MIN: Final = 140000
+DEFAULT_PORT: Final = 5432
 _KEYWORDS: Final = ("host", "port", "dbname", "database", "user", "password", "sslmode")
 _SSL: Final = (
     "sslcert", "sslkey", "sslrootcert", "sslcrl", "sslpassword", "ssl_min_protocol_version",
@@ -51,7 +52,7 @@ _LOOK: Final = (
     "pg_catalog.current_setting('server_version_num')::int, "
     "pg_catalog.current_setting('server_encoding'), pg_catalog.pg_is_in_recovery()"
 )
-_SUPERSEDED = re.compile(r"\s*([A-Za-z_]+)\s*=\s*")
+_EQUALS: Final = re.compile(r"\s*([A-Za-z_]+)\s*=\s*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,49 +70,92 @@ class ServerFacts:
         return self.encoding == "UTF8"
 
 
-def dsn_of(options: StoreOptions) -> tuple[str, str | None]:
-    """The connection string as a URI, and the password to give beside it: "" where it has none,
-    so that asyncpg looks for none in the environment. Raises InvalidParameterValue (22023).
+def connect_arguments(options: StoreOptions) -> dict[str, Any]:
+    """What asyncpg.connect gets: never without host and password, for which it would look in this
+    process's environment and files. Raises InvalidParameterValue (22023).
+
+    Unix sockets are refused: one of them leads to the private PostgreSQL, past all walls.
     """
-    if options.dsn.startswith(("postgres://", "postgresql://")):
-        parts = urlsplit(options.dsn)
-        given = ":" in parts.netloc.rpartition("@")[0] or "password" in parse_qs(parts.query)
-        if not given and "password" in options.parts:
-            return options.dsn, options.parts["password"]
-        return options.dsn, None if given else ""
-    parts_given = {**_keyword_value(options.dsn), **options.parts}
-    unknown = [n for n in parts_given if n not in (*_KEYWORDS, *_SSL, *_OTHER)]
-    if unknown:
-        raise InvalidParameterValue(
-            f'invalid option "{unknown[0]}" of a PostgreSQL server',
-            hint=f"There are {', '.join((*_KEYWORDS, *_SSL, *_OTHER))}.",
-        )
-    password = parts_given.pop("password", "")
-    query = {
-        "host": parts_given.pop("host", "localhost"),
-        "port": parts_given.pop("port", "5432"),
-        **parts_given,
+    given = {**_from_dsn(options.dsn), **options.parts}
+    if "dbname" in given:
+        given.setdefault("database", given.pop("dbname"))
+    for name in given:
+        if name not in (*_KEYWORDS, *_SSL, *_OTHER):
+            raise InvalidParameterValue(
+                f'invalid option "{name}" of a PostgreSQL server',
+                hint=f"There are {', '.join((*_KEYWORDS, *_SSL, *_OTHER))}.",
+            )
+    hosts = [host.strip() for host in given.pop("host", "localhost").split(",")]
+    if not all(hosts) or any(host[0] in "/@" for host in hosts):
+        raise InvalidParameterValue("a PostgreSQL server is named by host names or addresses")
+    texts = given.pop("port", "").split(",")
+    if not all(text.isdecimal() or not text for text in texts):
+        raise InvalidParameterValue("a port is a number")
+    ports = [int(text or DEFAULT_PORT) for text in texts]
+    arguments: dict[str, Any] = {
+        "host": hosts,
+        "port": ports * len(hosts) if len(ports) == 1 else ports,
+        "password": given.pop("password", ""),
+        "user": given.pop("user", None),
+        "database": given.pop("database", None),
     }
-    database = query.pop("database", "") or query.pop("dbname", "")
-    query.pop("dbname", None)
-    hosts = query["host"].split(",")
-    ports = query["port"].split(",")
-    query["port"] = ",".join(ports * len(hosts) if len(ports) == 1 else ports)
-    path = f"/{quote(database, safe='')}" if database else ""
-    return f"postgresql://{path}?{urlencode(query)}", password
+    if len(arguments["port"]) != len(hosts):
+        raise InvalidParameterValue("there must be one port, or as many as hosts")
+    settings = {"application_name": given.pop("application_name", "morphgres"), **SETTINGS}
+    # asyncpg takes the rest of libpq's words in a connection string only.
+    dsn = f"postgresql://?{urlencode(given)}" if given else None
+    return {"dsn": dsn, "server_settings": settings, **arguments}
+
+
+def _from_dsn(dsn: str) -> dict[str, str]:
+    if not dsn.startswith(("postgres://", "postgresql://")):
+        return _keyword_value(dsn)
+    try:
+        parts = urlsplit(dsn)
+        given = dict(
+            parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+        )
+    except ValueError:
+        raise _bad_dsn() from None
+    login, at, places = parts.netloc.rpartition("@")
+    if at:
+        user, found, password = login.partition(":")
+        given.setdefault("user", unquote(user))
+        if found:
+            given.setdefault("password", unquote(password))
+    if places:
+        pairs = [_place(place) for place in places.split(",")]
+        given.setdefault("host", ",".join(host for host, _ in pairs))
+        given.setdefault("port", ",".join(port for _, port in pairs))
+    if database := parts.path.lstrip("/"):
+        given.setdefault("database", unquote(database))
+    return given
+
+
+def _place(text: str) -> tuple[str, str]:
+    """Host and port of `h:1`, `[::1]:1`."""
+    if text.startswith("["):
+        host, _, rest = text[1:].partition("]")
+        return unquote(host), rest.removeprefix(":")
+    host, _, port = text.partition(":")
+    return unquote(host), port
+
+
+def _bad_dsn() -> InvalidParameterValue:
+    return InvalidParameterValue("the connection string of a PostgreSQL server is not valid")
 
 
 def _keyword_value(dsn: str) -> dict[str, str]:
     """libpq's other form, `host=… dbname=…`."""
     try:
-        words = shlex.split(_SUPERSEDED.sub(r" \1=", dsn))
+        words = shlex.split(_EQUALS.sub(r" \1=", dsn))
     except ValueError:
-        words = ["="]
+        raise _bad_dsn() from None
     pairs = {}
     for word in words:
         name, found, value = word.partition("=")
         if not found or not name:
-            raise InvalidParameterValue("the connection string of a PostgreSQL server is not valid")
+            raise _bad_dsn()
         pairs[name] = value
     return pairs
 
@@ -177,18 +221,15 @@ class Connections:
             if self._closed:
                 raise _closed(self._name)
             if self._pool is None:
-                dsn, password = dsn_of(self._options)
-                given: dict[str, Any] = {} if password is None else {"password": password}
+                arguments = connect_arguments(self._options)
                 with translated(self._name, connecting=True):
                     self._pool = asyncpg.create_pool(
-                        dsn,
                         min_size=0,
                         max_size=self._options.connections_max,
                         timeout=self._options.connect_timeout,
-                        server_settings={"application_name": "morphgres", **SETTINGS},
                         init=self._look,
                         reset=_keep,
-                        **given,
+                        **arguments,
                     )
                     await self._pool
             return self._pool

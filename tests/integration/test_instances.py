@@ -169,6 +169,12 @@ REFUSED = [
         "42710",
         "twice|more than once",
     ),
+    (
+        "CREATE SERVER x FOREIGN DATA WRAPPER postgres OPTIONS (host '/tmp', user 'morph_root')",
+        "22023",
+        "file that SQL may not use",
+    ),
+    ("ALTER SERVER s OPTIONS (SET host '/tmp')", "22023", "file that SQL may not use"),
     ("ALTER SERVER s OPTIONS (SET user 'x')", "42704", '"user" not found'),
     ("ALTER SERVER s OPTIONS (ADD port '3')", "42710", "more than once"),
     ("ALTER SERVER x OPTIONS (ADD port '3')", "42704", 'server "x" does not exist'),

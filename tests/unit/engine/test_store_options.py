@@ -52,3 +52,46 @@ def test_sql_may_name_what_is_set_aside(tmp_path: Path) -> None:  # R6.3
     settings = StoresSettings(secret_directory=tmp_path)
     permit(instance("sql", password_ref="env:MORPHGRES_SECRET_X"), settings)
     permit(instance("sql", password_ref=f"file:{tmp_path}/x"), settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("host", "/tmp/socket"),
+        ("host", "h,/tmp"),
+        ("host", "@abstract"),
+        ("sslkey", "/etc/ssl/private/key.pem"),
+        ("sslkey", "../key.pem"),
+        ("sslkey", "~/.ssh/id_rsa"),
+        ("dsn", "host=/tmp dbname=x"),
+        ("dsn", "host = '/tmp'"),
+        ("dsn", "postgresql://%2Ftmp/db"),
+        ("dsn", "postgresql:///db?host=/tmp"),
+        ("dsn", "mongodb://%2Ftmp%2Fmongodb.sock/"),
+        ("dsn", "mongodb://h/?tlsCertificateKeyFile=/etc/key.pem"),
+        ("dsn", "mongodb://h/?tlsCAFile=%2Fetc%2Fca.pem&x=y"),
+    ],
+)
+def test_sql_cannot_name_files_and_sockets(  # R6.3
+    tmp_path: Path, name: str, value: str
+) -> None:
+    settings = StoresSettings(secret_directory=tmp_path)
+    with pytest.raises(InvalidParameterValue, match="SQL may not use"):
+        permit(instance("sql", **{name: value}), settings)
+    permit(instance("config", **{name: value}), settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("host", "h.example,10.0.0.1,::1"),
+        ("sslrootcert", "{dir}/ca.pem"),
+        ("dsn", "mongodb://h:27017/shop?directConnection=true&tlsCAFile={dir}/ca.pem"),
+        ("dsn", "postgresql://u@[::1]:5432/db?sslmode=require"),
+        ("dsn", "host=h dbname=x sslrootcert={dir}/ca.pem"),
+    ],
+)
+def test_sql_may_name_hosts_and_its_own_files(tmp_path: Path, name: str, value: str) -> None:
+    """R1.6."""
+    settings = StoresSettings(secret_directory=tmp_path)
+    permit(instance("sql", **{name: value.format(dir=tmp_path)}), settings)
