@@ -25,11 +25,10 @@ from catalog.sqltext import quote_ident
 from core.encoding.rows import COPY_HEADER, COPY_TRAILER
 from core.errors import InternalError
 from core.types import type_by_name
+from engine.merge import analyze_texts
 from engine.scan_copy import ScanColumns
 
 TOKEN_BYTES: Final = 16
-STATISTICS: Final = 10
-"""Statistics target of a staged column: a sample of 3,000 rows tells what a join needs."""
 _ALL: Final = (1 << 63) - 1
 _HEAD: Final = Struct(">cI")
 _NULL: Final = b"\xff\xff\xff\xff"
@@ -88,9 +87,7 @@ class RelayLayout:
 
     def analyze_texts(self, relation: str, number: int) -> tuple[str, str]:
         """What makes the planner know a filled table."""
-        names = [f"c{place}" for place in self.places[number]]
-        targets = ", ".join(f"ALTER {name} SET STATISTICS {STATISTICS}" for name in names)
-        return f"ALTER TABLE {relation} {targets}", f"ANALYZE {relation} ({', '.join(names)})"
+        return analyze_texts(relation, (f"c{place}" for place in self.places[number]))
 
     def relation_text(self, relation: str, number: int) -> str:
         """The scan as it is read from a staged table."""

@@ -34,7 +34,14 @@ from core.encoding.family import to_text_carrier
 from core.errors import MorphError, QueryCanceled
 from core.types import type_by_name
 from engine.federate import FederatedPlan
-from engine.merge import DUMMY_COLUMN, columns_of, create_text, unnest_text
+from engine.merge import (
+    DUMMY_COLUMN,
+    analyze_texts,
+    columns_of,
+    create_text,
+    staged_columns,
+    unnest_text,
+)
 from engine.scan_copy import ScanColumns
 from engine.scans import JoinKey, Scan
 from engine.semijoin import Wait, estimate, reduced, took, waits
@@ -338,7 +345,9 @@ class Staging:
         await store.fetch(create_text(name, pile.columns))
         if pile.large:
             await store.copy_in(f"COPY {quoted} FROM STDIN (FORMAT binary)", pile.pieces())
-            await store.fetch(f"ANALYZE {quoted}")
+            names = (quote_ident(column) for column, _ in staged_columns(pile.columns))
+            for text in analyze_texts(quoted, names):
+                await store.fetch(text)
         return quoted
 
     def table(self) -> tuple[str, str]:

@@ -8,6 +8,7 @@ from backends.base import judge_nothing
 from catalog.model import CatalogSnapshot, Column, Constraint, DocPath, Stored, Table, Version
 from engine.merge import (
     MergePlan,
+    analyze_texts,
     ask_of,
     columns_of,
     create_text,
@@ -103,6 +104,10 @@ def test_staged_relations() -> None:
     )
     assert unnest_text(ScanColumns("n", ("id",), ("bigint",)), 1) == (
         '(SELECT pg_catalog.unnest($1::bigint[]) AS "id")'
+    )
+    assert analyze_texts("m", ['"id"', '"t"']) == (
+        'ALTER TABLE m ALTER "id" SET STATISTICS 10, ALTER "t" SET STATISTICS 10',
+        'ANALYZE m ("id", "t")',
     )
     assert create_text("m", ScanColumns("n", (), ())) == (
         'CREATE TEMPORARY TABLE "m" ("_morph_n" integer) ON COMMIT DROP'
