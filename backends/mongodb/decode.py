@@ -11,7 +11,8 @@ import datetime as dt
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Context, Decimal
-from typing import Any, Final
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -274,7 +275,9 @@ def _of_unit(microseconds: int, unit: int) -> int:
 
 # Whole columns.
 
+_FEW: Final = 64
 _NULLS: Final = frozenset((type(None),))
+_NONE: Final[frozenset[type]] = frozenset()
 _INTS: Final = frozenset((int, Int64))
 _PLAIN: Final[dict[str, frozenset[type]]] = {
     "integer": _INTS,
@@ -289,28 +292,47 @@ _PLAIN: Final[dict[str, frozenset[type]]] = {
 
 def decode_column(values: Sequence[Any], spec: ColumnSpec, misfits: MisfitCounter) -> pa.Array:
     """The column of these values, None for missing ones, in a carrier of its type."""
-    pg = type_by_name(spec.sql_type)
-    row = shown_as(pg.sql)
-    if row is not None and (pg.typmod < 0 or type_row(pg.sql) is not None):
+    layout = _layout(spec.sql_type)
+    if layout.family:
         kinds = set(map(type, values)) - _NULLS
-        plain = _PLAIN.get(row.family)
-        if plain is not None and kinds <= plain:
-            made = _plain_column(values, pg.arrow)
+        if kinds <= layout.plain:
+            made = _plain_column(values, layout.pg.arrow, text=layout.family == "text")
             if made is not None:
                 return made
-        if row.family == "text" and kinds == {ObjectId} and shows_object_ids(spec.store_type):
+        if layout.family == "text" and kinds == {ObjectId} and shows_object_ids(spec.store_type):
             return pa.array([None if v is None else v.binary.hex() for v in values], pa.string())
-    return _read_column(values, pg, spec, misfits)
+    return _read_column(values, layout.pg, spec, misfits)
 
 
-def _plain_column(values: Sequence[Any], arrow: pa.DataType) -> pa.Array | None:
+class _Layout(NamedTuple):
+    """What is known of a type; `family` is "" where each value has to be looked at."""
+
+    pg: PgType
+    family: str
+    plain: frozenset[type]
+
+
+@lru_cache(maxsize=1024)
+def _layout(sql_type: str) -> _Layout:
+    pg = type_by_name(sql_type)
+    row = shown_as(pg.sql)
+    if row is None or not (pg.typmod < 0 or type_row(pg.sql) is not None):
+        return _Layout(pg, "", frozenset())
+    return _Layout(pg, row.family, _PLAIN.get(row.family, _NONE))
+
+
+def _plain_column(values: Sequence[Any], arrow: pa.DataType, *, text: bool) -> pa.Array | None:
     try:
         made = pa.array(values, arrow)
     except (pa.ArrowInvalid, OverflowError, UnicodeEncodeError):
         return None
-    if pa.types.is_string(arrow) and pc.any(pc.match_substring(made, NUL)).as_py():
-        return None
-    return made
+    return None if text and _has_nul(values, made) else made
+
+
+def _has_nul(values: Sequence[Any], made: pa.Array) -> bool:
+    if len(values) < _FEW:
+        return any(value is not None and NUL in value for value in values)
+    return bool(pc.any(pc.match_substring(made, NUL)).as_py())
 
 
 def _read_column(

@@ -40,12 +40,22 @@ class _Split:
     column is NULL.
     """
 
+    table: Table
     taken: tuple[Expr, ...]
-    filters: tuple[Filter, ...]
     plain: tuple[Filter, ...]
     required: tuple[int, ...]
     residual: tuple[Expr, ...]
     reasons: tuple[str, ...]
+    nothing: bool = False
+    """No row at all is wanted."""
+
+    @property
+    def filters(self) -> tuple[Filter, ...]:
+        """The filters with all guards, for what the store must do alone: counts, orders, groups."""
+        if self.nothing:
+            return (NEVER,)
+        fields = fields_of(self.table)
+        return tuple(where_true(part, fields) for part in self.taken)
 
 
 def plan_scan(table: Table, ask: ScanAsk, *, expressions: bool = True) -> ScanPlan:
@@ -66,7 +76,7 @@ def plan_scan(table: Table, ask: ScanAsk, *, expressions: bool = True) -> ScanPl
     limit_exact = ask.limit is not None and not split.residual and not (ask.order and not ordered)
     limit = ask.limit if limit_exact and ask.limit is not None else 0
     if limit_exact and ask.limit == 0:
-        split = replace(split, filters=(NEVER,), plain=(NEVER,))
+        split = replace(split, plain=(NEVER,), nothing=True)
     query = _query(table, ask, split, limit)
     if ordered:
         query = replace(query, segments=ordered, required=())
@@ -156,27 +166,27 @@ def _grouped(table: Table, ask: ScanAsk, grouping: Grouping, split: _Split) -> S
 
 def _split(table: Table, ask: ScanAsk) -> _Split:
     taken: list[Expr] = []
-    filters: list[Filter] = []
     plain: list[Filter] = []
     required: list[int] = []
     residual: list[Expr] = []
     reasons: list[str] = []
+    fields = fields_of(table)
     for part in split_and(ask.predicate):
         try:
-            filters.append(_filter(table, part, ask))
-            taken.append(part)
-            found = where_may_be_true(part, fields_of(table))
-            plain.append(filters[-1] if found is None else found[0])
-            required += [] if found is None else [found[1]]
+            found, column_id = _filter(part, ask, fields)
         except NotPushed as reason:
             residual.append(part)
             reasons.append(str(reason))
+            continue
+        taken.append(part)
+        plain.append(found)
+        required += [] if column_id is None else [column_id]
     if ask.whole and residual and taken:
         reasons.append("the predicate may raise and is taken whole or not at all")
-        return _Split((), (), (), (), split_and(ask.predicate), tuple(reasons))
+        return _Split(table, (), (), (), split_and(ask.predicate), tuple(reasons))
     return _Split(
+        table,
         tuple(taken),
-        tuple(filters),
         tuple(plain),
         tuple(dict.fromkeys(required)),
         tuple(residual),
@@ -184,15 +194,18 @@ def _split(table: Table, ask: ScanAsk) -> _Split:
     )
 
 
-def _filter(table: Table, part: Expr, ask: ScanAsk) -> Filter:
-    """The filter of a conjunct. Raises NotPushed."""
+def _filter(
+    part: Expr, ask: ScanAsk, fields: Callable[[ir.ColumnRef], Field]
+) -> tuple[Filter, int | None]:
+    """The filter of a conjunct, and the column that the reader looks at. Raises NotPushed."""
     verdict = ask.judge(part)
     if isinstance(verdict, No):
         raise NotPushed(verdict.reason)
     if isinstance(verdict, ExactWithRewrite):
         raise NotPushed(f"MongoDB has no rewrite {verdict.rewrite}")
     assert isinstance(verdict, Exact)
-    return where_true(check_depth(part), fields_of(table))
+    found = where_may_be_true(check_depth(part), fields)
+    return (where_true(part, fields), None) if found is None else found
 
 
 def fields_of(table: Table) -> Callable[[ir.ColumnRef], Field]:
@@ -288,10 +301,10 @@ def _elements(table: Table, split: _Split) -> list[Mapping[str, Any]]:
     ]
     first.append({name: {"$type": "array"}})
     then: list[Filter] = []
-    for part, condition in zip(split.taken, split.filters, strict=False):
+    for part, condition in zip(split.taken, () if split.nothing else split.filters, strict=False):
         (first if column_ids(part) <= keys else then).append(condition)
-    if not split.taken and split.filters:  # nothing at all is wanted
-        first.extend(split.filters)
+    if split.nothing:
+        first.append(NEVER)
     stages: list[Mapping[str, Any]] = [
         {"$match": conjunction(first)},
         {"$unwind": {"path": f"${name}", "includeArrayIndex": ORDINALITY}},

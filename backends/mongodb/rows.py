@@ -21,6 +21,8 @@ from backends.mongodb.grouping import Folding
 from backends.mongodb.query import COUNT, MongoQuery
 from backends.mongodb.reply import is_empty
 
+SMALL_BYTES: Final = 8_192
+"""Replies that are decoded by the driver: finding their shape would take longer."""
 EMPTY_ROWS_MAX: Final = 65_536
 """Rows of a batch that has no columns."""
 
@@ -51,7 +53,7 @@ class RowMaker:
         if self._folding is not None:
             self._folding.add(documents_of(reply))
             return
-        batch = self._columnar.batch(reply)
+        batch = self._columnar.batch(reply) if len(reply) > SMALL_BYTES else None
         if batch is None:
             batch = decode_batch(documents_of(reply), self._query.specs, self._misfits)
         yield self._shown(batch)
