@@ -27,7 +27,6 @@ from backends.embedded.backend import EmbeddedBackend
 from backends.embedded.sizes import fits_text
 from catalog.sqltext import quote_ident
 from core.errors import MorphError
-from core.types import find_type
 from engine.explain import Explanation, scan_use, without_explain
 from engine.merge import MergePlan, ask_of, columns_of, create_text, plan_merge, unnest_text
 from engine.plans import Plan
@@ -46,15 +45,13 @@ from proxy.explain import take_up
 from proxy.internal_errors import reported
 from proxy.piles import Limits, Pile
 from proxy.prepared import Portal
-from proxy.protocol import requests
-from proxy.protocol.bind import Bind
-from proxy.protocol.body import encode_string, write_int16s, write_values
 from proxy.protocol.execute import execute_name
 from proxy.protocol.framing import message
 from proxy.protocol.message_types import ClientType
-from proxy.relay import BIND, DESCRIBE, EXECUTE, PARSE, BackendError, Entry, Sink
+from proxy.relay import EXECUTE, BackendError, Entry
 from proxy.relayed import RelayedPile
-from proxy.session_store import SessionStore
+from proxy.residual import Bound, Residual, read_bound
+from proxy.session_store import CARRIER_FORMS, SessionStore
 from rewrite.analysis import StatementPlan
 from rewrite.namespaces import Namespaces
 from rewrite.tree import ast
@@ -68,14 +65,6 @@ INNER = "_morph_merge_"
 ARRAYS_SHARE = 2
 """Tables go as arrays up to this part of `merge.memory_max`: the store holds their rows, too."""
 SET_JOINS = f"SELECT pg_catalog.set_config('{SETTING}', '{{}}', true)"
-_NO_TYPES = b"\0\0"
-# What the decoders of COPY's text expect (core/types.py, "text carrier").
-_FORMS = {
-    "DateStyle": "ISO, MDY",
-    "IntervalStyle": "postgres",
-    "bytea_output": "hex",
-    "extra_float_digits": "1",
-}
 
 
 @dataclass(slots=True)
@@ -96,27 +85,6 @@ class Staged:
         return table if self.layout is None else self.layout.relation_text(table, number)
 
 
-@dataclass(frozen=True, slots=True)
-class Bound:
-    """What a portal brings: raw parameter types, values, formats, and those of the result."""
-
-    types: bytes = _NO_TYPES
-    values: tuple[bytes | None, ...] = ()
-    formats: tuple[int, ...] = ()
-    results: tuple[int, ...] = ()
-
-
-def read_bound(portal: Portal | None) -> Bound:
-    """The parameters of a portal, one format each."""
-    if portal is None:
-        return Bound()
-    bind = Bind.decode(portal.bind)
-    formats = bind.parameter_formats or (0,)
-    if len(formats) == 1:
-        formats *= len(bind.parameters)
-    return Bound(portal.prepared.types, bind.parameters, formats, bind.result_formats)
-
-
 class Merging:
     """The merge operation of one worker."""
 
@@ -129,6 +97,7 @@ class Merging:
         self._backend = EmbeddedBackend(instance.name)
         self._plans: OrderedDict[tuple[int, str], tuple[Namespaces, MergePlan]] = OrderedDict()
         self._numbers = count(1)
+        self._statement = Residual(operations.scripts)
 
     async def run(
         self,
@@ -145,7 +114,7 @@ class Merging:
             await self._relay(session, plan, statement, portal, execute)
             return
         if portal is None:
-            self._describe(session, plan, statement)
+            self._statement.describe(session, plan, statement, Bound())
         bound = read_bound(portal)
         merge, values = await self._with_parameters(session, plan, statement, merge, bound)
         staged = await self._stage(session, merge, values)
@@ -183,28 +152,9 @@ class Merging:
             return merge, {}
         assert plan.analysis is not None
         text = plan.analysis.part(statement).text
-        sink = Sink()
-        self._parse(session, text, bound.types, sink)
-        describe = Entry(DESCRIBE, None, True, sink)
-        describe.last = True
-        session.send(requests.DESCRIBE_STATEMENT, describe)
-        await self._scripts.complete(session, sink)
-        oids = sink.parameter_oids
-        found = {n: find_type(oid) for n, oid in enumerate(oids, 1)}
-        types = {n: each.name for n, each in found.items() if each is not None}
-        listed = ", ".join(f"${n}::pg_catalog.text" for n in range(1, len(oids) + 1))
-        sink = Sink()
-        raw = len(oids).to_bytes(2) + b"".join(oid.to_bytes(4) for oid in oids)
-        self._parse(session, f"SELECT {listed}", raw, sink)
-        self._bind(session, replace(bound, results=()), "", sink)
-        entry = Entry(EXECUTE, None, True, sink)
-        entry.last = True
-        self._execute(session, "", 0, entry)
-        row = (await self._scripts.complete(session, sink)).rows()[0]
-        codec = session.client.codec
-        values = {n: None if v is None else v.decode(codec) for n, v in enumerate(row, 1)}
-        merge = plan_merge(plan.analysis, statement, session.plans.namespaces, types)
-        return merge, values
+        types = await self._statement.types(session, text, bound.types)
+        values = await self._statement.values(session, types, bound)
+        return plan_merge(plan.analysis, statement, session.plans.namespaces, types.names), values
 
     # ------------------------------------------------------------------ tier 1
 
@@ -222,19 +172,6 @@ class Merging:
         else:
             session.send(message(ClientType.EXECUTE, execute), Entry(EXECUTE, plan))
             session.flush_backend()
-
-    def _describe(self, session: Session, plan: Plan, statement: StatementPlan) -> None:
-        """RowDescription of tier 1, and its errors; goes out with what is sent next."""
-        assert plan.analysis is not None
-        text = encode_string(plan.analysis.part(statement).text, session.client.codec)
-        self._scripts.forget_unnamed(session)
-        session.send(
-            message(ClientType.PARSE, b"\0" + text + _NO_TYPES), Entry(PARSE, plan, swallow=True)
-        )
-        session.send(message(ClientType.BIND, bytes(8)), Entry(BIND, plan, swallow=True))
-        entry = Entry(DESCRIBE, plan)
-        entry.quiet_no_data = True
-        session.send(requests.DESCRIBE_PORTAL, entry)
 
     # ------------------------------------------------------------------ scans
 
@@ -361,13 +298,13 @@ class Merging:
 
     async def _forms(self, store: SessionStore) -> tuple[dict[str, str], bool]:
         """Makes the session print what the decoders expect: (what to restore, read-only?)."""
-        names = ["transaction_read_only", *_FORMS]
+        names = ["transaction_read_only", *CARRIER_FORMS]
         listed = ", ".join(f"pg_catalog.current_setting('{name}')" for name in names)
         [(read_only, *now)] = await store.fetch(f"SELECT {listed}")
-        before = dict(zip(_FORMS, map(str, now), strict=True))
-        changed = {name: value for name, value in before.items() if value != _FORMS[name]}
+        before = dict(zip(CARRIER_FORMS, map(str, now), strict=True))
+        changed = {name: value for name, value in before.items() if value != CARRIER_FORMS[name]}
         if changed:
-            await self._set(store, {name: _FORMS[name] for name in changed})
+            await self._set(store, {name: CARRIER_FORMS[name] for name in changed})
         return changed, read_only == "on"
 
     async def _set(self, store: SessionStore, values: Mapping[str, str]) -> None:
@@ -392,20 +329,20 @@ class Merging:
 
     def _residual(self, merge: MergePlan, staged: Staged, bound: Bound) -> tuple[str, Bound]:
         """The text over what was staged, and the parameters with the arrays behind."""
-        values: list[bytes | None] = list(bound.values)
+        arrays: list[bytes] = []
         relations: dict[int, str] = {}
         for number, pile in enumerate(staged.piles):
             if number in staged.tables:
                 relations[number] = staged.relation(number)
                 continue
-            relations[number] = unnest_text(staged.columns[number], len(values) + 1)
-            values += pile.arrays()
-        formats = bound.formats + (1,) * (len(values) - len(bound.values))
+            first = len(bound.values) + len(arrays) + 1
+            relations[number] = unnest_text(staged.columns[number], first)
+            arrays += pile.arrays()
         if staged.tables:
             text = merge.text(relations.__getitem__)
         else:
             text = merge.small_text(tuple(relations.values()))
-        return text, replace(bound, values=tuple(values), formats=formats)
+        return text, bound.with_arrays(arrays)
 
     async def _answer(
         self,
@@ -420,10 +357,10 @@ class Merging:
         await self._joins_by_merge(session, staged, "off")
         limit = execute_name(execute)[1] if portal is not None else 0
         inner = f"{INNER}{next(self._numbers)}" if portal is not None and limit else ""
-        self._parse(session, text, bound.types, None)
-        self._bind(session, bound, inner, None)
+        self._statement.parse(session, text, bound.types, None)
+        self._statement.bind(session, bound, inner, None)
         entry = Entry(EXECUTE)
-        self._execute(session, inner, limit, entry)
+        self._statement.execute(session, inner, limit, entry)
         if portal is not None and inner:
             portal.inner = inner  # its tables are dropped at commit
             session.flush_backend()
@@ -439,27 +376,6 @@ class Merging:
         """Around the statement; an error ends the transaction, and the setting with it."""
         if staged.hashes:
             await self._scripts.fetch(session, SET_JOINS.format(value))
-
-    def _parse(self, session: Session, text: str, types: bytes, sink: Sink | None) -> None:
-        self._scripts.forget_unnamed(session)
-        body = b"\0" + encode_string(text, session.client.codec) + types
-        session.send(message(ClientType.PARSE, body), Entry(PARSE, None, True, sink))
-
-    def _bind(self, session: Session, bound: Bound, portal: str, sink: Sink | None) -> None:
-        body = b"".join(
-            (
-                encode_string(portal),
-                b"\0",
-                write_int16s(bound.formats),
-                write_values(bound.values),
-                write_int16s(bound.results),
-            )
-        )
-        session.send(message(ClientType.BIND, body), Entry(BIND, None, True, sink))
-
-    def _execute(self, session: Session, portal: str, limit: int, entry: Entry) -> None:
-        body = encode_string(portal) + limit.to_bytes(4)
-        session.send(message(ClientType.EXECUTE, body), entry)
 
     # ------------------------------------------------------------------ EXPLAIN
 
@@ -478,7 +394,7 @@ class Merging:
         if merge.refusal or not isinstance(inner, ast.SelectStmt) or not self._in_utf8(session):
             return False
         if portal is None:
-            self._describe(session, plan, statement)
+            self._statement.describe(session, plan, statement, Bound())
         bound = read_bound(portal)
         merge, values = await self._with_parameters(session, plan, statement, merge, bound)
         if analyze:
@@ -495,8 +411,8 @@ class Merging:
             )
             uses.append(scan_use(scan, scanned, str(scanned.native)))
         await self._joins_by_merge(session, staged, "off")
-        self._parse(session, text, bound.types, None)
-        self._bind(session, bound, "", None)
+        self._statement.parse(session, text, bound.types, None)
+        self._statement.bind(session, bound, "", None)
         entry = Entry(EXECUTE)
         native = without_explain(merge.text(lambda n: f"scan{n + 1}"))
         take_up(
@@ -505,7 +421,7 @@ class Merging:
             statement,
             replace(explanation, tier=2, scans=tuple(uses), native=native),
         )
-        self._execute(session, "", 0, entry)
+        self._statement.execute(session, "", 0, entry)
         await self._scripts.wait_for(session, entry)
         await self._joins_by_merge(session, staged, "on")
         if staged.tables:
