@@ -92,8 +92,7 @@ CREATE TABLE IF NOT EXISTS morph_catalog.instances (
 ALTER TABLE morph_catalog.instances
   ADD COLUMN IF NOT EXISTS origin text NOT NULL DEFAULT 'sql',
   ADD COLUMN IF NOT EXISTS options jsonb NOT NULL DEFAULT '{}',
-  ADD COLUMN IF NOT EXISTS login jsonb,
-  ADD COLUMN IF NOT EXISTS locality text NOT NULL DEFAULT '';
+  ADD COLUMN IF NOT EXISTS login jsonb;
 INSERT INTO morph_catalog.instances VALUES ('embedded', 'embedded', '', 'primary', 0, now(), 'ok')
   ON CONFLICT DO NOTHING;
 UPDATE morph_catalog.instances SET origin = 'built in'

@@ -17,7 +17,12 @@ from core.errors import DuplicateTable, FeatureNotSupported, WrongObjectType
 from evolution.changed import Command, Comparison, share_with_others
 from evolution.columns import Reading
 from evolution.constraints import fit_foreign_keys
-from evolution.foreign_alter import alter_options, changes_options, check_foreign_commands
+from evolution.foreign_alter import (
+    alter_options,
+    changes_options,
+    check_foreign_commands,
+    check_partitions,
+)
 from evolution.generated import GeneratedColumns
 from evolution.introspect import SCRATCH
 from evolution.publish import Operation, add_version, rebuild_view_statements
@@ -70,6 +75,8 @@ async def alter_table(request: DdlRequest) -> Outcome:
     tag = "ALTER FOREIGN TABLE" if node.objtype.name == "OBJECT_FOREIGN_TABLE" else "ALTER TABLE"
     if table.kind == "foreign":
         check_foreign_commands(node.cmds)
+        if not changes_options(node.cmds):
+            check_partitions(request.head, table)
         if changes_options(node.cmds):
             return await alter_options(request, table, tag)
     else:
@@ -136,6 +143,8 @@ async def rename(request: DdlRequest) -> Outcome:
     if found is None:
         return request.skipped(tag, f'relation "{node.relation.relname}" does not exist')
     table = request.on_head(found)
+    if node.renameType.name == "OBJECT_COLUMN":
+        check_partitions(request.head, table)
     if node.renameType.name in ("OBJECT_TABLE", *_RENAME_TAGS):
         taken = request.head.table(node.newname)
         if taken is not None:

@@ -48,6 +48,19 @@ def check_foreign_commands(commands: Iterable[Node]) -> None:
             )
 
 
+def check_partitions(version: Version, table: Table) -> None:
+    """FeatureNotSupported (0A000) for other columns of a partitioned table or of a partition: they
+    belong together by their names.
+    """
+    above = any(p.table_id == table.id for each in version.tables for p in each.partitions)
+    if table.partitioned or above:
+        raise FeatureNotSupported(
+            f'the columns of {"partition" if above else "partitioned table"} "{table.name}" cannot '
+            "be changed",
+            hint="Drop the tables and make them again; the rows stay where they are.",
+        )
+
+
 def changes_options(commands: Iterable[Node]) -> bool:
     """Whether the statement is about OPTIONS; FeatureNotSupported when about other things too."""
     kinds = {command.subtype.name for command in commands}
@@ -58,8 +71,9 @@ def changes_options(commands: Iterable[Node]) -> bool:
 
 async def alter_options(request: DdlRequest, table: Table, tag: str) -> Outcome:
     """ALTER FOREIGN TABLE … OPTIONS (…) and ALTER COLUMN … OPTIONS (…)."""
-    if table.parent_id:
-        raise ObjectNotInPrerequisiteState(f'"{table.name}" lies where its parent lies')
+    if table.parent_id or table.partitioned:
+        place = "its partitions lie" if table.partitioned else "its parent lies"
+        raise ObjectNotInPrerequisiteState(f'"{table.name}" lies where {place}')
     instance = await find_instance(request.tx, table.instance)
     changed = table
     for command in request.node.cmds:

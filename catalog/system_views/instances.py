@@ -19,7 +19,7 @@ INSTANCES = SystemView(
         ("server", "Product and version that answered."),
         ("checked_at", "When it was looked at last."),
         ("tables", "Foreign tables of the current version that lie in it."),
-        ("locality", "Predicate of the rows that it holds of a partitioned table."),
+        ("locality", "Conditions of the rows that it holds of partitioned tables."),
     ),
     """
 SELECT i.instance_id, i.kind, i.dsn_ref, i.role, i.model_version, i.freshness_at,
@@ -28,7 +28,12 @@ SELECT i.instance_id, i.kind, i.dsn_ref, i.role, i.model_version, i.freshness_at
   (SELECT count(*) FROM morph_catalog.state s JOIN morph_catalog.versions v
     ON v.version = s.current_version CROSS JOIN jsonb_array_elements(v.spec) t
     WHERE t->>'instance' = i.instance_id) AS tables,
-  nullif(i.locality, '') AS locality
+  (SELECT string_agg(format('%s: %s', t->>'name', p->>'condition'), '; '
+      ORDER BY t->>'name', p->>'condition')
+    FROM morph_catalog.state s JOIN morph_catalog.versions v ON v.version = s.current_version
+    CROSS JOIN jsonb_array_elements(v.spec) t CROSS JOIN jsonb_array_elements(t->'partitions') p
+    CROSS JOIN jsonb_array_elements(v.spec) c
+    WHERE c->>'id' = p->>'table_id' AND c->>'instance' = i.instance_id) AS locality
 FROM morph_catalog.instances i LEFT JOIN LATERAL (
   SELECT n.health, n.server, n.checked_at FROM morph_catalog.instance_health n
   WHERE n.instance_id = i.instance_id ORDER BY n.checked_at DESC LIMIT 1

@@ -268,3 +268,54 @@ def test_views_over_foreign_tables_go_with_their_server(client: Connection) -> N
     with pytest.raises(psycopg.Error) as caught:
         client.execute("SELECT count(*) FROM rich")
     assert caught.value.sqlstate == "42P01"
+
+
+def test_partitions_over_several_servers(
+    client: Connection, remote: Connection, postgres_store: RunningServer
+) -> None:
+    """Issue 4 point 4: a bound for each instance, pruned by the conditions. R1.6 R0.4."""
+    remote.execute("DROP SCHEMA IF EXISTS eu, us CASCADE; CREATE SCHEMA eu; CREATE SCHEMA us")
+    for schema, region in (("eu", "de"), ("us", "us")):
+        remote.execute(f"CREATE TABLE {schema}.events (id int PRIMARY KEY, region text)")
+        remote.execute(
+            f"INSERT INTO {schema}.events SELECT i, '{region}' FROM generate_series(1, 9) i"
+        )
+    client.execute(
+        "CREATE SERVER west FOREIGN DATA WRAPPER postgres OPTIONS "
+        f"(host '{postgres_store.host}', port '1', dbname '{DATABASE}', user 'postgres')"
+    )
+    client.execute("CREATE TABLE events (id int, region text) PARTITION BY LIST (region)")
+    for name, values, server, schema in (
+        ("events_eu", "('de', 'fr')", "pg", "eu"),
+        ("events_us", "('us')", "west", "us"),
+    ):
+        client.execute(
+            f"CREATE FOREIGN TABLE {name} PARTITION OF events FOR VALUES IN {values} "
+            f"SERVER {server} OPTIONS (schema_name '{schema}', table_name 'events')"
+        )
+    # The west is away: who does not need it does not notice.
+    assert rows(client, "SELECT count(*) FROM events WHERE region = 'de'") == [(9,)]
+    with pytest.raises(psycopg.Error, match="west") as caught:
+        client.execute("SELECT count(*) FROM events")
+    assert caught.value.sqlstate == "08001"
+    client.execute(f"ALTER SERVER west OPTIONS (SET port '{postgres_store.port}')")
+    assert rows(client, "SELECT region, count(*) FROM events GROUP BY 1 ORDER BY 1") == [
+        ("de", 9),
+        ("us", 9),
+    ]
+    shown = "SELECT instance_id, locality FROM morph.instances WHERE locality <> '' ORDER BY 1"
+    assert rows(client, shown) == [
+        ("pg", "events: \"region\" IN ('de', 'fr')"),
+        ("west", "events: \"region\" IN ('us')"),
+    ]
+    for text in (
+        "ALTER TABLE events ADD COLUMN x int",
+        "ALTER TABLE events RENAME COLUMN region TO area",
+        "ALTER FOREIGN TABLE events_eu DROP COLUMN region",
+    ):
+        with pytest.raises(psycopg.Error, match="cannot be changed") as caught:
+            client.execute(text)
+        assert caught.value.sqlstate == "0A000"
+    client.execute("DROP SERVER west CASCADE")
+    assert rows(client, "SELECT count(*) FROM events") == [(9,)]
+    assert tables(client) == ["events", "events_eu"]
