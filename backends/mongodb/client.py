@@ -52,6 +52,7 @@ _TEXTS: Final = (
     "tlsCertificateKeyFile",
     "w",
 )
+_ALIASES: Final = {"dbname": "database", "username": "user"}
 _OWN: Final = ("host", "port", "database", "user", "password", "sample_rows", "describe")
 
 
@@ -69,11 +70,9 @@ def client_arguments(options: StoreOptions) -> dict[str, Any]:
     }
     if not options.dsn:
         made["port"] = _number(parts, "port") or 27017
-        if parts.get("user"):
-            made["username"] = parts["user"]
-            made["password"] = parts.get("password", "")
-        if parts.get("database") and "authSource" not in parts and parts.get("user"):
-            made["authSource"] = parts["database"]
+    if parts.get("user"):
+        made["username"] = parts["user"]
+        made["password"] = parts.get("password", "")
     for name in _TEXTS:
         if name in parts:
             made[name] = parts[name]
@@ -88,7 +87,7 @@ def named_parts(parts: Mapping[str, str]) -> dict[str, str]:
 
     Raises InvalidParameterValue (22023) for one that is not known.
     """
-    known = {name.lower(): name for name in (*_FLAGS, *_TEXTS, *_OWN)}
+    known = {name.lower(): name for name in (*_FLAGS, *_TEXTS, *_OWN)} | _ALIASES
     unknown = [name for name in parts if name.lower() not in known]
     if unknown:
         raise InvalidParameterValue(f'invalid option "{unknown[0]}" for stores of kind mongodb')

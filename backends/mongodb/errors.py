@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from bson.errors import BSONError
+from bson.errors import BSONError, InvalidDocument
 from pymongo import errors as driver
 
 from core.errors import (
@@ -18,6 +18,7 @@ from core.errors import (
     DiskFull,
     InsufficientPrivilege,
     InvalidAuthorization,
+    InvalidParameterValue,
     InvalidPassword,
     InvalidTableDefinition,
     MorphError,
@@ -73,6 +74,14 @@ def translated(instance: str, what: str = "") -> Iterator[None]:
         ) from error
     except driver.PyMongoError as error:
         raise translate(instance, error, what) from error
+    except driver.DocumentTooLarge as error:
+        raise ProgramLimitExceeded(
+            f'a document is too large for instance "{instance}"', detail=str(error)
+        ) from error
+    except InvalidDocument as error:
+        raise InvalidParameterValue(
+            f'a document cannot be stored in instance "{instance}"', detail=str(error)
+        ) from error
     except BSONError as error:
         raise StoreError(f'instance "{instance}" sent invalid BSON', detail=str(error)) from error
 
@@ -86,8 +95,6 @@ def translate(instance: str, error: driver.PyMongoError, what: str = "") -> Morp
         return _failure(instance, error, place)
     if isinstance(error, driver.ConnectionFailure):
         return ConnectionFailure(f'connection to instance "{instance}" failed', detail=_text(error))
-    if isinstance(error, driver.DocumentTooLarge):
-        return ProgramLimitExceeded(f'a document is too large for instance "{instance}"')
     if isinstance(error, driver.ConfigurationError | driver.InvalidURI):
         return CannotConnect(f'could not connect to instance "{instance}"', detail=_text(error))
     return StoreError(f'instance "{instance}" failed', detail=_text(error))

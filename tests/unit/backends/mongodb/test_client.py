@@ -1,0 +1,101 @@
+"""Connection options and errors of MongoDB (issue 4 points 1 and 4)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from pymongo import errors as driver
+
+from backends.mongodb.backend import MongoBackend
+from backends.mongodb.client import client_arguments
+from backends.mongodb.errors import translated
+from backends.stores import StoreOptions, make_backend
+from core.errors import InvalidParameterValue, MorphError
+
+
+def _arguments(dsn: str = "", **parts: str) -> dict[str, Any]:
+    return client_arguments(StoreOptions(dsn=dsn, parts=parts, connect_timeout=2.5))
+
+
+def test_parts() -> None:
+    made = _arguments(host="a,b", port="27018", user="u", password="p", replicaset="rs0")
+    assert made["host"] == ["a", "b"]
+    assert made["port"] == 27018
+    assert (made["username"], made["password"]) == ("u", "p")
+    assert made["replicaSet"] == "rs0"
+    assert made["serverSelectionTimeoutMS"] == 2_500
+    assert _arguments(port="0")["port"] == 27017
+
+
+# SQL folds the names of options
+def test_names_in_any_case() -> None:
+    made = _arguments(directconnection="true", readpreference="nearest", TLS="off", dbname="x")
+    assert made["directConnection"] is True
+    assert made["readPreference"] == "nearest"
+    assert made["tls"] is False
+
+
+def test_dsn() -> None:
+    made = _arguments("mongodb://h:1/?tls=true", user="u", password="p")
+    assert made["host"] == "mongodb://h:1/?tls=true"
+    assert "port" not in made
+    assert made["username"] == "u"
+
+
+@pytest.mark.parametrize("parts", [{"colour": "red"}, {"port": "many"}])
+def test_bad_options(parts: dict[str, str]) -> None:
+    with pytest.raises(InvalidParameterValue):
+        _arguments(**parts)
+
+
+# R6.3: a password is in no text of the backend
+def test_no_password_is_printed() -> None:
+    options = StoreOptions(dsn="mongodb://u:s3cret@h/", parts={"password": "s3cret"})
+    backend = make_backend("mongodb", "shop", options)
+    assert isinstance(backend, MongoBackend)
+    assert "s3cret" not in repr(options) + repr(backend) + repr(vars(backend))
+
+
+@pytest.mark.parametrize(
+    ("error", "sqlstate"),
+    [
+        (driver.ServerSelectionTimeoutError("none"), "08001"),
+        (driver.AutoReconnect("gone"), "08006"),
+        (driver.NetworkTimeout("late"), "08006"),
+        (driver.NotPrimaryError("stepped down"), "08006"),
+        (driver.CursorNotFound("gone", 43), "08006"),
+        (driver.OperationFailure("login", 18), "28P01"),
+        (driver.OperationFailure("no such command: 'saslStart'", 59), "28000"),
+        (driver.OperationFailure("rights", 13), "42501"),
+        (driver.OperationFailure("nowhere", 26), "42P01"),
+        (driver.OperationFailure("late", 50), "57014"),
+        (driver.OperationFailure("killed", 11601), "57014"),
+        (driver.OperationFailure("dropped", 175), "08006"),
+        (driver.WriteError("twice", 11000), "23505"),
+        (driver.OperationFailure("conflict", 112), "40001"),
+        (driver.OperationFailure("other", 8000), "58000"),
+        (driver.InvalidURI("no"), "08001"),
+        (driver.DocumentTooLarge("16 MB"), "54000"),
+        (TimeoutError(), "57014"),
+    ],
+)
+def test_errors(error: Exception, sqlstate: str) -> None:
+    with pytest.raises(MorphError) as caught, translated("shop", "orders"):
+        raise error
+    assert caught.value.sqlstate == sqlstate
+    assert '"shop"' in caught.value.primary
+
+
+def test_a_transient_error_is_a_serialization_failure() -> None:
+    details = {"errorLabels": ["TransientTransactionError"]}
+    with pytest.raises(MorphError) as caught, translated("shop"):
+        raise driver.OperationFailure("later", 246, details)
+    assert caught.value.sqlstate == "40001"
+
+
+def test_planning_needs_no_server() -> None:
+    backend = MongoBackend("shop", StoreOptions())
+    assert backend.capabilities.writes
+    asyncio.run(backend.close())
