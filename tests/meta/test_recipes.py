@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from backends.embedded import types as embedded_types
+from backends.stores import KINDS
 from catalog.system_views import SYSTEM_VIEWS, SystemView
 from config.fields import Kind, fields_of
 from config.reference import EXAMPLE_PATH
@@ -17,6 +18,7 @@ from core.encoding.family import family_of
 from core.types import TYPES, PgType, type_by_name
 from engine.exactness import BACKENDS
 from evolution.ddl import _BY_KIND
+from evolution.foreign_options import NAMINGS
 from evolution.seeds.library import GENERATORS, Generator
 from proxy import ddl as proxy_ddl
 from rewrite.analysis import _DDL, _FOREIGN
@@ -69,6 +71,14 @@ def test_backend(store: str) -> None:
     assert (ROOT / "tests" / "unit" / "backends" / store / "test_pushdown.py").is_file()
     assert f"`{store}/`" in _text("docs", "packages", "backends.md")
     assert store in _text("config", "instance.py")
+    if store == "embedded":
+        return  # it lies in the private PostgreSQL itself
+    assert store in KINDS
+    assert store in NAMINGS
+    assert (package / "backend.py").is_file()
+    assert (ROOT / "tests" / "services" / "conformance" / f"subject_{store}.py").is_file()
+    assert (ROOT / "tests" / "services" / store / "test_exactness.py").is_file()
+    assert (ROOT / "docs" / "backends" / f"{store}.md").is_file()
 
 
 def test_types_of_documents_have_an_arrow_carrier() -> None:
