@@ -26,8 +26,10 @@ from core.errors import (
     QueryCanceled,
     UndefinedObject,
 )
+from core.telemetry.log import Log
 from engine.store_options import permit, store_options
 
+LOG = Log("instances")
 Load = Callable[[], Awaitable[Sequence[Instance]]]
 OK = "ok"
 CHECKS_AT_ONCE = 8
@@ -253,6 +255,10 @@ class Instances:
         except MorphError as error:
             self._forget_secrets(instance)
             return Health(": ".join(t for t in (error.primary, error.detail) if t))
+        # A fault of one backend must not end the looks at the others; its text may hold secrets.
+        except Exception as error:  # noqa: BLE001
+            LOG.error("instances.fault", name=instance.name, kind=type(error).__name__)
+            return Health(f"internal error: {type(error).__name__}")
         return Health(OK, info.product, info.version)
 
     def _forget_secrets(self, instance: Instance) -> None:

@@ -150,6 +150,19 @@ def test_one_that_is_away_hurts_nobody_else() -> None:  # R1.6 R0.5
     asyncio.run(run())
 
 
+def test_a_fault_of_one_backend_does_not_end_the_looks() -> None:  # R1.6
+    async def run() -> None:
+        instances = Catalog(A, B).registry()
+        await instances.backend("a")
+        Store.made[0].answer = ValueError("a bug that tells hunter2")
+        await instances.check()
+        found = [instances.health(name) for name in ("a", "b")]
+        assert found == [Health("internal error: ValueError"), Health("ok", "Product", "1.2")]
+        await instances.close()
+
+    asyncio.run(run())
+
+
 def test_a_missing_secret_is_a_connection_error_without_the_value() -> None:  # R6.3
     async def run() -> None:
         instances = Catalog(A, B).registry({})
