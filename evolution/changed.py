@@ -43,6 +43,7 @@ class Comparison:
             request.snapshot.next_id,
             direct=request.direct,
             several=bool(set(versions) - {request.pending}),
+            seen=request.look.description if request.look else None,
         )
         self.dropped: list[Table] = []
         self.added: list[tuple[Table, Constraint]] = []

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from backends.base import Description
 from catalog.model import Column, DocPath, Seed, Stored, Table
 from catalog.sqltext import STORE_SCHEMA, quote_ident
 from core.errors import FeatureNotSupported, MorphError
@@ -51,6 +52,7 @@ class Reading:
     notices: list[MorphError] = field(default_factory=list)
     touched: set[int] = field(default_factory=set)  # renamed or dropped columns
     nullable: dict[int, bool] = field(default_factory=dict)  # column id → NOT NULL given or taken
+    seen: Description | None = None  # what the store says of a foreign table
 
     def new_id(self) -> int:
         """The next id of a column or constraint; ids are never used again."""
@@ -156,7 +158,7 @@ def _new_column(
         return Column(column_id, column.name, column.type, Seed(expression), comment=column.comment)
     if table.kind == "foreign":
         reading.kinds.append("add column")
-        return foreign_column(table, column_id, column)
+        return foreign_column(table, column_id, column, reading.seen)
     if table.kind != "table":
         raise FeatureNotSupported(
             f'cannot add a stored column to "{table.name}"',

@@ -4,11 +4,12 @@ is no part of what a version shows: it changes at once, in every version.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from catalog.instances import Instance, option_pairs
-from catalog.model import Native, Table, Version
+from catalog.model import Column, Native, Table, Version
+from catalog.naming import Path
 from catalog.shapes import column_options, option_changes
 from catalog.sqltext import quote_ident
 from core.errors import (
@@ -18,8 +19,8 @@ from core.errors import (
     UndefinedColumn,
     UndefinedObject,
 )
-from evolution.foreign_columns import foreign_parts
-from evolution.foreign_options import KEY, column_path, kept_options, placement
+from evolution.foreign_columns import columns_by_path, foreign_parts, source_of
+from evolution.foreign_options import KEY, Placement, column_path, kept_options, placement
 from evolution.publish import Operation, publish_in_place
 from evolution.request import DdlRequest, Outcome
 from evolution.servers import find_instance
@@ -69,6 +70,15 @@ def changes_options(commands: Iterable[Node]) -> bool:
     return bool(kinds & _OPTIONS)
 
 
+def place_after(table: Table, instance: Instance, commands: Iterable[Node]) -> Placement:
+    """Where the table lies after the OPTIONS among the commands."""
+    options = dict(table.options)
+    for command in commands:
+        if command.subtype.name == "AT_GenericOptions":
+            options = _changed(options, command.def_)
+    return placement(instance, options, table.native[-1])
+
+
 async def alter_options(request: DdlRequest, table: Table, tag: str) -> Outcome:
     """ALTER FOREIGN TABLE … OPTIONS (…) and ALTER COLUMN … OPTIONS (…)."""
     if table.parent_id or table.partitioned:
@@ -81,12 +91,13 @@ async def alter_options(request: DdlRequest, table: Table, tag: str) -> Outcome:
             changed = _placed(changed, instance, command.def_)
         else:
             changed = _column(changed, instance.kind, command)
+    known = columns_by_path(request.look.description if request.look else None)
     versions: dict[int, Version] = {}
     statements: list[str] = []
     for number, version in request.snapshot.versions.items():
         for seen in version.tables:
             if table.id in (seen.id, seen.parent_id):
-                fresh = _like(seen, changed)
+                fresh = _like(seen, changed, known)
                 versions[number] = versions.get(number, version).with_table(fresh)
                 statements += _shape_statements(request, number, seen, fresh)
     operation = Operation("alter foreign table", table.name, request.statement, actor=request.actor)
@@ -139,17 +150,20 @@ def _column(table: Table, kind: str, command: Node) -> Table:
     path = column_path(kind, column.name, left)
     if path == column.source.path:
         return table
-    # What the store calls the type of what lies there is not known: nothing is compared there.
     return table.with_column(replace(column, source=Native(path, "", clean=False)))
 
 
-def _like(seen: Table, changed: Table) -> Table:
-    """The table of one version, or one of its arrays, where `changed` lies now."""
+def _like(seen: Table, changed: Table, known: Mapping[Path, Column]) -> Table:
+    """The table of one version, or one of its arrays, where `changed` lies now; with what the store
+    says there of its types, for comparisons rest on that.
+    """
     if seen.id != changed.id:
         place = [p for p in changed.options if p[0] != KEY]
         return foreign_parts(replace(seen, native=changed.native, options=tuple(place)))
     sources = {c.id: c.source for c in changed.columns}
-    columns = tuple(replace(c, source=sources.get(c.id, c.source)) for c in seen.columns)
+    columns = tuple(
+        _where(replace(c, source=sources.get(c.id, c.source)), known) for c in seen.columns
+    )
     return foreign_parts(
         replace(
             seen,
@@ -159,6 +173,12 @@ def _like(seen: Table, changed: Table) -> Table:
             options=changed.options,
         )
     )
+
+
+def _where(column: Column, known: Mapping[Path, Column]) -> Column:
+    if not isinstance(column.source, Native):
+        return column
+    return replace(column, source=source_of(column.source.path, column.type, known))
 
 
 def _shape_statements(request: DdlRequest, number: int, old: Table, new: Table) -> list[str]:

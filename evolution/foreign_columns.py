@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
+from backends.base import Description
 from catalog.model import Column, Constraint, Native, Table
 from catalog.naming import parse_path
 from catalog.sqltext import quote_ident
@@ -31,10 +33,10 @@ def foreign_parts(table: Table) -> Table:
     )
 
 
-def foreign_column(table: Table, column_id: int, column: ScratchColumn) -> Column:
-    """A column that ALTER FOREIGN TABLE adds: its own name says where its value lies. What the
-    store calls its type is not known, so it is not compared there.
-    """
+def foreign_column(
+    table: Table, column_id: int, column: ScratchColumn, seen: Description | None
+) -> Column:
+    """A column that ALTER FOREIGN TABLE adds: its own name says where its value lies."""
     words = {name for name, _ in table.options}
     documents = bool(words & set(NAMINGS["mongodb"].table[:1]))
     path = parse_path(column.name) if documents else (column.name,)
@@ -42,8 +44,25 @@ def foreign_column(table: Table, column_id: int, column: ScratchColumn) -> Colum
         column_id,
         column.name,
         column.type,
-        Native(path, "", clean=False),
+        source_of(path, column.type, columns_by_path(seen)),
         not_null=column.not_null,
         default=column.default,
         comment=column.comment,
     )
+
+
+def columns_by_path(seen: Description | None) -> dict[tuple[str, ...], Column]:
+    """What was seen of a table, by where the values lie."""
+    columns = seen.columns if seen is not None else ()
+    return {c.source.path: c for c in columns if isinstance(c.source, Native)}
+
+
+def source_of(
+    path: tuple[str, ...], sql_type: str, known: Mapping[tuple[str, ...], Column]
+) -> Native:
+    """Where the value lies; what the store calls its type, as far as one could look."""
+    there = known.get(path)
+    if there is None:
+        return Native(path, "", clean=False)
+    assert isinstance(there.source, Native)
+    return replace(there.source, clean=there.source.clean and there.type == sql_type)

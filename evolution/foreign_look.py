@@ -20,9 +20,11 @@ from core.errors import (
     UndefinedTable,
 )
 from engine.instances import Instances
+from evolution.foreign_alter import place_after
 from evolution.foreign_options import given_options, placement
 from evolution.servers import find_instance
 from evolution.transaction import Transaction
+from rewrite.namespaces import Namespaces
 from rewrite.tree import Node, ast
 
 DESCRIBED_AT_ONCE = 4
@@ -42,11 +44,19 @@ class Look:
 
 def needs_look(node: Node) -> bool:
     """Whether a statement asks a store before it changes the catalog."""
+    if isinstance(node, ast.AlterTableStmt):
+        kinds = {command.subtype.name for command in node.cmds}
+        return node.objtype.name == "OBJECT_FOREIGN_TABLE" and bool(kinds & _ABOUT_PLACES)
     return isinstance(node, (ast.ImportForeignSchemaStmt, ast.CreateForeignTableStmt))
 
 
-async def look(tx: Transaction, instances: Instances, node: Node) -> Look:
+_ABOUT_PLACES = frozenset(("AT_GenericOptions", "AT_AlterColumnGenericOptions", "AT_AddColumn"))
+
+
+async def look(tx: Transaction, instances: Instances, node: Node, namespaces: Namespaces) -> Look:
     """Ask the store that the statement names."""
+    if isinstance(node, ast.AlterTableStmt):
+        return await _look_again(tx, instances, node, namespaces)
     if isinstance(node, ast.ImportForeignSchemaStmt):
         instance = await find_instance(tx, node.server_name)
         return await _answered(instances, _look_at_schema(instances, instance, node))
@@ -55,6 +65,21 @@ async def look(tx: Transaction, instances: Instances, node: Node) -> Look:
     place = placement(instance, given_options(node.options), relation.relname)
     try:
         return await _answered(instances, _look_at_table(instances, instance, place.native))
+    except MorphError as error:
+        return Look(problem=error)
+
+
+async def _look_again(
+    tx: Transaction, instances: Instances, node: Node, namespaces: Namespaces
+) -> Look:
+    """The table where ALTER FOREIGN TABLE puts it."""
+    found = namespaces.resolve(node.relation.schemaname, node.relation.relname)
+    if found is None or not found.table.instance:
+        return Look()
+    instance = await find_instance(tx, found.table.instance)
+    native = place_after(found.table, instance, node.cmds).native
+    try:
+        return await _answered(instances, _look_at_table(instances, instance, native))
     except MorphError as error:
         return Look(problem=error)
 

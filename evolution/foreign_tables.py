@@ -20,7 +20,7 @@ from core.errors import (
     UndefinedColumn,
 )
 from evolution.create_table import check_name, make_in_scratch, take_from_scratch
-from evolution.foreign_columns import foreign_parts
+from evolution.foreign_columns import columns_by_path, foreign_parts, source_of
 from evolution.foreign_options import column_path, given_options, kept_options, placement
 from evolution.indexes import relation_names
 from evolution.introspect import SCRATCH, ScratchTable
@@ -113,23 +113,6 @@ def _columns(
             )
         )
     return tuple(columns)
-
-
-def columns_by_path(seen: Description | None) -> dict[tuple[str, ...], Column]:
-    """What was seen of a table, by where the values lie."""
-    columns = seen.columns if seen is not None else ()
-    return {c.source.path: c for c in columns if isinstance(c.source, Native)}
-
-
-def source_of(
-    path: tuple[str, ...], sql_type: str, known: Mapping[tuple[str, ...], Column]
-) -> Native:
-    """Where the value lies; what the store calls its type, as far as one could look."""
-    there = known.get(path)
-    if there is None:
-        return Native(path, "", clean=False)
-    assert isinstance(there.source, Native)
-    return replace(there.source, clean=there.source.clean and there.type == sql_type)
 
 
 def key_of(

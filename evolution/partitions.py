@@ -25,9 +25,9 @@ from core.errors import (
     WrongObjectType,
 )
 from evolution.create_table import check_name, make_in_scratch, take_from_scratch
-from evolution.foreign_columns import foreign_parts
+from evolution.foreign_columns import columns_by_path, foreign_parts, source_of
 from evolution.foreign_options import column_path, given_options, kept_options, placement
-from evolution.foreign_tables import Made, columns_by_path, key_of, source_of
+from evolution.foreign_tables import Made, key_of
 from evolution.indexes import relation_names
 from evolution.introspect import SCRATCH
 from evolution.publish import Operation, publish_in_place, table_statements

@@ -157,7 +157,8 @@ class Ddl:
         if not needs_look(node):
             return None
         tx = SessionTransaction(self._operations, session)
-        work = asyncio.ensure_future(look(tx, self._operations.worker.instances, node))
+        instances = self._operations.worker.instances
+        work = asyncio.ensure_future(look(tx, instances, node, session.plans.namespaces))
         session.on_cancel = work.cancel
         try:
             await asyncio.wait([work])

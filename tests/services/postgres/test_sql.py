@@ -182,6 +182,29 @@ def test_a_declared_table_takes_types_and_key_from_the_store(client: Connection)
     assert 'server "pg"' in (caught.value.diag.context or "")
 
 
+def test_another_place_of_the_table(client: Connection, remote: Connection) -> None:
+    """What the store says of the types is that of the new place: comparisons rest on it. R1.7."""
+    remote.execute("CREATE TABLE IF NOT EXISTS sales.moved (id numeric, label text, extra int)")
+    remote.execute("TRUNCATE sales.moved; INSERT INTO sales.moved VALUES (3, 'moved', 7)")
+    client.execute(
+        "CREATE FOREIGN TABLE place (id int, name text) SERVER pg "
+        "OPTIONS (schema_name 'sales', table_name 'customers')"
+    )
+    explain = "EXPLAIN VERBOSE SELECT name FROM place WHERE id = 3 AND name > ''"
+    pushed = "\n".join(row[0] for row in rows(client, explain))
+    assert '("id" = 3)' in pushed
+    client.execute("ALTER FOREIGN TABLE place OPTIONS (SET table_name 'moved')")
+    client.execute("ALTER FOREIGN TABLE place ALTER COLUMN name OPTIONS (ADD column_name 'label')")
+    moved = "\n".join(row[0] for row in rows(client, explain))
+    assert 'column "id" is numeric in the store' in moved
+    assert "\"label\" > ''" in moved
+    assert rows(client, "SELECT id, name FROM place WHERE id = 3 AND name > ''") == [(3, "moved")]
+    client.execute("ALTER FOREIGN TABLE place ADD COLUMN extra int")
+    client.execute("CALL morph.promote(2)")
+    assert '("extra" = 7)' in str(rows(client, "EXPLAIN VERBOSE SELECT FROM place WHERE extra = 7"))
+    assert rows(client, "SELECT extra FROM place WHERE extra = 7") == [(7,)]
+
+
 def test_columns_of_other_types_and_of_no_column(client: Connection) -> None:  # R1.7
     client.execute(
         "CREATE FOREIGN TABLE odd (id text, number bigint, gone int) SERVER pg "
