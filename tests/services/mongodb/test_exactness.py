@@ -288,6 +288,11 @@ async def test_every_operator_and_predicate(
             continue
         judged.pushed = 0
         conditions = list(_conditions(entry))
+        conditions = [
+            each  # nested fields have the same filters under another name: some will do
+            for number, each in enumerate(conditions)
+            if number % 3 == 0 or not ir.column_ids(each) & set(NESTED_IDS.values())
+        ]
         if mongodb.product in GAPS:
             conditions = [each for each in conditions if not _inexact(each)]
         both = conditions
