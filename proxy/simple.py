@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from core.errors import QueryProtocolError
@@ -13,7 +14,7 @@ from proxy.protocol.message_types import ClientType
 from proxy.relay import BIND, CLOSE, DESCRIBE, EXECUTE, PARSE, QUERY, SYNC, Entry
 from rewrite.analysis import Action, Analysis, StatementPlan
 from rewrite.context import NeedsWidth
-from rewrite.edits import render
+from rewrite.edits import Edit, Rendered, render
 
 if TYPE_CHECKING:
     from proxy.session import Session
@@ -101,23 +102,34 @@ def _forward(session: Session, plan: Plan) -> None:
 
 def describe_original(session: Session, plan: Plan, statement: StatementPlan) -> None:
     """Let PostgreSQL judge the client's own text against the shapes before the rewritten one."""
-    text = " " * statement.start + plan.text[statement.start : statement.end]
+    text, start = plan.text[statement.start : statement.end], statement.start
     if statement.action is Action.EXPLAIN:
-        text = _without_explain(plan, statement)
-    rendered = render(text, statement.described)
+        skipped = _explain_length(text)
+        text, start = text[skipped:], start + skipped
+    rendered = _render_part(text, start, statement.described)
     data = DESCRIBE_NAME + b"\0" + rendered.text.encode(session.client.codec) + b"\0\0\0"
-    analysis = Analysis(text, rendered, statement.described, (statement,))
-    described = Plan(text, rendered.text, analysis, False, (statement,), True)
+    analysis = Analysis(plan.text, rendered, statement.described, (statement,))
+    described = Plan(plan.text, rendered.text, analysis, False, (statement,), True)
     session.send(message(ClientType.PARSE, data), Entry(PARSE, described, swallow=True))
     session.send(_CLOSE_DESCRIBE, Entry(CLOSE, swallow=True))
 
 
-def _without_explain(plan: Plan, statement: StatementPlan) -> str:
+def _render_part(text: str, start: int, edits: Sequence[Edit]) -> Rendered:
+    """The part of a text that begins at `start`, with the edits in it: without the rest, as a text
+    may have thousands of statements. Positions are those of the whole text.
+    """
+    local = render(text, [edit.moved(-start) for edit in edits])
+    pieces = tuple(
+        (out, source + start, size, copied) for out, source, size, copied in local.pieces
+    )
+    return Rendered(local.text, pieces)
+
+
+def _explain_length(text: str) -> int:
+    """How much of the text stands before what is explained."""
     keywords = ("INSERT", "UPDATE", "DELETE", "MERGE", "WITH")
-    text = plan.text[statement.start : statement.end]
     upper = text.upper()
-    at = min((upper.find(k) for k in keywords if k in upper), default=0)
-    return " " * (statement.start + at) + text[at:]
+    return min((upper.find(k) for k in keywords if k in upper), default=0)
 
 
 def run_statement(session: Session, plan: Plan, statement: StatementPlan) -> Entry:

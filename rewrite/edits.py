@@ -29,6 +29,14 @@ class Edit:
     end: int
     parts: tuple[str | Span, ...]
 
+    def moved(self, by: int) -> Edit:
+        """The same in a source that begins elsewhere."""
+        parts = (
+            part if isinstance(part, str) else Span(part.start + by, part.end + by)
+            for part in self.parts
+        )
+        return Edit(self.start + by, self.end + by, tuple(parts))
+
 
 def replace_text(start: int, end: int, text: str) -> Edit:
     """An edit with plain text."""
