@@ -16,6 +16,7 @@ What another store does exactly is in its own module of `engine/exact_in/`, by l
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -479,8 +480,9 @@ def lookup(kind: Kind, name: str, arguments: Sequence[str], backend: str) -> Exa
     return TABLE.lookup(kind, name, arguments, backend)
 
 
+@functools.lru_cache(maxsize=64)
 def judge_for(backend: str, table: ExactnessTable = TABLE) -> Judge:
-    """The judge of a backend kind, as a scan's ask carries it."""
+    """The judge of a backend kind, as a scan's ask carries it: one for each kind and table."""
 
     def judge(expr: Expr) -> Exactness:
         return table.judge(expr, backend)

@@ -27,7 +27,8 @@ from backends.cassandra import schema
 from backends.cassandra.facts import TableFacts, quote_cql, relation_cql
 from backends.cassandra.link import Link, Watcher
 from backends.cassandra.options import read_options, table_choice, table_flag
-from backends.cassandra.pushdown import KIND, NativeScan, plan_scan
+from backends.cassandra.point_plans import PointPlans
+from backends.cassandra.pushdown import KIND, NativeScan
 from backends.cassandra.scanning import run_grouped, run_scan
 from backends.cassandra.writes import Writer
 from backends.stores import StoreOptions
@@ -57,6 +58,7 @@ class CassandraBackend(BackendDefaults):
         self._link = Link(name, self.options)
         self._link.watch = self._changed
         self._facts: dict[tuple[str, str], tuple[TableFacts, float]] = {}
+        self._plans = PointPlans()
         self._server: ServerInfo | None = None
         self._refreshing: set[asyncio.Task[None]] = set()
 
@@ -66,7 +68,7 @@ class CassandraBackend(BackendDefaults):
         """See Backend. While the stored table is not known: a full scan, planned again later."""
         found = self._facts.get(self._native(table))
         filtering = table_flag(table.options, "allow_filtering", self.options.allow_filtering)
-        return plan_scan(table, ask, found and found[0], allow_filtering=filtering)
+        return self._plans.plan(table, ask, found and found[0], allow_filtering=filtering)
 
     def _native(self, table: Table) -> tuple[str, str]:
         return schema.native_name(table.native, self.options.keyspace)

@@ -13,7 +13,7 @@ import contextlib
 import logging
 import ssl
 import struct
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -49,6 +49,15 @@ from core.errors import (
 )
 
 logger = logging.getLogger(__name__)
+
+
+def _raised_anyway(record: logging.LogRecord) -> bool:
+    """Not what the driver also raises: it would log a stack trace each time it finds no node."""
+    return record.levelno < logging.ERROR
+
+
+for _noisy in ("cluster", "connection", "pool"):
+    logging.getLogger(f"cassandra.{_noisy}").addFilter(_raised_anyway)
 
 PREPARED_MAX: Final = 1_000
 """Prepared statements kept for one instance."""
@@ -106,6 +115,8 @@ class Link:
         self._opening: asyncio.Task[Session] | None = None
         self._statements: OrderedDict[str, asyncio.Future[Statement]] = OrderedDict()
         self._places = asyncio.Semaphore(REQUESTS_MAX)
+        self._arrived: deque[tuple[Any, ...]] = deque()
+        self._woken = False
         self._closed = False
 
     # Connecting
@@ -251,12 +262,10 @@ class Link:
         answer: asyncio.Future[Page | None] = loop.create_future()
 
         def done(page: Page | None) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed
-                loop.call_soon_threadsafe(_set_result, answer, page)
+            self._deliver(loop, (_set_result, answer, page))
 
         def failed(fault: BaseException) -> None:
-            with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(_set_exception, answer, fault)
+            self._deliver(loop, (_set_exception, answer, fault))
 
         try:
             request = session.execute_async(bound, timeout=None, paging_state=state)
@@ -265,6 +274,21 @@ class Link:
             return answer
         request.add_callbacks(done, failed)
         return answer
+
+    def _deliver(self, loop: asyncio.AbstractEventLoop, item: tuple[Any, ...]) -> None:
+        """Runs in the driver's thread: hands an answer over, and wakes our loop once for many."""
+        self._arrived.append(item)
+        if not self._woken:
+            self._woken = True
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(self._take_arrived)
+
+    def _take_arrived(self) -> None:
+        # Before the queue is emptied: what comes while it is wakes us again.
+        self._woken = False
+        while self._arrived:
+            set_it, answer, value = self._arrived.popleft()
+            set_it(answer, value)
 
     async def query(self, text: str, values: Sequence[Any], deadline: float | None) -> list[Any]:
         """All rows of a small read, as tuples of raw values."""
