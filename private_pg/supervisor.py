@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import signal
 import subprocess
@@ -62,10 +63,10 @@ class Supervisor:
     async def start(self) -> None:
         """Start the server and watch it; returns when it accepts connections."""
         await stop_leftover(self.cluster, self._times.stop_s)
-        await self._launch()
+        await self._launch(self._times.start_s)
         self._watcher = asyncio.create_task(self._watch(), name="private-pg-watch")
 
-    async def _launch(self) -> None:
+    async def _launch(self, timeout_s: float) -> None:
         log = self.cluster.log
         if log.exists() and log.stat().st_size > LOG_MAX_BYTES:
             log.replace(log.with_suffix(".log.1"))
@@ -84,12 +85,12 @@ class Supervisor:
                 start_new_session=True,
                 preexec_fn=_child_setup(),  # noqa: PLW1509 (before threads; only prctl)
             )
-        await self._await_ready(log_start)
+        await self._await_ready(log_start, timeout_s)
         self.ready.set()
 
-    async def _await_ready(self, log_start: int) -> None:
+    async def _await_ready(self, log_start: int, timeout_s: float) -> None:
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._times.start_s
+        deadline = loop.time() + timeout_s
         assert self._process is not None
         while loop.time() < deadline:
             if self._process.poll() is not None:
@@ -97,7 +98,10 @@ class Supervisor:
             if self._reports_ready():
                 return
             await asyncio.sleep(POLL_S)
-        raise CannotConnectNow("the private PostgreSQL did not become ready in time")
+        raise CannotConnectNow(
+            "the private PostgreSQL did not become ready in time",
+            hint="Recovery from a crash can take long; raise private_pg.start_timeout.",
+        )
 
     def _reports_ready(self) -> bool:
         # Line 8 of postmaster.pid is the postmaster's own status (miscadmin.h).
@@ -136,8 +140,9 @@ class Supervisor:
             while not self._stopping:
                 try:
                     await stop_leftover(self.cluster, self._times.stop_s)
-                    await self._launch()
-                except (DataDirectoryError, DiskFull, CannotConnectNow, OSError):
+                    # However long the recovery takes: a new one would begin where it began.
+                    await self._launch(math.inf)
+                except (DataDirectoryError, DiskFull, OSError):
                     await asyncio.sleep(backoff_s)
                     backoff_s = min(backoff_s * 2, self._times.backoff_max_s)
                     continue

@@ -63,6 +63,26 @@ def test_a_crash_during_the_recovery_from_a_crash(mortal: ServerProcess) -> None
     eventually(lambda: served(mortal), timeout_s=AGAIN_S)
 
 
+def test_a_recovery_that_takes_longer_than_a_start_may(fresh_directory: Path) -> None:
+    """It is not begun again and again."""
+    config = '[private_pg]\nstart_timeout = "8s"\n'
+    with running(fresh_directory, config, durable=True) as server:
+        startup = 0
+        while not startup:  # recovery may be over before it is found: then once more
+            os.kill(server.postmaster_pid, signal.SIGKILL)
+            give_up = time.monotonic() + 2
+            while not startup and time.monotonic() < give_up:
+                startup = find(server, "startup")
+            if not startup:
+                eventually(lambda: served(server), timeout_s=AGAIN_S)
+        os.kill(startup, signal.SIGSTOP)
+        postmaster = server.postmaster_pid
+        time.sleep(11)
+        os.kill(startup, signal.SIGCONT)
+        eventually(lambda: served(server), timeout_s=AGAIN_S)
+        assert server.postmaster_pid == postmaster
+
+
 def test_a_backend_outlives_the_killed_postmaster(mortal: ServerProcess) -> None:
     """As one does that waits for a lock of a killed one; PostgreSQL does not start beside it."""
     with WireClient(mortal.host, mortal.port) as busy:
