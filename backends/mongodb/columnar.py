@@ -79,7 +79,10 @@ class ColumnarReader:
     def _batch(self, reply: bytes, start: int, end: int) -> pa.RecordBatch:
         # Behind the array's length; before the zero byte that ends it.
         start, end = start + 4, end - 1
-        matched = self._pattern.match(reply, start, end) if self._pattern is not None else None
+        if self._pattern is None:  # mostly all documents are like the first
+            self._shape = shape_of(reply, reply.index(0, start + 1) + 1)
+            self._pattern = Pattern(self._shape)
+        matched = self._pattern.match(reply, start, end)
         if matched is None:
             self._learn(reply, start, end)
             assert self._pattern is not None
