@@ -28,7 +28,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         for value in item.callspec.params.values()
     )
     session.config.stash[WANTED] = {
-        value for value in parameters if type(value) is str and value in SERVERS  # not bson's Code
+        value
+        for value in parameters
+        if type(value) is str and value in SERVERS  # not bson's Code
     }
 
 
