@@ -64,11 +64,6 @@ CREATE TABLE IF NOT EXISTS morph_catalog.changes (
   PRIMARY KEY (change_id, seq)
 );
 
-CREATE TABLE IF NOT EXISTS morph_catalog.column_comments (
-  column_id int PRIMARY KEY,
-  note text NOT NULL
-);
-
 CREATE TABLE IF NOT EXISTS morph_catalog.events (
   event_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   at timestamptz NOT NULL DEFAULT now(),

@@ -13,6 +13,8 @@ from catalog.sqltext import quote_ident, quote_literal
 ROW = "t"
 ELEMENT = "e"
 RAW_DOC = "_store_doc"
+_PAIRS_MAX = 50
+"""A function takes 100 arguments."""
 
 _INT_RANGES = {
     "smallint": ("-32768", "32767"),
@@ -133,5 +135,9 @@ def whole_document(table: Table) -> str:
     physical = [c for c in table.columns if isinstance(c.source, Stored)]
     if not physical:
         return f"{ROW}._doc"
-    pairs = ", ".join(f"{quote_literal(field_of(c))}, {_field(table, c)}" for c in physical)
-    return f"{ROW}._doc || pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object({pairs}))"
+    objects = []
+    for first in range(0, len(physical), _PAIRS_MAX):
+        part = physical[first : first + _PAIRS_MAX]
+        pairs = ", ".join(f"{quote_literal(field_of(c))}, {_field(table, c)}" for c in part)
+        objects.append(f"pg_catalog.jsonb_build_object({pairs})")
+    return f"{ROW}._doc || pg_catalog.jsonb_strip_nulls({' || '.join(objects)})"
