@@ -59,12 +59,12 @@ PLACEMENTS: Mapping[str, Placement] = {
 def create_server_text(name: str, server: RunningServer, **options: str) -> str:
     """CREATE SERVER for a running server; `options` come on top."""
     merged = {"host": server.host, "port": str(server.port), **_OPTIONS[server.kind], **options}
-    listed = ", ".join(f"{key} '{value}'" for key, value in merged.items())
+    listed = ", ".join(f"\"{key}\" '{value}'" for key, value in merged.items())
     return f"CREATE SERVER {name} FOREIGN DATA WRAPPER {server.kind} OPTIONS ({listed})"
 
 
 _OPTIONS: Mapping[str, Mapping[str, str]] = {
-    "mongodb": {"database": NAMESPACE},
+    "mongodb": {"database": NAMESPACE, "directConnection": "true"},
     "cassandra": {},
     "postgres": {"database": "postgres", "user": "postgres"},
 }
