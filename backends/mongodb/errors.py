@@ -110,6 +110,8 @@ def _failure(instance: str, error: driver.OperationFailure, place: str) -> Morph
     kind = _BY_CODE.get(code)
     if code == COMMAND_NOT_FOUND and "sasl" in detail:
         kind = InvalidAuthorization  # a server without logins
+    if code == UNAUTHORIZED and "requires authentication" in detail:
+        kind = InvalidAuthorization  # nobody was logged in
     if kind is None:
         return StoreError(f'instance "{instance}" answered with an error', detail=detail)
     messages: dict[type[MorphError], str] = {
