@@ -66,20 +66,20 @@ def _object(children: dict[str, _Place], base: Parts, path: tuple[str, ...]) -> 
     made: Parts = ()
     late: list[tuple[str, _Place]] = []
     for key, child in children.items():
-        if child.wide and not child.children:
-            late.append((quote_literal(key), child))
+        if child.wide or (child.children and base):
+            late.append((key, child))
             continue
         made += (", " if made else "JSON_OBJECT(", f"{quote_literal(key)}: ")
         made += _filled(child, base, (*path, key))
     made = (*made, " ABSENT ON NULL RETURNING jsonb)") if made else EMPTY_DOC
     for key, child in late:
-        value = child.value
-        if child.once:
-            made = ("morph_catalog.put(", *made, f", {key}, ", *value, ")")
+        value, name = _filled(child, base, (*path, key)), quote_literal(key)
+        if child.once or child.children:
+            made = ("morph_catalog.put(", *made, f", {name}, ", *value, ")")
         else:
             made = (
                 *(*made, " OPERATOR(pg_catalog.||) CASE WHEN ", *value, " IS NULL THEN "),
-                *(*EMPTY_DOC, f" ELSE pg_catalog.jsonb_build_object({key}, ", *value, ") END"),
+                *(*EMPTY_DOC, f" ELSE pg_catalog.jsonb_build_object({name}, ", *value, ") END"),
             )
     if not base:
         return made
@@ -88,7 +88,9 @@ def _object(children: dict[str, _Place], base: Parts, path: tuple[str, ...]) -> 
 
 
 def _filled(place: _Place, base: Parts, path: tuple[str, ...]) -> Parts:
-    """The jsonb value of a place, NULL when it is missing; `base` is the object around it."""
+    """The jsonb value of a place, NULL when it is missing; `base` is the object around it. A JSON
+    null stays one where nothing goes into it.
+    """
     if not place.children:
         return place.value
     key = quote_literal(path[-1])
@@ -99,7 +101,8 @@ def _filled(place: _Place, base: Parts, path: tuple[str, ...]) -> Parts:
     # put_path refuses to go into what is no object, with its own error.
     inner = text_array((path[-1], next(iter(place.children))))
     return (
-        *("CASE WHEN NULLIF(", *own, ", 'null'::jsonb) IS NULL THEN ", *made),
+        *("CASE WHEN NULLIF(", *own, ", 'null'::jsonb) IS NULL THEN coalesce(", *made, ", "),
+        *(*own, ")"),
         *(" WHEN pg_catalog.jsonb_typeof(", *own, ") = 'object' THEN "),
         *_object(place.children, own, path),
         *(f" ELSE morph_catalog.put_path(pg_catalog.jsonb_build_object({key}, ", *own, ")"),

@@ -24,7 +24,7 @@ Connection = psycopg.Connection[Any]
 PATHS = [("a",), ("a", "b"), ("a", "b", "c"), ("a", "d"), ("e",), ("f", "g"), ("Odd '\"~",)]
 VALUES = {
     "jsonb": [None, "null", "5", '"x"', "[]", "{}", '{"b": {"c": 1, "z": null}}', '{"b": 5}',
-              '{"b": null, "d": [1]}'],
+              '{"b": null, "d": [1]}', '{"b": []}', '{"b": {}}'],
     "text": [None, "", "é'\"\\"],
     "bigint": [None, "7"],
     "timestamp with time zone": [None, "2024-02-29 12:00:00.5+00", "infinity"],
@@ -68,6 +68,8 @@ def _answer(connection: Connection, sql: str, values: list[str | None]) -> objec
 @given(_columns(), st.booleans())
 @example([(("a",), "jsonb", "5", False), (("a", "b"), "text", "x", False)], True)
 @example([(("a", "b"), "text", None, False), (("a",), "jsonb", "{}", False)], True)
+@example([(("a",), "jsonb", "null", False), (("a", "b"), "text", None, False)], True)
+@example([(("a",), "jsonb", '{"b": null}', False), (("a", "b", "c"), "text", None, False)], True)
 def test_one_expression_is_the_chain(
     database: Connection,
     columns: list[tuple[tuple[str, ...], str, str | None, bool]],
