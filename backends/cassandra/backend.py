@@ -90,9 +90,12 @@ class CassandraBackend(BackendDefaults):
         now = asyncio.get_running_loop().time()
         if found is not None and now - found[1] >= FACTS_SECONDS and not self._refreshing:
             self._facts[native] = (found[0], now)
-            task = asyncio.create_task(self._refresh(native))
-            self._refreshing.add(task)
-            task.add_done_callback(self._refreshing.discard)
+            self._start_refresh(native)
+
+    def _start_refresh(self, native: tuple[str, str]) -> None:
+        task = asyncio.create_task(self._refresh(native))
+        self._refreshing.add(task)
+        task.add_done_callback(self._refreshing.discard)
 
     async def _refresh(self, native: tuple[str, str]) -> None:
         loop = asyncio.get_running_loop()
@@ -104,10 +107,11 @@ class CassandraBackend(BackendDefaults):
             self._facts[native] = (facts, loop.time())
 
     def _changed(self, keyspace: str, table: str, change: str) -> None:
-        if table:
-            self._facts.pop((keyspace, table), None)
-        else:
-            self._facts.clear()
+        """A schema event: what was known of the tables it may touch is read again at once."""
+        for native in [each for each in self._facts if each[0] == keyspace]:
+            if table in ("", native[1]):
+                del self._facts[native]
+                self._start_refresh(native)
         if self.on_schema_change is not None:
             self.on_schema_change(keyspace, table, change)
 

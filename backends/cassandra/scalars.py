@@ -32,6 +32,18 @@ Raw = Any
 """A value as the driver's parser gives it, by the codec's `raw` type."""
 
 
+def _filled_bytes() -> Any:
+    """Bytes of a type that has no empty value: zero bytes, left by old clients, are NULL."""
+    made = type("_FilledBytes", (cqltypes.BytesType,), {"empty_binary_ok": False})
+    # The parser's fast reader is found by this name; a class made under it would take the
+    # driver's own place in its registry of types.
+    made.__name__ = "BytesType"
+    return made
+
+
+FILLED_BYTES: Final = _filled_bytes()
+
+
 class Unfit(Exception):
     """A stored value that PostgreSQL's type cannot hold; the text is the value, for people."""
 
@@ -360,9 +372,7 @@ _TEXT: Final = Scalar(
     lambda text: text.encode(),
     _read_text,
 )
-_UUID: Final = Scalar(
-    cqltypes.BytesType, _simple(pa.binary(16)), _uuid_text, _quoted(_uuid_text), bytes
-)
+_UUID: Final = Scalar(FILLED_BYTES, _simple(pa.binary(16)), _uuid_text, _quoted(_uuid_text), bytes)
 
 SCALARS: Final[dict[str, Scalar]] = {
     "ascii": Scalar(
@@ -388,7 +398,7 @@ SCALARS: Final[dict[str, Scalar]] = {
     "bigint": _integer(cqltypes.LongType, pa.int64(), _I64),
     "counter": _integer(cqltypes.LongType, pa.int64(), _I64),
     "varint": Scalar(
-        cqltypes.BytesType,
+        FILLED_BYTES,
         lambda values: column_of_texts(values, _varint_text),
         _varint_text,
         _varint_text,
@@ -396,7 +406,7 @@ SCALARS: Final[dict[str, Scalar]] = {
         _varint_text,
     ),
     "decimal": Scalar(
-        cqltypes.BytesType,
+        FILLED_BYTES,
         lambda values: column_of_texts(values, _decimal_text),
         _decimal_text,
         _decimal_text,
@@ -431,7 +441,7 @@ SCALARS: Final[dict[str, Scalar]] = {
     "uuid": _UUID,
     "timeuuid": _UUID,
     "inet": Scalar(
-        cqltypes.BytesType,
+        FILLED_BYTES,
         _inet_column,
         _inet_text,
         _quoted(_inet_text),

@@ -88,12 +88,12 @@ def _vector(driver_type: Any) -> Shape:
     fixed = driver_type.subtype.serial_size() is not None and element.raw.serial_size() is None
     raw_element = _sized_bytes(driver_type.subtype.serial_size()) if fixed else element.raw
     params = {"vector_size": driver_type.vector_size, "subtype": raw_element}
-    raw = type("RawVector", (cqltypes.VectorType,), params)
+    raw = type("_RawVector", (cqltypes.VectorType,), params)
     return Shape("vector", raw, (element,), size=driver_type.vector_size)
 
 
 def _sized_bytes(size: int) -> Any:
-    return type("SizedBytes", (cqltypes.BytesType,), {"serial_size": classmethod(lambda _: size)})
+    return type("_SizedBytes", (cqltypes.BytesType,), {"serial_size": classmethod(lambda _: size)})
 
 
 # Out: raw values → Arrow

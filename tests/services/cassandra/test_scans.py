@@ -24,6 +24,7 @@ from core.errors import (
 )
 from core.expr import Expr
 from tests.services.cassandra.stores import (
+    REPLICATION,
     Store,
     column_id,
     make,
@@ -412,6 +413,27 @@ async def test_metadata_and_schema_events(store: Store, own_name: str) -> None:
         assert [(c.name, c.type) for c in described.columns][-1] == ("extra", "integer[]")
     finally:
         store.backend.on_schema_change = None
+
+
+# R1.1: an event makes known again what it touches, and leaves the rest as it is
+async def test_schema_events_and_plans(store: Store, grid: Table, own_name: str) -> None:
+    table = await store.table(own_name, "id int PRIMARY KEY, a int")
+    plan = store.plan(table, ("id",), _is(table, "id", "=", 1))
+    assert native_of(plan).known
+    await store.cql(
+        f"CREATE KEYSPACE {own_name}_other WITH replication = {REPLICATION}",
+        f"DROP KEYSPACE {own_name}_other",
+        f"ALTER TABLE {own_name} ADD b int",
+    )
+    assert native_of(store.plan(grid, ("p",), None)).known
+    for _ in range(100):
+        await asyncio.sleep(0.05)
+        facts = store.backend._facts.get(("morph_scans", own_name))
+        if facts is not None and facts[0].column("b") is not None:
+            break
+    else:
+        raise AssertionError("the table is not known again")
+    assert native_of(store.plan(table, ("id",), _is(table, "id", "=", 1))).known
 
 
 # R1.8: the server says what it is, and an estimate of the rows reads few of them

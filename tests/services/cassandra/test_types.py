@@ -17,6 +17,7 @@ from backends.base import Misfit, RowChanges, SampleSpec, Scope
 from backends.cassandra.scalars import SCALARS
 from backends.cassandra.types import TYPES
 from catalog.model import Table
+from core import expr as ir
 from core.encoding import from_text_carrier
 from core.errors import (
     DatatypeMismatch,
@@ -228,6 +229,31 @@ async def test_misfit(
     [misfit] = seen
     assert (misfit.column_id, misfit.store_type, misfit.count) == (2, word, 1)
     assert example in misfit.example
+
+
+# R1.8: the empty values that old clients could store are NULL, in few rows and in many
+@pytest.mark.parametrize(
+    "cql",
+    [
+        "int",
+        "bigint",
+        "timestamp",
+        "double",
+        "uuid",
+        "boolean",
+        "varint",
+        "decimal",
+        "inet",
+    ],
+)
+async def test_empty_values(store: Store, own_name: str, cql: str) -> None:
+    table = await store.table(own_name, f"id int PRIMARY KEY, v {cql}")
+    for number in range(20):
+        empty = f"blob_as_{cql}(0x)" if number % 2 else "null"
+        await store.cql(f"INSERT INTO {own_name} (id, v) VALUES ({number}, {empty})")
+    assert [row[1] for row in await store.scan(table, ("id", "v"))] == [None] * 20
+    one = ir.Compare("=", ir.ColumnRef(1, "integer"), ir.Literal("integer", "1"))
+    assert await store.scan(table, ("id", "v"), one) == [(1, None)]
 
 
 # R1.8: the years that PostgreSQL has and Arrow has not go as text
