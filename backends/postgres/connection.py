@@ -55,6 +55,10 @@ _LOOK: Final = (
 _EQUALS: Final = re.compile(r"\s*([A-Za-z_]+)\s*=\s*")
 
 
+class NoConnectionFree(QueryCanceled):
+    """All connections were in use until the deadline."""
+
+
 @dataclass(frozen=True, slots=True)
 class ServerFacts:
     """What a server said of itself."""
@@ -195,7 +199,7 @@ class Connections:
             except TimeoutError:
                 if unknown or not limit.expired():
                     raise
-                raise QueryCanceled(
+                raise NoConnectionFree(
                     "canceling statement due to statement timeout",
                     detail=f'All connections to server "{self._name}" are in use.',
                     hint="See stores.max_connections.",

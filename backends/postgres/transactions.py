@@ -72,14 +72,14 @@ class PostgresTransaction:
             cut(connection)  # what it holds is lost, and says so at the next use
 
     async def commit(self, deadline: float | None) -> None:
-        """See StoreTransaction."""
+        """See StoreTransaction. Given up while the server works on it, its end is unknown too."""
         async with self._lock:
             connection = self._open()
             try:
                 with translated(self._name):
                     async with asyncio.timeout_at(deadline):
                         tag = await connection.execute("COMMIT")
-            except (ConnectionFailure, QueryCanceled) as error:
+            except (ConnectionFailure, QueryCanceled, asyncio.CancelledError) as error:
                 await self._end(broken=True)
                 raise TransactionResolutionUnknown(
                     f'the answer of server "{self._name}" to COMMIT did not arrive',

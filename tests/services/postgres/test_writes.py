@@ -348,6 +348,25 @@ async def test_an_answer_to_commit_that_is_lost_is_unknown(store: Store, after: 
     assert (await contents(store))[0][2] == "7.00"
 
 
+async def test_a_commit_that_is_given_up_is_unknown(store: Store) -> None:  # R1.8
+    table = store.tables["t"]
+    with CuttingProxy(store.server.host, store.server.port) as proxy:
+        parts = {"host": proxy.host, "port": str(proxy.port)}
+        backend = PostgresBackend("shop", options(store.server, store.database, parts=parts))
+        transaction = await backend.begin(soon(), isolation="read committed", read_only=False)
+        scope = Scope(deadline=soon().deadline, transaction=transaction)
+        await backend.apply(table, price(table, "7.00", "1.50"), scope)
+        proxy.arm(Fault("stall", after=0, trigger=b"COMMIT"))
+        work = asyncio.ensure_future(transaction.commit(None))
+        await asyncio.to_thread(proxy.wait_fired)
+        work.cancel()
+        with pytest.raises(TransactionResolutionUnknown):
+            await work
+        proxy.disarm()
+        await backend.close()
+    assert (await contents(store))[0][2] == "7.00"
+
+
 async def test_a_connection_that_breaks_in_a_transaction(store: Store) -> None:  # R1.8
     table = store.tables["t"]
     with CuttingProxy(store.server.host, store.server.port) as proxy:
