@@ -168,16 +168,28 @@ def _usable_binaries(binaries: Binaries, identity: Identity) -> Binaries:
 
 
 def _pg_home(directory: Path, identity: Identity) -> Path:
-    """Where the cluster lies: in the data directory, or where its pointer file says."""
-    if reachable(directory / "pg", identity):
-        return directory
+    """Where the cluster lies: where it was made, as its pointer file says, if there is one.
+
+    Only a new cluster is made elsewhere, where its user cannot walk to the data directory: one that
+    exists is never passed over for a new and empty one.
+    """
     pointer = directory / "home"
     if pointer.exists():
         return Path(pointer.read_text().strip())
+    if reachable(directory / "pg", identity):
+        return directory
+    if (directory / "pg").exists():
+        raise DataDirectoryError(
+            f"the user of the private PostgreSQL cannot reach {directory / 'pg'}",
+            detail="A directory above it may not be walked through by others any more.",
+            hint=f"Give others the right x on all directories above {directory}.",
+        )
     SYSTEM_HOME.mkdir(mode=0o755, parents=True, exist_ok=True)
     home = Path(tempfile.mkdtemp(prefix="data-", dir=SYSTEM_HOME))
     home.chmod(0o755)
-    pointer.write_text(f"{home}\n")
+    scratch = pointer.with_name("home.new")
+    scratch.write_text(f"{home}\n")
+    scratch.replace(pointer)
     return home
 
 

@@ -18,8 +18,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from tests.integration.conftest import fresh_directory, open_directory
 from tests.integration.server_process import ServerProcess, eventually
 
+__all__ = ["fresh_directory", "open_directory"]
 KILLS = 200
 SEEDS = (20261121, 7)
 FIRST_START_S = 300.0  # with the sample, on a busy machine
@@ -120,14 +122,8 @@ def _answers(server: ServerProcess) -> bool:
 @pytest.mark.slow
 @pytest.mark.timeout(2400)
 @pytest.mark.parametrize("seed", SEEDS)
-def test_no_acknowledged_write_is_lost_over_200_kills(
-    tmp_path_factory: pytest.TempPathFactory, seed: int
-) -> None:
-    base = tmp_path_factory.mktemp("kills")
-    for parent in (base, base.parent, base.parent.parent):
-        if parent.stat().st_uid == os.getuid():
-            parent.chmod(0o755)
-    server = ServerProcess(Path(base) / "data", arguments=("--sample", "shop"), durable=True)
+def test_no_acknowledged_write_is_lost_over_200_kills(fresh_directory: Path, seed: int) -> None:
+    server = ServerProcess(fresh_directory, arguments=("--sample", "shop"), durable=True)
     server.start(FIRST_START_S)
     dice = random.Random(seed)
     with psycopg.connect(server.dsn, autocommit=True) as connection:

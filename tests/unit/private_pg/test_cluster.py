@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 from pathlib import Path
 
 import asyncpg
@@ -121,3 +122,37 @@ def test_cluster_for_a_directory_that_its_user_cannot_reach(tmp_path: Path) -> N
     finally:
         if home != closed / "data":
             shutil.rmtree(home)
+
+
+def test_a_cluster_that_its_user_cannot_reach_any_more() -> None:
+    """It is not passed over for an empty one (DESIGN 7.1)."""
+    with tempfile.TemporaryDirectory(prefix="morph-home-", dir="/tmp") as name:
+        home = Path(name)
+        home.chmod(0o755)
+        cluster = _prepare(home / "data")
+        cluster.release()
+        home.chmod(0o700)
+        if cluster.identity.changes_user:
+            with pytest.raises(DataDirectoryError, match="cannot reach"):
+                _prepare(home / "data")
+            home.chmod(0o755)
+        again = _prepare(home / "data")
+        again.release()
+        assert again.pg == cluster.pg
+
+
+def test_a_cluster_that_its_user_can_reach_now() -> None:
+    """The one that was made elsewhere stays the one."""
+    with tempfile.TemporaryDirectory(prefix="morph-home-", dir="/tmp") as name:
+        home = Path(name)
+        home.chmod(0o700)
+        cluster = _prepare(home / "data")
+        cluster.release()
+        try:
+            home.chmod(0o755)
+            again = _prepare(home / "data")
+            again.release()
+            assert again.pg == cluster.pg
+        finally:
+            if cluster.pg.parent != home / "data":
+                shutil.rmtree(cluster.pg.parent)
