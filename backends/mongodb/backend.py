@@ -87,6 +87,13 @@ class MongoBackend(BackendDefaults):
         assert isinstance(query, MongoQuery)
         connected = await self._connection.use(scope.deadline)
         misfits = MisfitCounter()
+        if query.by_key and scope.transaction is None:
+            found = await self._by_key(connected, query, misfits, scope)
+            if found is not None:
+                for batch in found:
+                    yield batch
+                _tell(misfits, scope)
+                return
         begun = False
         try:
             async with aclosing(self._batches(connected, query, misfits, scope)) as batches:
@@ -100,9 +107,27 @@ class MongoBackend(BackendDefaults):
             async with aclosing(self._batches(connected, query, misfits, scope)) as batches:
                 async for batch in batches:
                     yield batch
-        if scope.misfits is not None:
-            for event in misfits.events():
-                scope.misfits(event)
+        _tell(misfits, scope)
+
+    async def _by_key(
+        self, connected: Connected, query: MongoQuery, misfits: MisfitCounter, scope: Scope
+    ) -> list[pa.RecordBatch] | None:
+        """All rows of a read by keys in one reply, or None: then it is scanned."""
+        features = connected.features
+        [command] = query.commands(wide_dates=features.wide_dates, bits=features.bits)
+        cursor = self._cursor(connected, query.database, scope)
+        try:
+            reply = await cursor.only(command, query.collection)
+        except (ConnectionFailure, StoreError):
+            return None  # the scan tries again, as the server needs it
+        if reply is None:
+            return None
+        if is_empty(reply):
+            await self._identity(connected, query, scope)
+        found = list(RowMaker(query, misfits).batches(reply))
+        if query.limit and found:
+            found = [found[0].slice(0, query.limit)]
+        return found
 
     async def _batches(
         self, connected: Connected, query: MongoQuery, misfits: MisfitCounter, scope: Scope
@@ -326,3 +351,9 @@ class MongoBackend(BackendDefaults):
     async def close(self) -> None:
         """See Backend."""
         await self._connection.close()
+
+
+def _tell(misfits: MisfitCounter, scope: Scope) -> None:
+    if scope.misfits is not None:
+        for event in misfits.events():
+            scope.misfits(event)

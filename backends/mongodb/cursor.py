@@ -87,6 +87,18 @@ class RawCursor:
             if session is not None and session is not self._given:
                 await session.end_session()
 
+    async def only(self, command: dict[str, Any], collection: str) -> bytes | None:
+        """The reply of a command that has one: without a session, which only more would need.
+        None when there is more after all.
+        """
+        try:
+            raw = await self._run(self._first(command), collection, None)
+            self._cursor = cursor_id(raw)
+            return None if self._cursor else raw
+        finally:
+            if self._cursor or self._waiting:
+                await self._stop(collection, None)
+
     async def _pinned(
         self, command: dict[str, Any], collection: str, session: AsyncClientSession | None
     ) -> AsyncGenerator[bytes, None]:

@@ -79,7 +79,7 @@ def plan_scan(table: Table, ask: ScanAsk, *, expressions: bool = True) -> ScanPl
         split = replace(split, plain=(NEVER,), nothing=True)
     query = _query(table, ask, split, limit)
     if ordered:
-        query = replace(query, segments=ordered, required=())
+        query = replace(query, segments=ordered, required=(), by_key=False)
         if _is_merged(table, ask):
             key = ask.order[0]
             query = replace(query, merged_by=(key.column_id, key.descending))
@@ -255,7 +255,21 @@ def _query(table: Table, ask: ScanAsk, split: _Split, limit: int) -> MongoQuery:
         projection=projection(spec.path for spec in specs + extra),
         required=split.required,
         width=len(specs) if extra else None,
+        by_key=any(_names_keys(table, part) for part in split.taken),
     )
+
+
+def _names_keys(table: Table, part: Expr) -> bool:
+    """Whether a conjunct says which documents by their `_id`."""
+    if isinstance(part, ir.Compare) and part.op == "=":
+        sides = (part.left, part.right)
+    elif isinstance(part, ir.In):
+        sides = (part.operand, part.operand)
+    else:
+        return False
+    columns = (table.column_by_id(s.column_id) for s in sides if isinstance(s, ir.ColumnRef))
+    sources = (column.source for column in columns if column is not None)
+    return any(isinstance(source, Native) and source.path == KEY_PATH for source in sources)
 
 
 def _counted(stages: list[Mapping[str, Any]], limit: int) -> tuple[Mapping[str, Any], ...]:

@@ -50,6 +50,8 @@ class MongoQuery:
     grouped: GroupedQuery | None = None
     required: tuple[int, ...] = ()
     """Columns in which a row has a value, or is left out: the filter said so but for misfits."""
+    by_key: bool = False
+    """The filter names keys: one reply has all rows, mostly."""
     merged_by: tuple[int, bool] | None = None
     """The column (and whether descending) by which the segments' rows are put together."""
     width: int | None = None
