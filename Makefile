@@ -4,7 +4,7 @@ PORT ?= 6432
 DATA ?= .morphgres
 BIN := .venv/bin
 
-.PHONY: run test check format lint types test-slow test-services bench docs clean
+.PHONY: run test check format lint types test-slow test-services bench bench-stores docs clean
 
 run: .venv/.run-stamp
 	@$(BIN)/morphgres serve --data "$(DATA)" --port "$(PORT)" --sample shop
@@ -30,6 +30,9 @@ test-services: .venv/.dev-stamp
 
 bench: .venv/.dev-stamp
 	$(BIN)/python -m bench $(BENCH)
+
+bench-stores: .venv/.dev-stamp
+	$(BIN)/python -m bench.stores $(BENCH)
 
 docs: .venv/.dev-stamp
 	$(BIN)/python -m config.reference > docs/configuration.md

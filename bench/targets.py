@@ -1,4 +1,4 @@
-"""The targets of the spine (PERFORMANCE, "Targets of the spine"), by case and figure."""
+"""The targets (PERFORMANCE, of the spine and of the stores), by case and figure."""
 
 from __future__ import annotations
 
@@ -32,6 +32,9 @@ VIRTUAL = "virtual"
 START = "start"
 WORKERS = "workers"
 
+STORE = "store {}"
+"""A case of `python -m bench.stores`, by the name of the store."""
+
 QUERIES = ("group by", "top-N", "IN", "LIKE prefix", "nested field", "count")
 
 TARGETS: dict[tuple[str, str], Target] = {
@@ -58,3 +61,29 @@ TARGETS: dict[tuple[str, str], Target] = {
     (START, "idle memory, PSS"): Target("≤", 250, 150),
     (WORKERS, "QPS of 2 ÷ 1"): Target("≥", 1.6),
 }
+
+STORE_QUERIES = ("aggregate", "top-N", "IN", "LIKE prefix", "IS NULL", "nested field")
+
+
+def _store_targets() -> dict[tuple[str, str], Target]:
+    """PERFORMANCE, "Targets of the stores"."""
+    found: dict[tuple[str, str], Target] = {}
+    for name in ("mongodb", "mongojava"):
+        case = STORE.format(name)
+        found[case, "point, many clients, proxy CPU"] = Target("≤", 250, 25)
+        found[case, "point, many clients, QPS ÷ driver"] = Target("≥", 0.6, 4)
+        found[case, "scan of 5 columns, proxy CPU a row"] = Target("≤", 2.5, 0.4)
+        found[case, "scan of 13 columns, proxy CPU a row"] = Target("≤", 4.5, 1.0)
+        for query in STORE_QUERIES:
+            found[case, f"{query}, wall ÷ (1.3 driver + 2 ms)"] = Target("≤", 1)
+            found[case, f"{query}, wall ÷ driver"] = Target("≤", None, 1.1)
+        found[case, "join of 10,000 keys, wall ÷ by hand"] = Target("≤", 1.5, 1.1)
+    case = STORE.format("cassandra")
+    found[case, "point, many clients, QPS ÷ driver"] = Target("≥", 0.4, 0.7)
+    found[case, "scan of 5 columns, rows/s ÷ driver"] = Target("≥", 0.6, 1.0)
+    found[case, "scan of 13 columns, rows/s ÷ driver"] = Target("≥", 0.6, 1.0)
+    found[case, "join of 10,000 keys, wall ÷ by hand"] = Target("≤", 1.5, 1.1)
+    return found
+
+
+TARGETS.update(_store_targets())

@@ -1,0 +1,91 @@
+"""`python -m bench.stores`: statements over other stores against their drivers.
+
+Exit status: 0, or 1 when a must-target was missed (`--strict` only).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import shutil
+import tempfile
+import traceback
+from dataclasses import asdict
+from pathlib import Path
+
+from bench.bed import Options
+from bench.machine import facts
+from bench.results import (
+    MISSED,
+    Figure,
+    Figures,
+    changes_table,
+    compare,
+    from_json,
+    table,
+    to_json,
+)
+from bench.stores.bed import SERVERS, running
+from bench.stores.cases import CASES, DEFAULTS, QUICK
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m bench.stores", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer rows and shorter runs")
+    parser.add_argument("--store", nargs="+", choices=list(SERVERS), default=list(SERVERS))
+    parser.add_argument("--case", nargs="+", choices=list(CASES), default=list(CASES))
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there")
+    parser.add_argument("--compare", type=Path, metavar="OLD.json", help="compare with a report")
+    parser.add_argument("--strict", action="store_true", help="exit 1 when a must-target is missed")
+    return parser.parse_args()
+
+
+async def measure(directory: Path, options: Options, stores: list[str], names: list[str]) -> (
+    tuple[list[Figure], dict[str, str]]
+):  # fmt: skip
+    """All figures; a case that fails is reported as not available with its error."""
+    found: list[Figure] = []
+    kinds = list(dict.fromkeys([*stores, "postgres"]))  # it has the join's other side
+    async with running(directory, options, options.documents, kinds) as bed:
+        for store in stores:
+            print(f"{bed.labels[store]}, {options.documents} rows")
+            for name in names:
+                figures = Figures(f"store {store}")
+                try:
+                    await CASES[name](bed, store, bed.directs[store], figures)
+                except Exception as error:  # noqa: BLE001 (one case must not hide the others)
+                    traceback.print_exc()
+                    figures.missing(f"{name} failed", "", f"{type(error).__name__}: {error}"[:200])
+                print(table(figures.found), flush=True)
+                found += figures.found
+        return found, bed.labels
+
+
+def main() -> int:
+    """Run."""
+    chosen = arguments()
+    options = QUICK if chosen.quick else DEFAULTS
+    machine = facts()
+    print(" · ".join(f"{k} {v}" for k, v in machine.items()), flush=True)
+    directory = Path(tempfile.mkdtemp(prefix="morphgres-bench-", dir="/var/tmp"))
+    directory.chmod(0o755)
+    try:
+        found, labels = asyncio.run(measure(directory, options, chosen.store, chosen.case))
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+    if chosen.json:
+        report = to_json(found, {**machine, "stores": labels}, asdict(options))
+        chosen.json.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+    if chosen.compare:
+        old = from_json(json.loads(chosen.compare.read_text()))
+        cases = {figure.case for figure in found}
+        print(changes_table(compare([f for f in old if f.case in cases], found)))
+    missed = [figure.key for figure in found if figure.verdict == MISSED]
+    print(f"must-targets missed: {len(missed)}" + "".join(f"\n  {key}" for key in missed))
+    return 1 if missed and chosen.strict else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
