@@ -34,7 +34,7 @@ from backends.postgres import describing, pushdown
 from backends.postgres.connection import Connections, NoConnectionFree
 from backends.postgres.copying import RowReader, copied
 from backends.postgres.faults import translated
-from backends.postgres.pushdown import NativeScan
+from backends.postgres.pushdown import POINT_ROWS, NativeScan, PointRead
 from backends.postgres.transactions import PostgresTransaction, begin_text
 from backends.postgres.writing import write
 from backends.stores import StoreOptions
@@ -95,6 +95,12 @@ class PostgresBackend(BackendDefaults):
     async def _batches(
         self, native: NativeScan, scope: Scope
     ) -> AsyncGenerator[pa.RecordBatch, None]:
+        if native.point is not None:
+            few = await self._point(native.point, len(native.types), scope)
+            if few is not None:
+                if few.num_rows:
+                    yield few
+                return
         reader = RowReader(native.fields, scope.bytes_max, small=not native.counted)
         async with self._using(scope) as connection:
             chunks = copied(connection, native.sql, self.name, scope.deadline)
@@ -106,6 +112,17 @@ class PostgresBackend(BackendDefaults):
         for batch in reader.finish():
             for part in self._parts(native, batch):
                 yield part
+
+    async def _point(self, point: PointRead, columns: int, scope: Scope) -> pa.RecordBatch | None:
+        """The rows of a key in the text carrier; None when they are too many for that."""
+        async with self._using(scope) as connection:
+            with translated(self.name):
+                async with asyncio.timeout_at(scope.deadline):
+                    rows = await connection.fetch(point.sql, *point.values)
+        if len(rows) > POINT_ROWS:
+            return None
+        arrays = [pa.array([row[n] for row in rows], pa.string()) for n in range(columns)]
+        return pa.RecordBatch.from_arrays(arrays, [f"c{n}" for n in range(columns)])
 
     def _parts(self, native: NativeScan, batch: pa.RecordBatch) -> list[pa.RecordBatch]:
         """The batch in pieces of the wanted size; a count as the rows that it counted."""

@@ -15,7 +15,13 @@ from typing import Final
 
 from backends.base import Aggregate, ScanAsk, ScanPlan
 from backends.postgres.types import TEXTS, StoreColumn, store_columns
-from backends.sql.rendering import NotRendered, Renderer, compare_sql, literal_sql
+from backends.sql.rendering import (
+    NotRendered,
+    Renderer,
+    compare_sql,
+    literal_sql,
+    named_type,
+)
 from backends.sql.selecting import SelectSource, plan_select, where_sql, why_not
 from catalog.model import Table
 from catalog.sqltext import quote_ident
@@ -33,15 +39,26 @@ _ORDERED: Final = frozenset(("<", "<=", ">", ">="))
 
 
 @dataclass(frozen=True, slots=True)
+class PointRead:
+    """A query that the server prepares once, and its parameters."""
+
+    sql: str
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class NativeScan:
     """The query, the types as which its columns are decoded, and those that the engine expects.
 
-    `counted`: rows without columns are wanted, and the query counts them.
+    `counted`: rows without columns are wanted, and the query counts them. `point` is the same for
+    rows of a whole key: a text that many statements share, with the literals as parameters and the
+    columns as texts.
     """
 
     sql: str
     types: tuple[str, ...]
     counted: bool = False
+    point: PointRead | None = None
 
     def __str__(self) -> str:
         return self.sql
@@ -70,7 +87,8 @@ def plan_scan(table: Table, ask: ScanAsk, *, ascii_only: bool = False) -> ScanPl
     sql = str(plan.native)
     types = tuple(columns[each].fetched for each in ask.columns)
     if ask.columns:
-        return replace(plan, native=NativeScan(sql, types))
+        point = _point(table, ask, plan, columns, ascii_only)
+        return replace(plan, native=NativeScan(sql, types, point=point))
     counted = f"SELECT pg_catalog.count(*) FROM ({sql}) AS counted"
     return replace(plan, native=NativeScan(counted, ("bigint",), counted=True))
 
@@ -145,6 +163,61 @@ class _Renderer(Renderer):
             if column is None or column.printed or column.type.collation == "":
                 return _C
         return ""
+
+
+# ------------------------------------------------------------------ rows of one key
+
+POINT_ROWS: Final = 100
+"""More rows of one key are no point read: what is called a key need not be one."""
+_NOT_AS_TEXT: Final = frozenset(("boolean", "bpchar", "inet", '"char"'))
+"""Types whose cast to text is not what the server prints."""
+
+
+class _Parameters(_Renderer):
+    """Renders literals as parameters."""
+
+    def __init__(self, columns: Mapping[int, StoreColumn], ascii_only: bool) -> None:
+        super().__init__(columns, ascii_only)
+        self.values: list[str] = []
+
+    def literal(self, expr: ir.Literal) -> str:
+        text = super().literal(expr)
+        if expr.text is None or expr.type.endswith("[]"):
+            return text
+        self.values.append(expr.text)
+        return f"${len(self.values)}::pg_catalog.text::{named_type(expr.type)}"
+
+
+def _point(
+    table: Table,
+    ask: ScanAsk,
+    plan: ScanPlan,
+    columns: Mapping[int, StoreColumn],
+    ascii_only: bool,
+) -> PointRead | None:
+    """The scan as a point read, when the predicate names a whole key."""
+    if plan.taken is None or ask.order or not table.key:
+        return None
+    conjuncts = list(split_and(plan.taken))
+    named = {
+        part.left.column_id
+        for part in conjuncts
+        if isinstance(part, ir.Compare)
+        and part.op == "="
+        and isinstance(part.left, ir.ColumnRef)
+        and isinstance(part.right, ir.Literal)
+    }
+    selected = [columns[each] for each in ask.columns]
+    if not named.issuperset(table.key):
+        return None
+    if any(base_type(c.type.sql or c.declared) in _NOT_AS_TEXT or not c.exact for c in selected):
+        return None
+    renderer = _Parameters(columns, ascii_only)
+    where = " AND ".join(renderer.render(part) for part in conjuncts)
+    names = ", ".join(f"{column.name}::pg_catalog.text" for column in selected)
+    limit = POINT_ROWS + 1 if not plan.limit_exact else min(ask.limit or 0, POINT_ROWS + 1)
+    sql = f"SELECT {names} FROM {relation_sql(table.native)} WHERE {where} LIMIT {limit}"
+    return PointRead(sql, tuple(renderer.values))
 
 
 # ------------------------------------------------------------------ literals

@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,6 +19,8 @@ import pytest_asyncio
 
 from backends.base import Aggregate, Grouping, OrderKey, ScanAsk, Scope, judge_nothing
 from backends.postgres.backend import PostgresBackend
+from backends.postgres.pushdown import NativeScan
+from backends.postgres.types import known
 from catalog.model import Native, Table
 from core import expr as ir
 from core.errors import (
@@ -213,9 +216,49 @@ async def test_values_come_out_as_the_server_prints_them(
     rows = await store.rows(table, ["id", "v"], order=(OrderKey(table.columns[0].id),))
     assert [row[1] for row in rows] == [p[0] for p in printed]
     assert [row[1] for row in rows] == values
+    # A point read goes another way.
+    points = 0
+    for number, value in enumerate(values):
+        plan = store.backend.plan_scan(
+            table, store.ask(table, ["id", "v"], predicate=is_id(table, number))
+        )
+        points += cast("NativeScan", plan.native).point is not None
+        assert await scan_rows(store.backend, plan, soon()) == [(str(number), value)]
+    assert points in (0, len(values))
+    assert points or sql_type in NOT_AS_TEXT or not known(sql_type)
 
 
 # ------------------------------------------------------------------ scans
+
+
+def is_id(table: Table, number: int) -> ir.Expr:
+    """id = number."""
+    [column] = ids(table, ["id"])
+    return ir.Compare("=", ir.ColumnRef(column, "integer"), ir.Literal("integer", str(number)))
+
+
+NOT_AS_TEXT = ("boolean", "character(3)", "inet", "positive")
+
+
+async def test_a_key_that_is_none_has_many_rows(store: Store) -> None:  # R0.5
+    """Somebody said that `id` is the key of a view: all its rows come nevertheless."""
+    await store.connection.execute(
+        "CREATE OR REPLACE VIEW work.same AS SELECT 1 AS id, i FROM generate_series(1, 5000) i"
+    )
+    described = await store.table("same", schema="work")
+    table = replace(described, key=ids(described, ["id"]))
+    plan = store.backend.plan_scan(table, store.ask(table, ["i"], predicate=is_id(table, 1)))
+    assert cast("NativeScan", plan.native).point is not None
+    assert len(await scan_rows(store.backend, plan, soon())) == 5000
+    few = replace(
+        plan,
+        native=store.backend.plan_scan(
+            table, store.ask(table, ["i"], predicate=is_id(table, 1), limit=7)
+        ).native,
+    )
+    assert len(await scan_rows(store.backend, few, soon())) == 7
+    nothing = store.backend.plan_scan(table, store.ask(table, ["i"], predicate=is_id(table, 2)))
+    assert await scan_rows(store.backend, nothing, soon()) == []
 
 
 def id_below(table: Table, number: int) -> ir.Expr:
