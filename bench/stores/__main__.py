@@ -28,6 +28,7 @@ from bench.results import (
 )
 from bench.stores.bed import SERVERS, running
 from bench.stores.cases import CASES, DEFAULTS, QUICK
+from bench.targets import STORE
 
 
 def arguments() -> argparse.Namespace:
@@ -52,7 +53,7 @@ async def measure(directory: Path, options: Options, stores: list[str], names: l
         for store in stores:
             print(f"{bed.labels[store]}, {options.documents} rows")
             for name in names:
-                figures = Figures(f"store {store}")
+                figures = Figures(STORE.format(store))
                 try:
                     await CASES[name](bed, store, bed.directs[store], figures)
                 except Exception as error:  # noqa: BLE001 (one case must not hide the others)
