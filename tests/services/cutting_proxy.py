@@ -24,6 +24,8 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Literal, Self, TypeVar
 
+from tests.services.servers.process import free_port
+
 PIECE_BYTES = 1 << 16
 CONNECT_TIMEOUT_S = 10.0
 CONTROL_TIMEOUT_S = 10.0
@@ -159,8 +161,9 @@ class CuttingProxy:
         """Accept connections, after `go_down` on the same port again."""
 
         async def up() -> None:
+            # not a port of outgoing connections: one of those could hold it while we are down
+            self.port = self.port or free_port()
             self._server = await asyncio.start_server(self._serve, self.host, self.port)
-            self.port = self._server.sockets[0].getsockname()[1]
 
         self._in_loop(up)
 
