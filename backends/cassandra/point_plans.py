@@ -90,7 +90,11 @@ class PointPlans:
             (names.index(each.name), each.type, alone and each.role == "partition_key")
             for each in facts.key[: len(names)]
         )
-        self._kept[key] = _Kept(table, facts, ask.judge, plan, native, order)
+        kept = _Kept(table, facts, ask.judge, plan, native, order)
+        # A value that is two in Cassandra (zero) has a plan of another form.
+        if _values(kept, equalities) != native.binds[0]:
+            return
+        self._kept[key] = kept
         if len(self._kept) > PLANS_MAX:
             self._kept.popitem(last=False)
 

@@ -94,6 +94,23 @@ def test_what_a_kept_plan_stands_on() -> None:
         assert not unknown.native.known
 
 
+# R0.5: zero is two values of a clustering column, so its plan is no other number's
+@pytest.mark.parametrize("order", [("0", "2.5"), ("2.5", "0"), ("2.5", "NaN")])
+def test_zero_in_a_clustering_column(order: tuple[str, str]) -> None:
+    plans, table, facts = PointPlans(), TABLES["floats"], ALL["floats"]
+    columns = {column.name: ir.ColumnRef(column.id, column.type) for column in table.columns}
+    for text in order:
+        where = ir.And(
+            (
+                ir.Compare("=", columns["id"], ir.Literal("double precision", "1.5")),
+                ir.Compare("=", columns["at"], ir.Literal("double precision", text)),
+            )
+        )
+        ask = ScanAsk(2, (columns["code"].column_id,), where, judge=judge_for("cassandra"))
+        kept = plans.plan(table, ask, facts, allow_filtering=False)
+        assert _parts(kept) == _parts(plan_scan(table, ask, facts))
+
+
 # R2: what is kept is bounded
 @pytest.mark.parametrize("count", [PLANS_MAX + 50])
 def test_kept_plans_are_bounded(count: int) -> None:
