@@ -4,13 +4,12 @@ Where the store is the private PostgreSQL itself and the tables are not large, a
 travels as one array in binary format: no message a row, no copy into a temporary table, and the
 store may scan in parallel, which it does not for a COPY of rows:
 
-    SELECT fits, setting, s0.*, s1.* FROM
-        (SELECT count(*), array_agg(a."id") FROM (native 0) AS a WHERE fits) AS s0,
-        (SELECT count(*), array_agg(a."name") FROM (native 1) AS a WHERE fits) AS s1
+    SELECT setting, s0.*, s1.* FROM
+        (SELECT count(*), array_agg(a."id") FROM (native 0) AS a) AS s0,
+        (SELECT count(*), array_agg(a."name") FROM (native 1) AS a) AS s1
 
 The aggregates of one SELECT see the same rows in the same order, so the arrays of a scan are
-aligned; all scans see the statement's snapshot. `fits` is the backend's own word on whether the
-tables are small enough to be held. It is a subquery, so a scan that does not fit is never begun.
+aligned; all scans see the statement's snapshot.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ seems cheaper than hashing the small one.
 """
 _int32: Final = Struct(">i")
 _int64: Final = Struct(">q")
-_HEAD_FIELDS: Final = 2
+_HEAD_FIELDS: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,25 +61,22 @@ class FetchedArrays:
     joins_by_merge: bool
 
 
-def arrays_text(scans: Sequence[ScanColumns], fits: str) -> str:
-    """The COPY statement; `fits` is a boolean SQL subquery in parentheses."""
+def arrays_text(scans: Sequence[ScanColumns]) -> str:
+    """The COPY statement."""
     parts = []
     for number, scan in enumerate(scans):
         values = [f"a.{quote_ident(name)}" for name in scan.names] or ["NULL::integer"]
         listed = ", ".join(f"pg_catalog.array_agg({value})" for value in values)
         parts.append(
-            f"(SELECT pg_catalog.count(*), {listed} FROM ({scan.native}) AS a "
-            f"WHERE {fits}) AS s{number}"
+            f"(SELECT pg_catalog.count(*), {listed} FROM ({scan.native}) AS a) AS s{number}"
         )
     setting = f"pg_catalog.current_setting('{SETTING}')"
-    return f"COPY (SELECT {fits}, {setting}, * FROM {', '.join(parts)}) TO STDOUT (FORMAT binary)"
+    return f"COPY (SELECT {setting}, * FROM {', '.join(parts)}) TO STDOUT (FORMAT binary)"
 
 
-def read_arrays(data: bytes, scans: Sequence[ScanColumns]) -> FetchedArrays | None:
-    """The arrays in the bytes of that COPY; None when the tables did not fit."""
+def read_arrays(data: bytes, scans: Sequence[ScanColumns]) -> FetchedArrays:
+    """The arrays in the bytes of that COPY."""
     fields = _read_fields(data)
-    if fields[0] != b"\x01":
-        return None
     position, found = _HEAD_FIELDS, []
     for scan in scans:
         types = scan.types or ("integer",)
@@ -89,7 +85,7 @@ def read_arrays(data: bytes, scans: Sequence[ScanColumns]) -> FetchedArrays | No
         (rows,) = _int64.unpack(count or b"")
         arrays = zip(columns, types, strict=True)
         found.append(ScanArrays(rows, tuple(each or _empty_array(sql) for each, sql in arrays)))
-    return FetchedArrays(tuple(found), fields[1] == b"on")
+    return FetchedArrays(tuple(found), fields[0] == b"on")
 
 
 def _read_fields(data: bytes) -> list[bytes | None]:

@@ -15,6 +15,7 @@ always tier 1's, so a client cannot tell the tiers apart.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,6 +26,7 @@ from typing import TYPE_CHECKING
 
 from backends.embedded.backend import EmbeddedBackend
 from backends.embedded.sizes import fits_text
+from catalog.model import Table
 from catalog.sqltext import quote_ident
 from core.errors import MorphError
 from engine.explain import Explanation, scan_use, without_explain
@@ -64,6 +66,8 @@ PLANS_MAX = 256
 INNER = "_morph_merge_"
 ARRAYS_SHARE = 2
 """Tables go as arrays up to this part of `merge.memory_max`: the store holds their rows, too."""
+FITS_FOR_S = 1.0
+"""What was found of the size of tables holds so long."""
 SET_JOINS = f"SELECT pg_catalog.set_config('{SETTING}', '{{}}', true)"
 
 
@@ -96,6 +100,7 @@ class Merging:
         self._instance = (instance.name, instance.kind)
         self._backend = EmbeddedBackend(instance.name)
         self._plans: OrderedDict[tuple[int, str], tuple[Namespaces, MergePlan]] = OrderedDict()
+        self._fitting: dict[tuple[str, ...], tuple[bool, float]] = {}
         self._numbers = count(1)
         self._statement = Residual(operations.scripts)
 
@@ -216,14 +221,26 @@ class Merging:
             if size > bytes_max:
                 chunks.clear()
 
-        text = arrays_text(columns, fits_text(tables, bytes_max // ARRAYS_SHARE))
-        await self._copy_out(store, text, take, framed=False)
-        fetched = None
-        if size <= bytes_max:
-            fetched = read_arrays(b"".join(chunks), columns)
-        if fetched is None:
+        if not await self._fits(store, tables, bytes_max // ARRAYS_SHARE):
             return None
+        await self._copy_out(store, arrays_text(columns), take, framed=False)
+        if size > bytes_max:
+            return None
+        fetched = read_arrays(b"".join(chunks), columns)
         return Staged(columns, fetched.scans, {}, hashes=self._hashes(fetched))
+
+    async def _fits(self, store: SessionStore, tables: Sequence[Table], bytes_max: int) -> bool:
+        """Whether the tables are small enough to be held; asked once in FITS_FOR_S."""
+        key = tuple(sorted(table.store for table in tables))
+        now = asyncio.get_running_loop().time()
+        known, until = self._fitting.get(key, (False, 0.0))
+        if now < until:
+            return known
+        if len(self._fitting) >= PLANS_MAX:
+            self._fitting.clear()
+        fits = await store.fetch(f"SELECT {fits_text(tables, bytes_max)}") == [("t",)]
+        self._fitting[key] = (fits, now + FITS_FOR_S)
+        return fits
 
     def _hashes(self, fetched: FetchedArrays) -> bool:
         rows = max(each.rows for each in fetched.scans)

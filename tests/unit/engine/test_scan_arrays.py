@@ -21,34 +21,26 @@ def answer(*values: bytes | None) -> bytes:
 
 
 def test_all_scans_are_one_row() -> None:
-    assert arrays_text([ONE, TWO], "(SELECT true)") == (
-        "COPY (SELECT (SELECT true), pg_catalog.current_setting('enable_mergejoin'), * FROM "
+    assert arrays_text([ONE, TWO]) == (
+        "COPY (SELECT pg_catalog.current_setting('enable_mergejoin'), * FROM "
         '(SELECT pg_catalog.count(*), pg_catalog.array_agg(a."x"), pg_catalog.array_agg(a."y") '
-        "FROM (SELECT a) AS a WHERE (SELECT true)) AS s0, "
+        "FROM (SELECT a) AS a) AS s0, "
         "(SELECT pg_catalog.count(*), pg_catalog.array_agg(NULL::integer) "
-        "FROM (SELECT FROM b) AS a WHERE (SELECT true)) AS s1) TO STDOUT (FORMAT binary)"
+        "FROM (SELECT FROM b) AS a) AS s1) TO STDOUT (FORMAT binary)"
     )
 
 
 def test_arrays_come_back_as_they_are_and_none_is_an_empty_one() -> None:
     three, none = struct.pack(">q", 3), struct.pack(">q", 0)
-    found = read_arrays(answer(b"\1", b"on", three, b"xs", b"ys", none, None), [ONE, TWO])
-    assert found is not None
+    found = read_arrays(answer(b"on", three, b"xs", b"ys", none, None), [ONE, TWO])
     assert found.joins_by_merge
     first, second = found.scans
     assert (first.rows, first.arrays(), first.large) == (3, [b"xs", b"ys"], False)
     assert (second.rows, second.arrays()) == (0, [struct.pack(">iii", 0, 0, 23)])
 
 
-def test_tables_that_do_not_fit() -> None:
-    none = struct.pack(">q", 0)
-    assert read_arrays(answer(b"\0", b"on", none, None, None), [ONE]) is None
-    assert read_arrays(answer(None, b"on", none, None, None), [ONE]) is None
-
-
 def test_the_setting_of_the_session_is_told() -> None:
-    found = read_arrays(answer(b"\1", b"off", struct.pack(">q", 1), b"x", b"y"), [ONE])
-    assert found is not None
+    found = read_arrays(answer(b"off", struct.pack(">q", 1), b"x", b"y"), [ONE])
     assert not found.joins_by_merge
 
 
