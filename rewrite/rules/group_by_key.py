@@ -108,9 +108,18 @@ class _Grouping:
 
     def _name(self, node: Node) -> set[Name]:
         names = names_of(node) if isinstance(node, ast.ColumnRef) else None
-        if not names or len(names) > 4:
-            return set()
-        return {(names[-2] if len(names) > 1 else None, names[-1])}
+        return {self._read(names)} if names else set()
+
+    def _read(self, names: list[str]) -> Name:
+        """What a path names: a column, or by a dotted path without quotes a nested field."""
+        plain = (names[-2] if len(names) > 1 else None, names[-1])
+        if len(names) == 1 or self._of(plain) is not None:
+            return plain
+        for qualifier, rest in ((None, names), (names[0], names[1:])):
+            dotted = (qualifier, ".".join(rest))
+            if len(rest) > 1 and self._of(dotted) is not None:
+                return dotted
+        return plain
 
     def _keyed(self) -> list[_Source]:
         grouped = set().union(*(self._common(g) for g in self._owner.groupClause))
@@ -163,7 +172,7 @@ class _Grouping:
                 if qualifier in (None, source.alias):
                     yield from self._columns(source, source.columns)
             return
-        name = (names[-2] if len(names) > 1 else None, names[-1])
+        name = self._read(names)
         owner = self._of(name)
         if owner is not None and owner in keyed:
             yield from self._columns(owner, [name[1]])

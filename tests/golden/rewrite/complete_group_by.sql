@@ -24,3 +24,9 @@ SELECT status FROM customers GROUP BY status;
 
 SELECT id, name FROM customers JOIN plain USING (id) GROUP BY id;
 SELECT id, name FROM customers JOIN plain USING (id) GROUP BY id, "customers"."name";
+
+SELECT o.id, o.address.city, max(address.geo.lat), address.nosuch FROM orders o GROUP BY o.id;
+SELECT o.id, o.address.city, max(address.geo.lat), address.nosuch FROM orders o GROUP BY o.id, "o"."address.city", "o"."address.geo.lat";
+
+SELECT orders.address.city FROM public.orders GROUP BY GROUPING SETS ((id), (id, orders.address.city));
+SELECT orders.address.city FROM public.orders GROUP BY GROUPING SETS ((id), (id, orders.address.city));
