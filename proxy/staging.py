@@ -248,6 +248,8 @@ class Staging:
             if not task.done():
                 task.cancel()
                 await asyncio.wait([task])
+            if not task.cancelled():
+                task.exception()  # seen, also where another error ends the statement first
 
     async def _statement_timeout(self, session: Session) -> float:
         """Seconds, 0 for none."""
