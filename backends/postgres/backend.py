@@ -7,7 +7,7 @@ taken, and leaving it cancels the query in the server. See pushdown.py for what 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from typing import Final
 
@@ -32,7 +32,7 @@ from backends.base import (
 )
 from backends.postgres import describing, pushdown
 from backends.postgres.connection import Connections, NoConnectionFree
-from backends.postgres.copying import RowReader, copied
+from backends.postgres.copying import RowReader, copied, text_batch
 from backends.postgres.faults import translated
 from backends.postgres.pushdown import POINT_ROWS, NativeScan, PointRead
 from backends.postgres.transactions import PostgresTransaction, begin_text
@@ -40,6 +40,7 @@ from backends.postgres.writing import write
 from backends.stores import StoreOptions
 from catalog.model import Table
 from core.errors import ConnectionFailure
+from core.types import PgType
 
 COUNTED_ROWS: Final = 1_000_000
 """Rows without columns that one batch stands for."""
@@ -96,7 +97,7 @@ class PostgresBackend(BackendDefaults):
         self, native: NativeScan, scope: Scope
     ) -> AsyncGenerator[pa.RecordBatch, None]:
         if native.point is not None:
-            few = await self._point(native.point, len(native.types), scope)
+            few = await self._point(native.point, native.fields, scope)
             if few is not None:
                 if few.num_rows:
                     yield few
@@ -113,7 +114,9 @@ class PostgresBackend(BackendDefaults):
             for part in self._parts(native, batch):
                 yield part
 
-    async def _point(self, point: PointRead, columns: int, scope: Scope) -> pa.RecordBatch | None:
+    async def _point(
+        self, point: PointRead, fields: Sequence[PgType], scope: Scope
+    ) -> pa.RecordBatch | None:
         """The rows of a key in the text carrier; None when they are too many for that."""
         async with self._using(scope) as connection:
             with translated(self.name):
@@ -121,8 +124,8 @@ class PostgresBackend(BackendDefaults):
                     rows = await connection.fetch(point.sql, *point.values)
         if len(rows) > POINT_ROWS:
             return None
-        arrays = [pa.array([row[n] for row in rows], pa.string()) for n in range(columns)]
-        return pa.RecordBatch.from_arrays(arrays, [f"c{n}" for n in range(columns)])
+        columns = [[row[n] for row in rows] for n in range(len(fields))]
+        return text_batch(columns, fields)
 
     def _parts(self, native: NativeScan, batch: pa.RecordBatch) -> list[pa.RecordBatch]:
         """The batch in pieces of the wanted size; a count as the rows that it counted."""

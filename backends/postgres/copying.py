@@ -16,6 +16,7 @@ import pyarrow as pa
 from backends.postgres.connection import alive
 from backends.postgres.faults import translated
 from core.encoding.copy_csv import BLOCK_BYTES, decode_copy_csv
+from core.encoding.family import from_text_carrier
 from core.types import PgType
 
 FEW_BYTES: Final = 8192
@@ -99,7 +100,7 @@ class RowReader:
     def __init__(self, fields: Sequence[PgType], bytes_max: int, *, small: bool) -> None:
         block = max(min(BLOCK_BYTES, bytes_max), 1)
         self._decoder = decode_copy_csv(fields, block_bytes=block)
-        self._columns = len(fields)
+        self._fields = fields
         self._few: bytes | None = b"" if small else None
 
     def feed(self, chunk: bytes) -> list[pa.RecordBatch]:
@@ -114,23 +115,30 @@ class RowReader:
     def finish(self) -> list[pa.RecordBatch]:
         """The batches of what is left."""
         if self._few is not None:
-            few = read_few(self._few, self._columns)
+            few = read_few(self._few, self._fields)
             if few is not None:
                 return [few]
             return [*self._decoder.feed(self._few), *self._decoder.finish()]
         return self._decoder.finish()
 
 
-def read_few(data: bytes, columns: int) -> pa.RecordBatch | None:
-    """A few rows in the text carrier, None where quotes ask for the whole reader.
+def read_few(data: bytes, fields: Sequence[PgType]) -> pa.RecordBatch | None:
+    """A few rows as texts, None where quotes ask for the whole reader.
 
     A point read spends its time on what surrounds the row; texts are what a client wants anyway.
     """
-    if b'"' in data or not columns or not data:
+    if b'"' in data or not fields or not data:
         return None
     rows = [line.split(",") for line in data.decode().split("\n")[:-1]]
+    columns = [[value or None for value in column] for column in zip(*rows, strict=True)]
+    return text_batch(columns, fields)
+
+
+def text_batch(columns: Sequence[Sequence[str | None]], fields: Sequence[PgType]) -> pa.RecordBatch:
+    """Rows in the text carrier; arrays as lists, for a list cannot be compared with a text."""
+    arrays = [pa.array(column, pa.string()) for column in columns]
     arrays = [
-        pa.array([value or None for value in column], pa.string())
-        for column in zip(*rows, strict=True)
+        array if pg.element is None else from_text_carrier(array, pg)
+        for array, pg in zip(arrays, fields, strict=True)
     ]
-    return pa.RecordBatch.from_arrays(arrays, [f"c{n}" for n in range(columns)])
+    return pa.RecordBatch.from_arrays(arrays, [f"c{n}" for n in range(len(arrays))])

@@ -8,7 +8,9 @@ from backends.base import RowChanges
 from backends.postgres.copying import read_few
 from backends.postgres.writing import CHUNK_ROWS, writes
 from catalog.model import Column, Native, Table
+from core.types import type_by_name
 
+INT, TEXT = type_by_name("integer"), type_by_name("text")
 TABLE = Table(
     1,
     "t",
@@ -86,12 +88,15 @@ def test_deletions_come_first_and_in_pieces() -> None:  # R1.7
 
 
 def test_few_rows_are_read_as_texts() -> None:  # R1.7
-    read = read_few("1,é\n2,\n".encode(), 2)
+    read = read_few("1,é\n2,\n".encode(), [INT, TEXT])
     assert read is not None
     assert read.to_pydict() == {"c0": ["1", "2"], "c1": ["é", None]}
-    one = read_few(b"\n\n", 1)
+    one = read_few(b"\n\n", [TEXT])
     assert one is not None
     assert one.to_pydict() == {"c0": [None, None]}
-    assert read_few(b'1,""\n', 2) is None
-    assert read_few(b"\n", 0) is None
-    assert read_few(b"", 2) is None
+    assert read_few(b'1,""\n', [INT, TEXT]) is None
+    lists = read_few(b"{a}\n\n", [type_by_name("text[]")])
+    assert lists is not None
+    assert lists.to_pydict() == {"c0": [["a"], None]}
+    assert read_few(b"\n", []) is None
+    assert read_few(b"", [INT, TEXT]) is None
