@@ -18,7 +18,9 @@ import pyarrow.compute as pc
 from backends.base import RowChanges
 from catalog.model import Column, Table
 from catalog.sqltext import quote_ident
+from core.encoding.family import to_text_carrier
 from core.errors import FeatureNotSupported
+from core.types import PgType, type_by_name
 from engine.federate import FederatedPlan
 from engine.scan_copy import ScanColumns
 from rewrite.analysis import Analysis, StatementPlan
@@ -184,8 +186,9 @@ def difference(
     table = target.table
     ids = [column.id for column in table.columns]
     names = [f"c{each}" for each in ids]
-    old = _table(before, names)
-    new = _table(after, [*names, ROW_NUMBER])
+    fields = [type_by_name(each) for each in load_columns(table).types]
+    old = _table(before, names, fields)
+    new = _table(after, [*names, ROW_NUMBER], fields)
     if old is None and new is None:
         return RowChanges()
     inserted = None
@@ -203,7 +206,9 @@ def difference(
     return RowChanges(inserted=inserted, updated=updated, before=was, deleted=deleted)
 
 
-def _table(batches: Sequence[pa.RecordBatch], names: list[str]) -> pa.Table | None:
+def _table(
+    batches: Sequence[pa.RecordBatch], names: list[str], fields: Sequence[PgType]
+) -> pa.Table | None:
     """One table; a column whose batches have several carriers is carried as text."""
     batches = [batch for batch in batches if batch.num_rows]
     if not batches:
@@ -212,7 +217,7 @@ def _table(batches: Sequence[pa.RecordBatch], names: list[str]) -> pa.Table | No
     for n in range(len(names)):
         parts = [batch.column(n) for batch in batches]
         if len({str(part.type) for part in parts}) > 1:
-            parts = [part.cast(pa.string()) for part in parts]
+            parts = [to_text_carrier(part, fields[n]) for part in parts]
         columns.append(pa.chunked_array(parts))
     return pa.table(columns, names)
 
@@ -230,18 +235,19 @@ def _updates(
     was = old.take(kept[ROW_NUMBER])
     assigned = [f"c{each}" for each in target.assigned]
     changed = pa.array([False] * kept.num_rows)
-    for name in assigned:
-        changed = pc.or_(changed, _differ(was[name], kept[name]))
+    for column in target.table.columns:
+        name = f"c{column.id}"
+        if name in assigned:
+            differ = _differ(was[name], kept[name], type_by_name(column.type))
+            changed = pc.or_(changed, differ)
     names = [*(f"c{each}" for each in target.table.key), *assigned]
     return _batch(kept.filter(changed).select(names)), _batch(was.filter(changed).select(names))
 
 
-def _differ(old: pa.ChunkedArray, new: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Row by row; values of different carriers count as changed, which costs a write at most."""
+def _differ(old: pa.ChunkedArray, new: pa.ChunkedArray, field: PgType) -> pa.ChunkedArray:
+    """Row by row; what Arrow cannot compare counts as changed, which costs a write at most."""
     if old.type != new.type:
-        if not (pa.types.is_string(old.type) or pa.types.is_string(new.type)):
-            return pa.chunked_array([pa.array([True] * len(old))])
-        old, new = _as_text(old), _as_text(new)
+        old, new = _as_text(old, field), _as_text(new, field)
     try:
         unequal = pc.not_equal(old, new)
     except pa.ArrowNotImplementedError:
@@ -250,8 +256,8 @@ def _differ(old: pa.ChunkedArray, new: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.or_(pc.fill_null(unequal, False), null)
 
 
-def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    return column if pa.types.is_string(column.type) else column.cast(pa.string())
+def _as_text(column: pa.ChunkedArray, field: PgType) -> pa.ChunkedArray:
+    return pa.chunked_array([to_text_carrier(part, field) for part in column.chunks], pa.string())
 
 
 def _deletions(old: pa.Table, kept: pa.Table | None) -> pa.RecordBatch | None:

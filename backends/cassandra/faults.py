@@ -22,12 +22,12 @@ from core.errors import (
     ConnectionFailure,
     InsufficientPrivilege,
     InsufficientResources,
-    InvalidAuthorization,
     MorphError,
     ObjectNotInPrerequisiteState,
     QueryCanceled,
     StatementCompletionUnknown,
     StoreError,
+    StoreLoginRefused,
     UndefinedColumn,
     UndefinedTable,
 )
@@ -107,7 +107,7 @@ def _of_request(fault: BaseException, where: str) -> MorphError | None:
     if isinstance(fault, cassandra.Unauthorized):
         return InsufficientPrivilege(f"{where}: {_message(fault)}")
     if isinstance(fault, cassandra.AuthenticationFailed):
-        return InvalidAuthorization(f"{where} refused the login", detail=_sentence(fault))
+        return StoreLoginRefused(f"{where} refused the login", detail=_sentence(fault))
     if isinstance(fault, cassandra.InvalidRequest | SyntaxException):
         return _invalid(_message(fault), where)
     if isinstance(fault, ErrorMessage) and fault.code in (OVERLOADED, BOOTSTRAPPING):

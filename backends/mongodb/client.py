@@ -146,7 +146,7 @@ class Connection:
         return self._connected is not None and self._connected.features.expressions
 
     async def use(self, deadline: float | None) -> Connected:
-        """The client, probed. CannotConnect (08001), InvalidPassword (28P01), QueryCanceled."""
+        """The client, probed. CannotConnect (08001), StoreLoginRefused (28000), QueryCanceled."""
         if self._connected is not None:
             return self._connected
         async with self._lock:

@@ -17,15 +17,14 @@ from core.errors import (
     ConnectionFailure,
     DiskFull,
     InsufficientPrivilege,
-    InvalidAuthorization,
     InvalidParameterValue,
-    InvalidPassword,
     InvalidTableDefinition,
     MorphError,
     ProgramLimitExceeded,
     QueryCanceled,
     SerializationFailure,
     StoreError,
+    StoreLoginRefused,
     UndefinedTable,
     UniqueViolation,
 )
@@ -38,7 +37,7 @@ COMMAND_NOT_FOUND: Final = 59
 
 _BY_CODE: Final[dict[int, type[MorphError]]] = {
     UNAUTHORIZED: InsufficientPrivilege,
-    18: InvalidPassword,  # AuthenticationFailed
+    18: StoreLoginRefused,  # AuthenticationFailed
     26: UndefinedTable,  # NamespaceNotFound
     43: ConnectionFailure,  # CursorNotFound: what was to come cannot be had any more
     50: QueryCanceled,  # MaxTimeMSExpired
@@ -109,14 +108,13 @@ def _failure(instance: str, error: driver.OperationFailure, place: str) -> Morph
         )
     kind = _BY_CODE.get(code)
     if code == COMMAND_NOT_FOUND and "sasl" in detail:
-        kind = InvalidAuthorization  # a server without logins
+        kind = StoreLoginRefused  # a server without logins
     if code == UNAUTHORIZED and "requires authentication" in detail:
-        kind = InvalidAuthorization  # nobody was logged in
+        kind = StoreLoginRefused  # nobody was logged in
     if kind is None:
         return StoreError(f'instance "{instance}" answered with an error', detail=detail)
     messages: dict[type[MorphError], str] = {
-        InvalidAuthorization: f'instance "{instance}" refused the login',
-        InvalidPassword: f'instance "{instance}" refused the login',
+        StoreLoginRefused: f'instance "{instance}" refused the login',
         InsufficientPrivilege: f'permission denied at{place} instance "{instance}"',
         UndefinedTable: f'collection{place} instance "{instance}" does not exist',
         ConnectionFailure: f'instance "{instance}" broke off the scan',

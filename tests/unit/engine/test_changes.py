@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pyarrow as pa
 import pytest
 
@@ -69,6 +71,21 @@ def test_everything_deleted_and_nothing_at_all() -> None:
         == before[0].rename_columns(["c21", "c22", "c23"]).to_pylist()
     )
     assert difference(_target(22), [], []) == RowChanges()
+
+
+def test_lists_in_several_carriers_are_compared_by_their_text() -> None:
+    table = replace(ORDERS, columns=(ORDERS.columns[0], replace(ORDERS.columns[1], type="int[]")))
+    ids = pa.array([1, 2], pa.int64())
+    lists = pa.array([[1, 2], None], pa.list_(pa.int32()))
+    before = [
+        pa.RecordBatch.from_arrays([ids, lists], ["a", "b"]),
+        pa.RecordBatch.from_arrays([pa.array([3], pa.int64()), pa.array(["{}"])], ["a", "b"]),
+    ]
+    texts = pa.array(["{1,2}", "{7}", "{}"])
+    arrays = [pa.array([1, 2, 3], pa.int64()), texts, pa.array([0, 1, 2], pa.int64())]
+    after = [pa.RecordBatch.from_arrays(arrays, ["a", "b", "n"])]
+    target = Target(table, (22,), deletes=False, keeps_rows=True)
+    assert _list(difference(target, before, after).updated) == [{"c21": 2, "c22": "{7}"}]
 
 
 def test_batches_are_numbered_through() -> None:

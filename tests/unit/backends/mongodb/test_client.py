@@ -66,7 +66,7 @@ def test_no_password_is_printed() -> None:
         (driver.NetworkTimeout("late"), "08006"),
         (driver.NotPrimaryError("stepped down"), "08006"),
         (driver.CursorNotFound("gone", 43), "08006"),
-        (driver.OperationFailure("login", 18), "28P01"),
+        (driver.OperationFailure("login", 18), "28000"),
         (driver.OperationFailure("no such command: 'saslStart'", 59), "28000"),
         (driver.OperationFailure("rights", 13), "42501"),
         (driver.OperationFailure("nowhere", 26), "42P01"),
