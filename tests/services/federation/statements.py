@@ -366,6 +366,21 @@ SCRIPTS: list[tuple[str, ...]] = [
         "SELECT * FROM some ORDER BY 1, 2",
         "DROP TABLE some",
     ),
+    (
+        "PREPARE q (bigint) AS SELECT id, status FROM orders WHERE id = $1",
+        "EXECUTE q(5)",
+        "EXECUTE q(6)",
+        "EXECUTE q(NULL)",
+        "DEALLOCATE q",
+    ),
+    (
+        "PREPARE j (text, numeric) AS SELECT o.id, c.name FROM orders o JOIN customers c "
+        "ON c.id = o.customer WHERE o.status = $1 AND o.total > $2 ORDER BY 1",
+        "EXECUTE j('paid', 500)",
+        "EXECUTE j('new', 'NaN')",
+        "EXECUTE j('no such', 1)",
+        "DEALLOCATE j",
+    ),
     ("SELECT count(*) FROM orders; SELECT id FROM products ORDER BY id DESC LIMIT 1",),
     (
         "SET TimeZone = 'Asia/Kathmandu'",

@@ -16,7 +16,7 @@ from tests.services.federation.statements import entries
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(600)]
 ENTRIES = entries()
-_SORTS = re.compile(r"\bORDER BY\b(?!.*(\)|TIES))|^FETCH", re.DOTALL)
+_SORTS = re.compile(r"\bORDER BY\b(?!.*(\)|TIES))|^FETCH|^EXECUTE", re.DOTALL)
 
 
 @pytest.mark.parametrize("name", list(ENTRIES))
