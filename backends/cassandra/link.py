@@ -52,7 +52,8 @@ logger = logging.getLogger(__name__)
 
 
 def _raised_anyway(record: logging.LogRecord) -> bool:
-    """Not what the driver also raises: it would log a stack trace each time it finds no node."""
+    """Not what the driver also raises; a warning is enough without a stack trace."""
+    record.exc_info = None
     return record.levelno < logging.ERROR
 
 
