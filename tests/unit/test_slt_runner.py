@@ -140,7 +140,8 @@ def test_runs_every_way_and_the_merge_tier(tmp_path: Path) -> None:
     failures, modes = _run(tmp_path, text, _rows((b"1",)), _rows((b"1",)), merge=True)
     assert failures == []
     assert modes == [
-        *("simple", "SET morph.pushdown = off", "simple", "SET morph.pushdown = on"),
+        *("simple", "SET morph.pushdown = 'off'", "simple", "SET morph.pushdown = on"),
+        *("SET morph.pushdown = 'scan'", "simple", "SET morph.pushdown = on"),
         *("extended", "binary"),
     ]
 
