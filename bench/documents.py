@@ -75,9 +75,13 @@ def as_document(row: dict[str, Any]) -> str:
     return json.dumps({**row, "created": {"$date": row["created"]}}, separators=(",", ":"))
 
 
-def as_jsonb(row: dict[str, Any]) -> str:
-    """A line of COPY text for (_id, doc); the documents hold nothing that COPY would escape."""
+def as_jsonb(row: dict[str, Any], *, typed: bool = False) -> str:
+    """A line of COPY text for (_id, doc); the documents hold nothing that COPY would escape. `typed`:
+    `created` as an instant, as Morphgres has it.
+    """
     rest = {k: v for k, v in row.items() if k != "_id"}
+    if typed:
+        rest["created"] = {"$date": rest["created"]}
     return f"{row['_id']}\t{json.dumps(rest, separators=(',', ':'))}"
 
 
@@ -90,10 +94,11 @@ def as_csv(row: dict[str, Any]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class DataFiles:
-    """The same documents in three forms."""
+    """The same documents in four forms."""
 
     ndjson: Path
     jsonb: Path
+    typed: Path
     csv: Path
     count: int
 
@@ -103,16 +108,23 @@ def write_files(directory: Path, stem: str, count: int, first: int = 1) -> DataF
     files = DataFiles(
         directory / f"{stem}-{count}.ndjson",
         directory / f"{stem}-{count}.jsonb",
+        directory / f"{stem}-{count}.typed.jsonb",
         directory / f"{stem}-{count}.csv",
         count,
     )
     if files.csv.exists():
         return files
     scratch = files.csv.with_suffix(".new")
-    with files.ndjson.open("w") as a, files.jsonb.open("w") as b, scratch.open("w") as c:
+    with (
+        files.ndjson.open("w") as a,
+        files.jsonb.open("w") as b,
+        files.typed.open("w") as c,
+        scratch.open("w") as d,
+    ):
         for row in rows(count, first):
             a.write(as_document(row) + "\n")
             b.write(as_jsonb(row) + "\n")
-            c.write(as_csv(row) + "\n")
+            c.write(as_jsonb(row, typed=True) + "\n")
+            d.write(as_csv(row) + "\n")
     scratch.rename(files.csv)
     return files

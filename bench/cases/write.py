@@ -56,7 +56,7 @@ def run(bed: Bed, figures: Figures) -> None:
 
 def _copy(bed: Bed, figures: Figures, files: DataFiles) -> None:
     columns = (f"COPY arrivals ({COLUMNS}) FROM STDIN (FORMAT csv)", files.csv)
-    documents = ("COPY arrivals (_id, _doc) FROM STDIN", files.jsonb)
+    documents = ("COPY arrivals (_id, _doc) FROM STDIN", files.typed)
     with bed.morphgres.connect() as own, bed.native.connect() as native:
 
         def rate(connection: psycopg.Connection[Any], source: tuple[str, Path]) -> float:
