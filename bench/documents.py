@@ -76,8 +76,9 @@ def as_document(row: dict[str, Any]) -> str:
 
 
 def as_jsonb(row: dict[str, Any], *, typed: bool = False) -> str:
-    """A line of COPY text for (_id, doc); the documents hold nothing that COPY would escape. `typed`:
-    `created` as an instant, as Morphgres has it.
+    """A line of COPY text for (_id, doc); the documents hold nothing that COPY would escape.
+
+    `typed`: `created` as an instant, as Morphgres has it.
     """
     rest = {k: v for k, v in row.items() if k != "_id"}
     if typed:
