@@ -31,6 +31,7 @@ from proxy import cancel_routes
 from proxy.auth.directory import UserDirectory
 from proxy.backend import BackendConnection, send_cancel
 from proxy.client import ClientConnection
+from proxy.loop_faults import report_loop_fault
 from proxy.pool import BackendPool, Lender, PoolLimits
 from proxy.protocol.descriptions import patch_table_oids
 from proxy.protocol.startup import CancelRequest, StartupMessage
@@ -156,6 +157,7 @@ class Worker:
 
     async def open(self) -> None:
         """Connect the control plane and load the catalog."""
+        asyncio.get_running_loop().set_exception_handler(report_loop_fault)
         admin = await asyncpg.connect(
             host=self._socket_directory,
             user=SUPERUSER,

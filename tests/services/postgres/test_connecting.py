@@ -61,6 +61,9 @@ async def answer(server: RunningServer, **parts: str) -> str:
         await backend.close()
 
 
+# asyncpg leaves the socket of a handshake that failed to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 async def test_tls(encrypted: RunningServer) -> None:  # R6.3
     ca = str(CERTIFICATES / "ca.pem")
     assert await answer(encrypted) == "PostgreSQL"  # prefer
