@@ -57,7 +57,8 @@ class Model:
             del shown[name]
             text = f"DROP COLUMN {name} CASCADE"
         elif kind == "default" and names:
-            text = f"ALTER COLUMN {names[number % len(names)]} SET DEFAULT 'd{number}'"
+            # Another one each time: the same again would change nothing and make no version.
+            text = f"ALTER COLUMN {names[number % len(names)]} SET DEFAULT 'd{made}'"
         elif kind == "virtual":
             text = f"ADD COLUMN v{made} int GENERATED ALWAYS AS (id * 2) VIRTUAL"
         else:
