@@ -156,7 +156,7 @@ class PlanCache:
         self.counts.misses += 1
         plan = make_plan(text, self._namespaces, pushdown=self._pushdown)
         if len(text) <= self._text_max:
-            _remember(self._exact, text, plan, self._entries_max)
+            remember(self._exact, text, plan, self._entries_max)
             if not _hides_literals(text):
                 self._learn(_LITERAL.split(text), plan)
         return plan
@@ -164,7 +164,7 @@ class PlanCache:
     def remember(self, text: str, plan: Plan) -> None:
         """Remember a plan that was made elsewhere."""
         if len(text) <= self._text_max:
-            _remember(self._exact, text, plan, self._entries_max)
+            remember(self._exact, text, plan, self._entries_max)
 
     def find(self, text: str) -> Plan | None:
         """The plan for a text if it is cached, or its template is; it is not counted."""
@@ -209,7 +209,7 @@ class PlanCache:
             template = _Template(
                 segments, plan.statements, plan.touches_store, plan.inert, plan.writes
             )
-            _remember(self._templates, _template_key(parts), template, self._entries_max)
+            remember(self._templates, _template_key(parts), template, self._entries_max)
 
 
 def _hides_literals(text: str) -> bool:
@@ -245,7 +245,7 @@ def _groups_by_position(statement: StatementPlan) -> bool:
     return any(isinstance(node, ast.A_Const) for item in items for node in walk(item))
 
 
-def _remember(cache: OrderedDict[_K, _T], key: _K, value: _T, entries_max: int) -> None:
+def remember(cache: OrderedDict[_K, _T], key: _K, value: _T, entries_max: int) -> None:
     cache[key] = value
     if len(cache) > entries_max:
         cache.popitem(last=False)

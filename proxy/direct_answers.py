@@ -15,10 +15,11 @@ from backends.base import Scope
 from core.encoding.few_rows import encode_few_rows
 from core.types import PgType, type_by_name
 from engine.direct import Direct
+from engine.merge import ask_of
 from proxy.protocol.server import command_complete
 from proxy.residual import Bound
 from proxy.session_store import CARRIER_FORMS
-from proxy.staging import PlannedScan, Staging, ask_of, rows_of
+from proxy.staging import PlannedScan, Staging, rows_of
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -24,7 +24,7 @@ from engine.explain import (
     without_explain,
 )
 from engine.federate import FederatedPlan
-from engine.merge import columns_of, unnest_text
+from engine.merge import ask_of, columns_of, unnest_text
 from engine.plans import Plan
 from engine.scan_copy import ScanColumns
 from proxy.explain import take_up
@@ -33,7 +33,7 @@ from proxy.prepared import Portal
 from proxy.protocol.server import command_complete, data_row
 from proxy.relay import EXECUTE, Entry
 from proxy.residual import Bound, read_bound
-from proxy.staging import PlannedScan, StagedRows, ask_of, rows_of
+from proxy.staging import PlannedScan, StagedRows, rows_of
 from rewrite.analysis import StatementPlan
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from core.errors import FeatureNotSupported, InternalError
 from engine.direct import direct_of
 from engine.federate import PARTITIONED, FederatedPlan, plan_federated
 from engine.grouped import GroupedPlan, grouped_of
-from engine.plans import Plan
+from engine.plans import Plan, remember
 from proxy.direct_answers import DirectAnswers
 from proxy.federated_explain import FederatedExplain
 from proxy.foreign_prepared import ForeignStatements
@@ -181,9 +181,7 @@ class Federation:
             return known[1]
         assert plan.analysis is not None
         made = plan_federated(plan.analysis, statement, namespaces, {}, self.kind_of)
-        self._plans[key] = (namespaces, made)
-        if len(self._plans) > PLANS_MAX:
-            self._plans.popitem(last=False)
+        remember(self._plans, key, (namespaces, made), PLANS_MAX)
         return made
 
     async def with_values(
@@ -205,9 +203,8 @@ class Federation:
             text = plan.analysis.part(statement).text
             types = await self.residual.types(session, text, bound.types)
             made = plan_federated(plan.analysis, statement, namespaces, types.names, self.kind_of)
-            known = self._typed[key] = (namespaces, types, made)
-            if len(self._typed) > PLANS_MAX:
-                self._typed.popitem(last=False)
+            known = (namespaces, types, made)
+            remember(self._typed, key, known, PLANS_MAX)
         _, types, made = known
         values = await self.residual.values(session, types, bound)
         return made, values, replace(bound, types=types.raw)

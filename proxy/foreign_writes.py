@@ -36,6 +36,7 @@ from engine.changes import (
     target_of,
 )
 from engine.federate import FederatedPlan
+from engine.merge import ask_of
 from engine.plans import Plan
 from engine.scan_copy import ScanReader, copy_text
 from proxy.protocol import requests
@@ -43,7 +44,7 @@ from proxy.protocol.message_types import ClientType
 from proxy.relay import Sink
 from proxy.residual import Bound, Residual
 from proxy.session_store import SessionStore
-from proxy.staging import PlannedScan, StagedRows, Staging, ask_of, rows_of
+from proxy.staging import PlannedScan, StagedRows, Staging, rows_of
 from rewrite.analysis import StatementPlan
 from rewrite.tree import ast
 
@@ -89,17 +90,17 @@ class ForeignWrites:
         read = [each for each in planned if each.place != number]
         staged = await self._staging.stage(session, federated, read, len(bound.values) + 1)
         relations = list(staged.relations)
-        copy = self._copy_name(session, target)
-        relations[number] = copy
+        name = self._copy_name(session, target)
+        copy = relations[number] = _temporary(name)
         bound = bound.with_arrays(staged.arrays)
         store = SessionStore(self._scripts, session, self._settings.batch_bytes)
         owner = federated.refs[number].owner
         if isinstance(owner, ast.InsertStmt) and owner.onConflictClause is not None:
             before, sink = await self._upsert(
-                session, store, federated, target, own, relations, bound, staged
+                session, store, federated, target, own, relations, bound, staged, name
             )
         else:
-            before = await self._stage_target(session, store, target, copy, own)
+            before = await self._stage_target(session, store, target, name, own)
             sink = await self._residual.collect(session, federated.text(relations), bound)
         after = [batch async for batch in self._rows(store, target, copy)]
         changes = difference(target, before, after)
@@ -122,8 +123,9 @@ class ForeignWrites:
         backend = await self._writable(target)
         scope = await self._staging.writing(session, target.table, backend, alone=alone)
         store = SessionStore(self._scripts, session, self._settings.batch_bytes)
-        copy = self._copy_name(session, target)
-        await store.fetch(create_text(_unquoted(copy.removeprefix("pg_temp.")), target.table))
+        name = self._copy_name(session, target)
+        copy = _temporary(name)
+        await store.fetch(create_text(name, target.table))
         session.copy_waiting = lambda kind, body: _forward(session, kind, body)
         text = copy_from_text(plan.analysis, statement, copy)
         sink = await self._residual.collect(session, text, Bound())
@@ -154,7 +156,7 @@ class ForeignWrites:
         name = target.table.name
         if name in session.temporary_names:
             name = f"_morph_target{next(self._numbers)}"
-        return f"pg_temp.{quote_ident(name)}"
+        return name
 
     # ------------------------------------------------------------------ the staged copy
 
@@ -163,16 +165,15 @@ class ForeignWrites:
         session: Session,
         store: SessionStore,
         target: Target,
-        copy: str,
+        name: str,
         planned: PlannedScan,
     ) -> list[pa.RecordBatch]:
         """The copy with the rows that the statement may change; the rows as they were read."""
-        name = copy.removeprefix("pg_temp.")
-        await store.fetch(create_text(_unquoted(name), target.table))
+        await store.fetch(create_text(name, target.table))
         if not target.keeps_rows:
             return []
         before = await self._read(session, planned)
-        await self._fill(store, target, copy, before)
+        await self._fill(store, target, _temporary(name), before)
         return before
 
     async def _read(self, session: Session, planned: PlannedScan) -> list[pa.RecordBatch]:
@@ -220,23 +221,23 @@ class ForeignWrites:
         relations: Sequence[str],
         bound: Bound,
         staged: StagedRows,
+        name: str,
     ) -> tuple[list[pa.RecordBatch], Sink]:
         """The source runs once, into a table without keys; then the rows that it may meet are
         read by their keys, and the proposed rows meet them.
         """
-        name = f"_morph_proposed{next(self._numbers)}"
-        proposed = f"pg_temp.{quote_ident(name)}"
+        proposal = f"_morph_proposed{next(self._numbers)}"
+        proposed = _temporary(proposal)
         propose, rest = conflict_texts(federated, relations, proposed)
-        await store.fetch(create_text(name, target.table, constraints=False))
+        await store.fetch(create_text(proposal, target.table, constraints=False))
         staged.tables.append(proposed)
         await self._residual.collect(session, propose, bound)
         scan = replace(
             planned.scan, predicate=await self._met(store, target, federated, proposed), whole=False
         )
         plan = planned.backend.plan_scan(target.table, ask_of(scan, {}, push=True))
-        copy = relations[federated.target or 0]
         before = await self._stage_target(
-            session, store, target, copy, replace(planned, scan=scan, plan=plan)
+            session, store, target, name, replace(planned, scan=scan, plan=plan)
         )
         return before, await self._residual.collect(session, rest, bound)
 
@@ -281,5 +282,6 @@ def _forward(session: Session, kind: int, body: bytes) -> None:
         session.send(requests.FLUSH)
 
 
-def _unquoted(name: str) -> str:
-    return name[1:-1].replace('""', '"') if name.startswith('"') else name
+def _temporary(name: str) -> str:
+    """A temporary table as statements call it."""
+    return f"pg_temp.{quote_ident(name)}"

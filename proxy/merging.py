@@ -31,7 +31,7 @@ from catalog.sqltext import quote_ident
 from core.errors import MorphError
 from engine.explain import Explanation, scan_use, without_explain
 from engine.merge import MergePlan, ask_of, columns_of, create_text, plan_merge, unnest_text
-from engine.plans import Plan
+from engine.plans import Plan, remember
 from engine.scan_arrays import (
     SCANS_MAX,
     SETTING,
@@ -53,7 +53,7 @@ from proxy.protocol.message_types import ClientType
 from proxy.relay import EXECUTE, BackendError, Entry
 from proxy.relayed import RelayedPile
 from proxy.residual import Bound, Residual, read_bound
-from proxy.session_store import CARRIER_FORMS, SessionStore
+from proxy.session_store import SessionStore
 from rewrite.analysis import StatementPlan
 from rewrite.namespaces import Namespaces
 from rewrite.tree import ast
@@ -139,9 +139,7 @@ class Merging:
             return known[1]
         assert plan.analysis is not None
         merge = plan_merge(plan.analysis, statement, namespaces, {})
-        self._plans[key] = (namespaces, merge)
-        if len(self._plans) > PLANS_MAX:
-            self._plans.popitem(last=False)
+        remember(self._plans, key, (namespaces, merge), PLANS_MAX)
         return merge
 
     async def _with_parameters(
@@ -293,42 +291,23 @@ class Merging:
 
     async def _stage_decoded(self, store: SessionStore, columns: list[ScanColumns]) -> Staged:
         """By Arrow batches."""
-        changed, read_only = await self._forms(store)
-        limits = Limits.of(self._settings, read_only=read_only)
-        piles = [Pile(each, limits) for each in columns]
-        reader = ScanReader(columns, self._settings.batch_bytes)
+        async with store.carrier_forms() as read_only:
+            limits = Limits.of(self._settings, read_only=read_only)
+            piles = [Pile(each, limits) for each in columns]
+            reader = ScanReader(columns, self._settings.batch_bytes)
 
-        def take(data: bytes) -> None:
-            for number, batch in reader.feed(data):
+            def take(data: bytes) -> None:
+                for number, batch in reader.feed(data):
+                    piles[number].add(batch)
+
+            await self._copy_out(store, copy_text(columns), take, framed=False)
+            for number, batch in reader.finish():
                 piles[number].add(batch)
-
-        await self._copy_out(store, copy_text(columns), take, framed=False)
-        for number, batch in reader.finish():
-            piles[number].add(batch)
-        if changed:
-            await self._set(store, changed)
         staged = Staged(columns, piles, {})
         for number, pile in enumerate(piles):
             if pile.large:
                 staged.tables[number] = await self._fill(store, pile, columns[number])
         return staged
-
-    async def _forms(self, store: SessionStore) -> tuple[dict[str, str], bool]:
-        """Makes the session print what the decoders expect: (what to restore, read-only?)."""
-        names = ["transaction_read_only", *CARRIER_FORMS]
-        listed = ", ".join(f"pg_catalog.current_setting('{name}')" for name in names)
-        [(read_only, *now)] = await store.fetch(f"SELECT {listed}")
-        before = dict(zip(CARRIER_FORMS, map(str, now), strict=True))
-        changed = {name: value for name, value in before.items() if value != CARRIER_FORMS[name]}
-        if changed:
-            await self._set(store, {name: CARRIER_FORMS[name] for name in changed})
-        return changed, read_only == "on"
-
-    async def _set(self, store: SessionStore, values: Mapping[str, str]) -> None:
-        calls = ", ".join(
-            f"pg_catalog.set_config('{name}', '{value}', true)" for name, value in values.items()
-        )
-        await store.fetch(f"SELECT {calls}")
 
     async def _fill(self, store: SessionStore, pile: Pile, columns: ScanColumns) -> str:
         name, quoted = self._table()

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from catalog.store import authenticate
+from core.encoding.arrays import array_text
 from core.errors import FeatureNotSupported
 from engine.plans import Plan
 from proxy.copy_in import CopyIn
@@ -24,11 +25,6 @@ if TYPE_CHECKING:
     from proxy.scripts import Scripts
     from proxy.session import Session
     from proxy.worker import Worker
-
-
-def _array(texts: list[str]) -> str:
-    quoted = (t.replace("\\", "\\\\").replace('"', '\\"') for t in texts)
-    return "{" + ",".join(f'"{t}"' for t in quoted) + "}"
 
 
 class Operations:
@@ -74,7 +70,7 @@ class Operations:
         code = authenticate(self.worker.secret, backend.pid, nonce, statements)
         # As parameters: other sessions of the role can see the texts of this one's statements.
         await self.scripts.fetch(
-            session, "SELECT morph_catalog.apply($1, $2, $3)", [_array(statements), nonce, code]
+            session, "SELECT morph_catalog.apply($1, $2, $3)", [array_text(statements), nonce, code]
         )
 
     async def explain(self, session: Session, plan: Plan, statement: StatementPlan) -> None:

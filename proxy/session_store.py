@@ -141,14 +141,17 @@ class SessionStore:
             self.broken = True
 
     @asynccontextmanager
-    async def carrier_forms(self) -> AsyncIterator[None]:
-        """Inside, the session prints what the decoders expect (core/types.py, "text carrier")."""
-        listed = ", ".join(f"pg_catalog.current_setting('{name}')" for name in CARRIER_FORMS)
-        [now] = await self.fetch(f"SELECT {listed}")
+    async def carrier_forms(self) -> AsyncIterator[bool]:
+        """Inside, the session prints what the decoders expect (core/types.py, "text carrier"); true
+        when its transaction is read-only. An error ends the transaction, and the settings with it.
+        """
+        names = ["transaction_read_only", *CARRIER_FORMS]
+        listed = ", ".join(f"pg_catalog.current_setting('{name}')" for name in names)
+        [(read_only, *now)] = await self.fetch(f"SELECT {listed}")
         before = dict(zip(CARRIER_FORMS, map(str, now), strict=True))
         changed = {n: CARRIER_FORMS[n] for n, value in before.items() if value != CARRIER_FORMS[n]}
         await self._set(changed)
-        yield
+        yield read_only == "on"
         await self._set({name: before[name] for name in changed})
 
     async def _set(self, values: Mapping[str, str]) -> None:

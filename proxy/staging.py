@@ -25,11 +25,11 @@ from backends.base import (
     Scope,
     StoreBackend,
     TableStatistics,
-    judge_nothing,
 )
 from backends.embedded.backend import EmbeddedBackend
 from catalog.model import Table
 from catalog.sqltext import quote_ident
+from core.encoding.arrays import array_text
 from core.encoding.family import to_text_carrier
 from core.errors import MorphError, QueryCanceled
 from core.types import type_by_name
@@ -37,6 +37,7 @@ from engine.federate import FederatedPlan
 from engine.merge import (
     DUMMY_COLUMN,
     analyze_texts,
+    ask_of,
     columns_of,
     create_text,
     staged_columns,
@@ -100,13 +101,6 @@ class StagedRows:
     relations: list[str]
     arrays: list[bytes]
     tables: list[str]
-
-
-def ask_of(scan: Scan, values: Mapping[int, str | None], *, push: bool) -> ScanAsk:
-    """The scan's ask; without `push` all rows of the columns are fetched."""
-    if push:
-        return scan.ask(values)
-    return replace(scan.ask({}), judge=judge_nothing, predicate=None, limit=None, order=())
 
 
 class Staging:
@@ -404,12 +398,6 @@ class _Keys:
         await self._ready[wanted.source].wait()
         keys = self._seen[wanted.source, wanted.key.other_id]
         return None if keys is None else array_text(keys.to_pylist())
-
-
-def array_text(values: Sequence[str]) -> str:
-    """A one-dimensional array in PostgreSQL's text form (manual, 8.15.6)."""
-    quoted = (value.replace("\\", "\\\\").replace('"', '\\"') for value in values)
-    return "{" + ",".join(f'"{value}"' for value in quoted) + "}"
 
 
 def _counted(batch: pa.RecordBatch) -> pa.RecordBatch:

@@ -10,6 +10,7 @@ value.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -117,6 +118,12 @@ class ArrayText:
     def plain(self) -> bool:
         """Whether a list says the same: empty, or one dimension from 1."""
         return not self.bounds or (len(self.bounds) == 1 and self.bounds[0][0] == 1)
+
+
+def array_text(values: Sequence[str]) -> str:
+    """A one-dimensional array in PostgreSQL's text form (manual, 8.15.6)."""
+    quoted = (value.replace("\\", "\\\\").replace('"', '\\"') for value in values)
+    return "{" + ",".join(f'"{value}"' for value in quoted) + "}"
 
 
 def parse_array_text(text: str) -> ArrayText:
