@@ -19,6 +19,7 @@ from pymongo.read_preferences import ReadPreference
 
 from backends.base import ServerInfo
 from backends.mongodb.errors import COMMAND_NOT_FOUND, UNAUTHORIZED, translated
+from backends.mongodb.heartbeats import Heartbeats
 from backends.stores import StoreOptions
 from core.errors import InvalidParameterValue
 
@@ -67,6 +68,8 @@ def client_arguments(options: StoreOptions) -> dict[str, Any]:
         "maxPoolSize": options.connections_max,
         "retryReads": False,
         "retryWrites": False,
+        # Else a second task connects for each server, whose state heartbeats.py cannot know.
+        "serverMonitoringMode": "poll",
     }
     if not options.dsn:
         made["port"] = _number(parts, "port") or 27017
@@ -132,6 +135,7 @@ class Connection:
         self._instance = instance
         self._options = options
         self._client: AsyncMongoClient[dict[str, Any]] | None = None
+        self._heartbeats = Heartbeats()
         self._connected: Connected | None = None
         self._lock = asyncio.Lock()
 
@@ -158,7 +162,9 @@ class Connection:
 
     async def _connect(self) -> Connected:
         if self._client is None:
-            self._client = AsyncMongoClient(**client_arguments(self._options))
+            self._heartbeats = Heartbeats()
+            arguments = client_arguments(self._options)
+            self._client = AsyncMongoClient(**arguments, event_listeners=[self._heartbeats])
         return await probe(self._client, self.database)
 
     def without_bits(self) -> Connected:
@@ -181,9 +187,10 @@ class Connection:
         return connected.info
 
     async def close(self) -> None:
-        """Gives up all connections."""
+        """Gives up all connections; no socket is open when it returns."""
         client, self._client, self._connected = self._client, None, None
         if client is not None:
+            await self._heartbeats.pause()
             await client.close()
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import Any
 
 import pytest
 from pymongo import errors as driver
 
+from backends.base import Scope
 from backends.mongodb.backend import MongoBackend
 from backends.mongodb.client import client_arguments
 from backends.mongodb.errors import translated
@@ -99,3 +101,37 @@ def test_planning_needs_no_server() -> None:
     backend = MongoBackend("shop", StoreOptions())
     assert backend.capabilities.writes
     asyncio.run(backend.close())
+
+
+# R0.5: a client that is closed while it connects leaves no socket behind
+async def test_no_socket_outlives_close(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = asyncio.get_running_loop()
+    connect, connecting = loop.sock_connect, asyncio.Event()
+    sockets: list[socket.socket] = []
+
+    async def slowly(sock: socket.socket, address: tuple[str, int]) -> None:
+        sockets.append(sock)
+        connecting.set()
+        await asyncio.sleep(0.2)
+        await connect(sock, address)
+
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    server = await asyncio.start_server(hang_up, "127.0.0.1")
+    monkeypatch.setattr(loop, "sock_connect", slowly)
+    port = str(server.sockets[0].getsockname()[1])
+    backend = MongoBackend("shop", StoreOptions(parts={"port": port}, connect_timeout=30.0))
+    asking = asyncio.create_task(backend.server(Scope()))
+    await connecting.wait()
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    await backend.close()
+    await asyncio.sleep(0)  # a transport closes its socket in the loop's next round
+    left = [each for each in sockets if each.fileno() != -1]
+    for each in left:
+        each.close()
+    server.close()
+    await server.wait_closed()
+    assert sockets
+    assert left == []
