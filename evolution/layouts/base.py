@@ -116,9 +116,10 @@ class Progress:
     """Where a shadow is. Numbers are of the whole change since `begin`, not of one step.
 
     `rows` copied by the backfill of about `total`, `bytes` read for it, `applied` records of the
-    log brought in, `pending` records not yet. `lag_s` is the age of the oldest pending record, 0.0 when
-    there is none. `copied` says that the cursor has reached the bound of every table. `start_lsn`
-    and `applied_lsn` are the log's positions. `errors` are the rows left out in this step.
+    log brought in, `pending` records not yet. `lag_s` is the age of the oldest pending record, 0.0
+    when there is none. `copied` says that the cursor has reached the bound of every table.
+    `start_lsn` and `applied_lsn` are the log's positions. `left_out` rows are not in the shadow
+    because `up` fails on them; `errors` are those of this step.
     """
 
     rows: int = 0
