@@ -151,6 +151,8 @@ class Chunk:
     """Rows of a key range. `data` is all of them in key order, so that equal ranges have equal
     bytes and only unequal ones are split; `rows` says how many; `last` is the key of the last one,
     None when there is none. `ended`: there is nothing after it up to the bound that was asked for.
+    `left_out` are keys of the range that are in flight (`Side.snapshot`), the first 1,000 of them:
+    they are looked at again later.
     """
 
     data: bytes
@@ -158,6 +160,7 @@ class Chunk:
     last: bytes | None
     ended: bool
     split: Callable[[], Sequence[Row]]
+    left_out: Sequence[bytes] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,8 +185,12 @@ class Side(Protocol):
     async def chunk(self, after: bytes | None, until: bytes | None, rows: int) -> Chunk:
         """The rows with `after` < key <= `until` (None: no bound), at most `rows`, 0 for all."""
 
+    async def keys(self, after: bytes | None, until: bytes | None, rows: int) -> Sequence[bytes]:
+        """The keys of `chunk`, without reading the rows: for samples, and to go round a row that
+        cannot be read."""
+
     async def look_up(self, keys: Sequence[bytes]) -> Sequence[Row]:
-        """The rows with these keys that exist."""
+        """The rows with these keys that exist, without those in flight."""
 
     def values(self, row: Row) -> Sequence[bytes | None]:
         """The canonical value of each of `columns`, None for NULL."""
