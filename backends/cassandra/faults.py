@@ -16,6 +16,7 @@ from cassandra.cluster import NoHostAvailable
 from cassandra.connection import ConnectionException
 from cassandra.protocol import ErrorMessage, SyntaxException
 
+from backends.cassandra.outages import NotSent
 from core.errors import (
     CannotConnect,
     ConfigurationLimitExceeded,
@@ -62,7 +63,7 @@ def to_error(fault: BaseException, instance: str, *, writes: bool = False) -> Mo
         return fault
     where = f'Cassandra instance "{instance}"'
     if isinstance(fault, NoHostAvailable):
-        return _no_host(fault, where, instance, writes)
+        return _no_host(fault, where, instance, writes and not isinstance(fault, NotSent))
     if writes and _is_open_ended(fault):
         return StatementCompletionUnknown(
             f"{where}: whether the write was done is not known", detail=_sentence(fault)

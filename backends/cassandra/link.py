@@ -19,12 +19,14 @@ from typing import Any, Final
 
 from cassandra import ConsistencyLevel, OperationTimedOut
 from cassandra.auth import PlainTextAuthProvider
-from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, Session
-from cassandra.policies import (
-    DCAwareRoundRobinPolicy,
-    ExponentialReconnectionPolicy,
-    TokenAwarePolicy,
+from cassandra.cluster import (
+    EXEC_PROFILE_DEFAULT,
+    Cluster,
+    ExecutionProfile,
+    NoHostAvailable,
+    Session,
 )
+from cassandra.policies import DCAwareRoundRobinPolicy, TokenAwarePolicy
 from cassandra.query import (
     UNSET_VALUE,
     BatchStatement,
@@ -35,6 +37,13 @@ from cassandra.query import (
 
 from backends.cassandra.faults import cannot_connect, to_error
 from backends.cassandra.options import CassandraOptions
+from backends.cassandra.outages import (
+    GAP_SECONDS,
+    REPEATS_MAX,
+    NotSent,
+    Outages,
+    PromptReconnection,
+)
 from backends.cassandra.pages import Page, RawHandler, first_page
 from backends.cassandra.retries import CarefulRetries
 from backends.cassandra.shapes import Shape, pack, shape_of
@@ -66,6 +75,9 @@ REQUESTS_MAX: Final = 256
 """Requests in flight at an instance; more wait here."""
 REQUEST_SECONDS: Final = 60.0
 """The time for one request of a statement without deadline."""
+HEARTBEAT_SECONDS: Final = 10
+"""A connection on which nothing came for so long is asked for a sign of life, and given up when
+there is none for as long again."""
 PROTOCOL_MIN: Final = 4
 UNSET: Final = UNSET_VALUE
 """A bind value that leaves its column as it is."""
@@ -113,6 +125,7 @@ class Link:
         self.options = options
         self.watch: Watcher | None = None
         self._session: Session | None = None
+        self._outages = Outages()
         self._opening: asyncio.Task[Session] | None = None
         self._statements: OrderedDict[str, asyncio.Future[Statement]] = OrderedDict()
         self._places = asyncio.Semaphore(REQUESTS_MAX)
@@ -169,9 +182,15 @@ class Link:
             execution_profiles={EXEC_PROFILE_DEFAULT: profile},
             connect_timeout=options.connect_timeout,
             control_connection_timeout=options.connect_timeout,
-            reconnection_policy=ExponentialReconnectionPolicy(0.5, 15.0),
+            reconnection_policy=PromptReconnection(),
+            # A broken connection leaves the node what it has prepared; another node is asked when
+            # it turns out not to have it.
+            reprepare_on_up=False,
+            idle_heartbeat_interval=HEARTBEAT_SECONDS,
+            idle_heartbeat_timeout=HEARTBEAT_SECONDS,
             compression=False,
         )
+        cluster.register_listener(self._outages)
         cluster.connection_class = PromptConnection
         # Tried first; unlike one given to the constructor it may be lowered for an older server.
         cluster.protocol_version = 5
@@ -226,11 +245,13 @@ class Link:
                 raise self._late()
         return found.result()
 
-    async def _prepare(self, session: Session, text: str) -> Statement:
+    async def _prepare(self, session: Session, text: str, repeats: int = REPEATS_MAX) -> Statement:
         try:
             return Statement(text, await asyncio.to_thread(session.prepare, text))
         except Exception as fault:
-            raise to_error(fault, self.instance) from fault
+            if not repeats or not await self._outages.passed(session, fault, GAP_SECONDS):
+                raise to_error(fault, self.instance) from fault
+        return await self._prepare(session, text, repeats - 1)
 
     async def run(
         self,
@@ -240,8 +261,31 @@ class Link:
         state: bytes | None = None,
         writes: bool = False,
     ) -> Page | None:
-        """One page of its answer (None for an answer without rows), or the SQL error."""
-        session = self._session or await self.open(deadline)
+        """One page of its answer (None for an answer without rows), or the SQL error.
+
+        After a break it is sent again, by another connection, if it never left; so is what is
+        idempotent, but not a later page: a scan that gave rows is not taken up by itself.
+        """
+        first: BaseException | None = None
+        for repeats in range(REPEATS_MAX, -1, -1):
+            session = self._session or await self.open(deadline)
+            try:
+                return await self._ask(session, bound, deadline, state)
+            except Exception as fault:  # noqa: BLE001 - the driver's fault is the request's
+                sent = not isinstance(fault, NotSent)
+                if writes and sent:
+                    # Whatever becomes of a second try, the first one may have been done.
+                    first = first or fault
+                again = repeats > 0 and state is None and (bound.is_idempotent or not sent)
+                left = self._left(deadline) if again else 0.0
+                if not await self._outages.passed(session, fault, left):
+                    said = first or fault
+                    raise to_error(said, self.instance, writes=writes) from said
+        raise AssertionError
+
+    async def _ask(
+        self, session: Session, bound: Any, deadline: float | None, state: bytes | None
+    ) -> Page | None:
         timeout = self._remaining(deadline)
         async with self._places:
             answer = self._send(session, bound, state)
@@ -251,8 +295,6 @@ class Link:
             )
             try:
                 return await answer
-            except Exception as fault:
-                raise to_error(fault, self.instance, writes=writes) from fault
             finally:
                 timer.cancel()
 
@@ -266,6 +308,8 @@ class Link:
             self._deliver(loop, (_set_result, answer, page))
 
         def failed(fault: BaseException) -> None:
+            if isinstance(fault, NoHostAvailable) and not request.attempted_hosts:
+                fault = NotSent(str(fault), fault.errors)
             self._deliver(loop, (_set_exception, answer, fault))
 
         try:
@@ -314,12 +358,15 @@ class Link:
         return batch
 
     def _remaining(self, deadline: float | None) -> float:
-        if deadline is None:
-            return REQUEST_SECONDS
-        left = deadline - asyncio.get_running_loop().time()
+        left = self._left(deadline)
         if left <= 0:
             raise self._late()
         return left
+
+    def _left(self, deadline: float | None) -> float:
+        if deadline is None:
+            return REQUEST_SECONDS
+        return deadline - asyncio.get_running_loop().time()
 
     def _late(self) -> QueryCanceled:
         return QueryCanceled(f'Cassandra instance "{self.instance}": no answer within the deadline')
