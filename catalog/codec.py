@@ -12,6 +12,8 @@ from catalog.model import (
     DocPath,
     Element,
     Index,
+    Lens,
+    Lensed,
     Native,
     Ordinality,
     ParentKey,
@@ -32,6 +34,7 @@ _SOURCES: dict[str, type[Source]] = {
     "ordinality": Ordinality,
     "element": Element,
     "native": Native,
+    "lensed": Lensed,
 }
 _SOURCE_NAMES: dict[type[Source], str] = {cls: name for name, cls in _SOURCES.items()}
 
@@ -69,7 +72,28 @@ def _table_to_json(table: Table) -> dict[str, Any]:
     data["constraints"] = [dataclasses.asdict(c) for c in table.constraints]
     data["indexes"] = [dataclasses.asdict(i) for i in table.indexes]
     data["partitions"] = [dataclasses.asdict(p) for p in table.partitions]
+    data["lenses"] = [_lens_to_json(lens) for lens in table.lenses]
     return data
+
+
+def _lens_to_json(lens: Lens) -> dict[str, Any]:
+    return {
+        "id": lens.id,
+        "under": [_column_to_json(c) for c in lens.under],
+        "over": [_column_to_json(c) for c in lens.over],
+        "up": list(lens.up),
+        "down": list(lens.down),
+    }
+
+
+def _lens_from_json(data: dict[str, Any]) -> Lens:
+    return Lens(
+        data["id"],
+        tuple(_column_from_json(c) for c in data["under"]),
+        tuple(_column_from_json(c) for c in data["over"]),
+        tuple(data["up"]),
+        tuple(data["down"]),
+    )
 
 
 def _constraint_from_json(data: dict[str, Any]) -> Constraint:
@@ -85,6 +109,8 @@ def _table_from_json(data: dict[str, Any]) -> Table:
             "indexes": tuple(Index(**i) for i in data["indexes"]),
             "parent_path": tuple(data["parent_path"]),
             **_foreign_from_json(data),
+            # Catalogs written before there were lenses lack them.
+            "lenses": tuple(_lens_from_json(lens) for lens in data.get("lenses", ())),
         }
     )
 

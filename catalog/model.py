@@ -83,7 +83,19 @@ class Native:
     clean: bool = True
 
 
-Source = Stored | DocPath | Seed | ParentKey | Ordinality | Element | Native
+@dataclass(frozen=True, slots=True)
+class Lensed:
+    """Computed by the lens `lens` of the table: the column of the same id among its `over`.
+
+    `field` and `plain` as for Stored.
+    """
+
+    lens: int
+    field: str = ""
+    plain: bool = False
+
+
+Source = Stored | DocPath | Seed | ParentKey | Ordinality | Element | Native | Lensed
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,13 +141,39 @@ class Constraint:
 
 
 @dataclass(frozen=True, slots=True)
+class Lens:
+    """How columns are read and written whose values the store keeps in another form (decision
+    0008): `under` is what the store has (or the lens below: source Stored, DocPath or Lensed),
+    `over` is what is shown.
+
+    `up` has one SQL expression an over column, of exactly its type, where `"$1"`, `"$2"` … are the
+    under columns; `down` one an under column, where they are the over columns. Both are pure. The
+    source of an over column is Stored: its residue, the column of the store that keeps a value
+    which `down` cannot give back (marked in `_r`, see catalog/lenses.py). Names are those of the
+    version that made the lens.
+    """
+
+    id: int
+    under: tuple[Column, ...]
+    over: tuple[Column, ...]
+    up: tuple[str, ...]
+    down: tuple[str, ...]
+
+    def over_column(self, column_id: int) -> int:
+        """The position among `over` of the column with this id; ValueError if it is not there."""
+        return [c.id for c in self.over].index(column_id)
+
+
+@dataclass(frozen=True, slots=True)
 class Partition:
     """A partition: a foreign table, and what holds for its rows, as a condition in SQL over the
-    columns of the partitioned table.
+    columns of the partitioned table ("" where none can be written: HASH and DEFAULT); `bound` is
+    what PostgreSQL calls it ("FOR VALUES IN ('eu')", "DEFAULT").
     """
 
     table_id: int
     condition: str
+    bound: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +190,8 @@ class Table:
     columns that identify a row there; `parent_path` is the array whose elements are its rows, ()
     for the store's rows themselves. `options` are (name, value) as CREATE FOREIGN TABLE took them.
     A partitioned table is foreign without an instance: its rows are those of its `partitions`, and
-    `definition` says by what it is partitioned ("LIST (region)").
+    `definition` says by what it is partitioned ("LIST (region)"). `lenses` are those that its
+    columns need, each after the ones it lies over.
     """
 
     id: int
@@ -172,6 +211,14 @@ class Table:
     key: tuple[int, ...] = ()
     options: tuple[tuple[str, str], ...] = ()
     partitions: tuple[Partition, ...] = ()
+    lenses: tuple[Lens, ...] = ()
+
+    def lens(self, lens_id: int) -> Lens:
+        """The lens with this id; KeyError when the version does not use it."""
+        for lens in self.lenses:
+            if lens.id == lens_id:
+                return lens
+        raise KeyError(lens_id)
 
     @property
     def partitioned(self) -> bool:

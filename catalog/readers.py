@@ -7,12 +7,32 @@ gives NULL for what does not fit: the event was recorded when the value was writ
 
 from __future__ import annotations
 
-from catalog.model import Column, DocPath, Element, Ordinality, ParentKey, Seed, Stored, Table
-from catalog.sqltext import quote_ident, quote_literal
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from catalog.model import (
+    Column,
+    DocPath,
+    Element,
+    Lens,
+    Lensed,
+    Ordinality,
+    ParentKey,
+    Seed,
+    Stored,
+    Table,
+)
+from catalog.sqltext import quote_ident, quote_literal, text_array
 
 ROW = "t"
 ELEMENT = "e"
 RAW_DOC = "_store_doc"
+RAW_WROTE: Final = "_store_wrote"
+"""`_w` in the whole view: what a write says of the lensed columns that it assigns."""
+MARKS: Final = "_r"
+"""The column of a store table with the ids of the columns whose residue counts in this row."""
+_PLACEHOLDER: Final = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*\"""")
 _PAIRS_MAX = 50
 """A function takes 100 arguments."""
 
@@ -92,17 +112,35 @@ def _guarded(value: str, text: str, sql_type: str) -> str:
     return f"CASE WHEN {condition} THEN ({text})::{sql_type} END"
 
 
-def read_column(table: Table, column: Column, parent: Table | None = None) -> str:
+def fill(expression: str, values: Sequence[str]) -> str:
+    """An expression of a lens with `"$1"`, `"$2"` … replaced by SQL expressions."""
+
+    def put(match: re.Match[str]) -> str:
+        text = match.group()
+        return f"({values[int(text[2:-1]) - 1]})" if text.startswith('"$') else text
+
+    return _PLACEHOLDER.sub(put, expression)
+
+
+def read_column(
+    table: Table, column: Column, parent: Table | None = None, *, row: str = f"{ROW}."
+) -> str:
     """SQL that reads the column; aliases: t = the store's row, e = the array element.
 
-    Seeds are not read here: their expression is over other columns, see `shapes.seed_sql`.
+    `row` is what stands before the store's columns: "t.", "NEW.", or "" for none. Seeds are not
+    read here: their expression is over other columns, see `shapes.seed_sql`.
     """
     source = column.source
     if isinstance(source, Stored):
-        plain = f"{ROW}.{quote_ident(source.column)}"
+        plain = f"{row}{quote_ident(source.column)}"
         return f"{plain}::{column.type}" if source.converts(column.type) else plain
+    if isinstance(source, Lensed):
+        lens = table.lens(source.lens)
+        value = read_over(table.lenses, lens, column.id, row=row)
+        converts = lens.over[lens.over_column(column.id)].type != column.type and not source.plain
+        return f"({value})::{column.type}" if converts else value
     if isinstance(source, DocPath):
-        return extract(f"{ROW}._doc", source.path, column.type, clean=source.clean)
+        return extract(f"{row}_doc", source.path, column.type, clean=source.clean)
     if isinstance(source, Element):
         return extract(f"{ELEMENT}.value", source.path, column.type, clean=source.clean)
     if isinstance(source, Ordinality):
@@ -111,33 +149,87 @@ def read_column(table: Table, column: Column, parent: Table | None = None) -> st
         assert parent is not None
         key = parent.column_by_id(source.column_id)
         assert key is not None
-        return read_column(parent, key)
+        return read_column(parent, key, row=row)
     assert not isinstance(source, Seed), "a seed is read by shapes.seed_sql"
     raise AssertionError(table.name)
+
+
+def read_under(lenses: Sequence[Lens], lens: Lens, position: int, *, row: str = f"{ROW}.") -> str:
+    """SQL that reads an under column of a lens; `lenses` has the lenses below it."""
+    column = lens.under[position]
+    source = column.source
+    if isinstance(source, Lensed):
+        below = next(each for each in lenses if each.id == source.lens)
+        return read_over(lenses, below, column.id, row=row)
+    if isinstance(source, Stored):
+        return f"{row}{quote_ident(source.column)}"
+    assert isinstance(source, DocPath)
+    return extract(f"{row}_doc", source.path, column.type, clean=source.clean)
+
+
+def read_over(lenses: Sequence[Lens], lens: Lens, column_id: int, *, row: str = f"{ROW}.") -> str:
+    """SQL of an over column: the residue where the row is marked, else `up` of what is below.
+
+    The mark and not COALESCE decides, because NULL is a value that a residue may have.
+    """
+    position = lens.over_column(column_id)
+    below = [read_under(lenses, lens, n, row=row) for n in range(len(lens.under))]
+    kept = f"{row}{quote_ident(residue(lens, position))}"
+    other = fill(lens.up[position], below)
+    return f"CASE WHEN {column_id} = ANY({row}{MARKS}) THEN {kept} ELSE {other} END"
+
+
+def raw_residue(column: Column) -> str:
+    """The name by which the whole view shows the residue of a lensed column, for writes."""
+    return f"_store_c{column.id}"
+
+
+def residue(lens: Lens, position: int) -> str:
+    """The store's column that keeps what the lens cannot give back of an over column."""
+    source = lens.over[position].source
+    assert isinstance(source, Stored)
+    return source.column
 
 
 def field_of(column: Column) -> str:
     """The top-level key under which a physical column appears in the document."""
     source = column.source
-    return source.field or column.name if isinstance(source, Stored) else column.name
+    return source.field or column.name if isinstance(source, Stored | Lensed) else column.name
 
 
-def _field(table: Table, column: Column) -> str:
-    """A physical column as it stands in the document: the form that `extract` reads."""
-    value = read_column(table, column)
-    if column.type in ("timestamp with time zone", "bytea", "uuid"):
+def as_field(value: str, sql_type: str) -> str:
+    """A value as it stands in the document: the form that `extract` reads."""
+    if sql_type in ("timestamp with time zone", "bytea", "uuid"):
         return f"morph_catalog.extended_json({value})"
     return value
 
 
+def _hidden(table: Table) -> list[str]:
+    """Fields of the stored document that lensed columns show in another form."""
+    fields = set()
+    pending = [c.source for c in table.columns if isinstance(c.source, Lensed)]
+    while pending:
+        lens = table.lens(pending.pop().lens)
+        for column in lens.under:
+            if isinstance(column.source, DocPath):
+                fields.add(column.source.path[0])
+            elif isinstance(column.source, Lensed):
+                pending.append(column.source)
+    return sorted(fields)
+
+
 def whole_document(table: Table) -> str:
     """The document as clients see it: the stored rest plus the fields kept in physical columns."""
-    physical = [c for c in table.columns if isinstance(c.source, Stored)]
+    physical = [c for c in table.columns if isinstance(c.source, Stored | Lensed)]
+    hidden = tuple(_hidden(table))
+    stored = f"({ROW}._doc - {text_array(hidden)})" if hidden else f"{ROW}._doc"
     if not physical:
-        return f"{ROW}._doc"
+        return stored
     objects = []
     for first in range(0, len(physical), _PAIRS_MAX):
         part = physical[first : first + _PAIRS_MAX]
-        pairs = ", ".join(f"{quote_literal(field_of(c))}, {_field(table, c)}" for c in part)
+        pairs = ", ".join(
+            f"{quote_literal(field_of(c))}, {as_field(read_column(table, c), c.type)}" for c in part
+        )
         objects.append(f"pg_catalog.jsonb_build_object({pairs})")
-    return f"{ROW}._doc || pg_catalog.jsonb_strip_nulls({' || '.join(objects)})"
+    return f"{stored} || pg_catalog.jsonb_strip_nulls({' || '.join(objects)})"

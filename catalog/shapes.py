@@ -9,9 +9,19 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 
 from catalog.instances import Instance
-from catalog.model import Column, Index, Native, Seed, Stored, Table, Version
+from catalog.model import Column, Index, Lensed, Native, Seed, Stored, Table, Version
 from catalog.naming import DOC_COLUMN, path_text
-from catalog.readers import ELEMENT, RAW_DOC, ROW, json_at, read_column, whole_document
+from catalog.readers import (
+    ELEMENT,
+    RAW_DOC,
+    RAW_WROTE,
+    ROW,
+    json_at,
+    raw_residue,
+    read_column,
+    residue,
+    whole_document,
+)
 from catalog.sqltext import (
     PUBLIC,
     STORE_SCHEMA,
@@ -281,6 +291,19 @@ def raw_columns(table: Table) -> list[str]:
     )
 
 
+def _lensed_writes(table: Table) -> list[str]:
+    """What a write to lensed columns assigns (catalog/lenses.py)."""
+    lensed = [(c, c.source) for c in table.columns if isinstance(c.source, Lensed)]
+    if not lensed:
+        return []
+    columns = []
+    for column, source in lensed:
+        lens = table.lens(source.lens)
+        stored = quote_ident(residue(lens, lens.over_column(column.id)))
+        columns.append(f"{ROW}.{stored} AS {quote_ident(raw_residue(column))}")
+    return [*columns, f"{ROW}._w AS {quote_ident(RAW_WROTE)}"]
+
+
 def _base_views(version: Version, table: Table, read_seed: SeedReader) -> Iterable[str]:
     columns = _column_list(version, table, read_seed)
     origin = _from_clause(version, table)
@@ -292,6 +315,7 @@ def _base_views(version: Version, table: Table, read_seed: SeedReader) -> Iterab
     if table.has_doc:
         extra = [f"{whole_document(table)} AS _doc", f"{ROW}._doc AS {RAW_DOC}"]
     extra += [f"{ROW}.{quote_ident(c)} AS {quote_ident(c)}" for c in raw_columns(table)]
+    extra += _lensed_writes(table)
     whole = _qualified(whole_schema(version.number), table.name)
     yield f"CREATE VIEW {whole} AS SELECT {', '.join(columns + extra)} FROM {origin}"
     yield from _view_defaults(whole, table)

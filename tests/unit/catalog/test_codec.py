@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import pytest
 
 from catalog.codec import decode_version, encode_version
@@ -11,6 +14,8 @@ from catalog.model import (
     DocPath,
     Element,
     Index,
+    Lens,
+    Lensed,
     Ordinality,
     ParentKey,
     Seed,
@@ -55,6 +60,28 @@ CHILD = Table(
 def test_every_kind_comes_back() -> None:  # R1.5
     version = Version(3, 2, (TABLE, CHILD), "2026-01-01")
     assert decode_version(3, 2, "2026-01-01", encode_version(version)) == version
+
+
+def test_lenses_come_back() -> None:  # R4.1
+    under = Column(1, "x", "integer", Stored("c1", "integer"))
+    field = Column(5, "y", "text", DocPath(("y",)))
+    middle = Column(9, "x", "numeric", Stored("c9", "numeric"), not_null=True)
+    top = Column(12, "x", "text", Stored("c12", "text", "f"))
+    first = Lens(8, (under, field), (middle,), ('"$1"::numeric',), ('"$1"::integer', "NULL"))
+    over = replace(middle, source=Lensed(8))
+    second = Lens(11, (over,), (top,), ('"$1"::text',), ('"$1"::numeric',))
+    table = Table(
+        7, "t", "table", (replace(top, source=Lensed(11, "f", plain=True)),), "t7",
+        lenses=(first, second),
+    )  # fmt: skip
+    version = Version(3, 2, (table,), "2026-01-01")
+    assert decode_version(3, 2, "2026-01-01", encode_version(version)) == version
+
+
+def test_a_catalog_from_before_there_were_lenses() -> None:  # R1.5
+    spec = json.loads(encode_version(Version(3, 2, (TABLE,))))
+    del spec[0]["lenses"]
+    assert decode_version(3, 2, "", json.dumps(spec)).tables == (TABLE,)
 
 
 def test_constraints_of_an_older_catalog() -> None:  # R1.5
