@@ -66,3 +66,15 @@ def source_of(
         return Native(path, "", clean=False)
     assert isinstance(there.source, Native)
     return replace(there.source, clean=there.source.clean and there.type == sql_type)
+
+
+def default_of(
+    path: tuple[str, ...], column: ScratchColumn, known: Mapping[tuple[str, ...], Column]
+) -> str | None:
+    """The column's own default, else the one by which rows of the store get their value: it is made
+    here, so that RETURNING shows what the store will hold.
+    """
+    there = known.get(path)
+    if column.default is not None or there is None or there.type != column.type:
+        return column.default
+    return there.default

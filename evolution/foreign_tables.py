@@ -20,7 +20,7 @@ from core.errors import (
     UndefinedColumn,
 )
 from evolution.create_table import check_name, make_in_scratch, take_from_scratch
-from evolution.foreign_columns import columns_by_path, foreign_parts, source_of
+from evolution.foreign_columns import columns_by_path, default_of, foreign_parts, source_of
 from evolution.foreign_options import column_path, given_options, kept_options, placement
 from evolution.indexes import relation_names
 from evolution.introspect import SCRATCH, ScratchTable
@@ -108,7 +108,7 @@ def _columns(
                 column.type,
                 source_of(path, column.type, known),
                 not_null=column.not_null,
-                default=column.default,
+                default=default_of(path, column, known),
                 comment=column.comment,
             )
         )

@@ -41,6 +41,7 @@ NEW_OBJECT_ID: Final = (
     "''::text), 1, 16))"
 )
 """The default of a key of ObjectIds: four bytes of the clock and eight random ones, in hex."""
+_OBJECT_ID: Final = "objectId"
 _DEPTH_MAX: Final = 5
 ELEMENT: Final = "[]"
 """Stands for the elements of an array in the paths of `SampleReader.types`."""
@@ -131,7 +132,8 @@ def describe(name: str, reader: SampleReader, rows_total: int, *, complete: bool
         for number, item in enumerate(inferred.columns, 1)
     ]
     if not columns:
-        columns = [Column(1, KEY, "text", Native((KEY,)), not_null=True, default=NEW_OBJECT_ID)]
+        source = Native((KEY,), _OBJECT_ID)
+        columns = [Column(1, KEY, "text", source, not_null=True, default=NEW_OBJECT_ID)]
     key = next(c.id for c in columns if isinstance(c.source, Native) and c.source.path == (KEY,))
     children = tuple(
         (
@@ -154,7 +156,7 @@ def _column(
     pg_type = MILLISECONDS if item.pg_type == "timestamp with time zone" else item.pg_type
     if base or item.path != (KEY,):
         return Column(number, item.name, pg_type, source)
-    default = NEW_OBJECT_ID if store_type == "objectId" else None
+    default = NEW_OBJECT_ID if store_type == _OBJECT_ID else None
     return Column(number, item.name, pg_type, source, not_null=True, default=default)
 
 

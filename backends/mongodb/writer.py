@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import pyarrow as pa
+from bson.objectid import ObjectId
 from pymongo.asynchronous.client_session import AsyncClientSession
 
 from backends.base import RowChanges, Scope, WriteResult
@@ -115,14 +116,14 @@ class Writer:
 
     async def _insert(self, batch: pa.RecordBatch, session: AsyncClientSession | None) -> None:
         for part in _slices(batch, STATEMENTS_MAX):
-            documents = writes.documents(self.table, part)
+            documents = [_keyed(each) for each in writes.documents(self.table, part)]
             command = {"insert": self._collection, "documents": documents, "ordered": True}
             reply = await self._command(command, session)
             # The first failure ends an ordered insert; `n` is not to be trusted for what is undone.
             failures = [int(error["index"]) for error in reply.get("writeErrors", ())]
             done = min([int(reply["n"]), *failures])
             self._written += done
-            self._inserted += [d[writes.KEY] for d in documents[:done] if writes.KEY in d]
+            self._inserted += [d[writes.KEY] for d in documents[:done]]
             self._check(reply, documents)
 
     async def _current(
@@ -212,6 +213,11 @@ class Writer:
 def _rows(changes: RowChanges) -> int:
     batches = (changes.inserted, changes.updated, changes.deleted)
     return sum(batch.num_rows for batch in batches if batch is not None)
+
+
+def _keyed(document: dict[str, Any]) -> dict[str, Any]:
+    """The document with an `_id`: what the server makes by itself could not be taken back."""
+    return document if writes.KEY in document else {writes.KEY: ObjectId(), **document}
 
 
 def _slices(batch: pa.RecordBatch, size: int) -> Iterator[pa.RecordBatch]:

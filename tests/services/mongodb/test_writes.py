@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -141,6 +142,19 @@ async def test_a_key_that_exists_is_23505_and_nothing_stays(store: Store) -> Non
     assert error.value.primary == 'duplicate key value violates unique constraint "t_pkey"'
     assert error.value.detail == f"Key (_id)=({FIRST}) already exists."
     assert await store.db.t.count_documents({}) == 2
+
+
+# Also rows whose `_id` is no column of the table are taken back after an error
+async def test_rows_without_a_column_for_id_are_taken_back(store: Store) -> None:
+    await store.db.t.create_index("name", unique=True)
+    described = await _table(store)
+    kept = tuple(column for column in described.columns if column.name in ("name", "qty"))
+    table = replace(described, columns=kept, key=(kept[0].id,))
+    rows: list[dict[str, str | None]] = [{"name": "new"}, {"name": "a"}]
+    with pytest.raises(UniqueViolation) as error:
+        await store.backend.apply(table, RowChanges(inserted=_batch(table, rows)), Scope())
+    assert "stay" not in error.value.detail
+    assert sorted([each["name"] async for each in store.db.t.find()]) == ["a", "b"]
 
 
 async def test_an_update_sets_and_removes_fields(store: Store) -> None:
