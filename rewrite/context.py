@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from catalog.model import Column, DocPath, Stored, Table
+from catalog.model import Column, DocPath, Lensed, Stored, Table
 from catalog.naming import DOC_COLUMN
 from rewrite.namespaces import Namespaces
 from rewrite.scope import RelationRef, find_relations
@@ -48,6 +48,7 @@ def defaulted(table: Table) -> list[Column]:
         for c in table.columns
         if (isinstance(c.source, DocPath) and c.default is not None)
         or (isinstance(c.source, Stored) and not direct(c) and not c.identity)
+        or isinstance(c.source, Lensed)
     ]
 
 

@@ -15,7 +15,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from catalog.model import DocPath, Element, Stored, Table, Version
+from catalog.model import DocPath, Element, Lensed, Stored, Table, Version
 from catalog.readers import field_of
 from catalog.sqltext import quote_literal
 from rewrite.puts import Parts
@@ -39,7 +39,7 @@ def _own_columns(table: Table, assigned: Sequence[Path]) -> Iterable[dict[str, o
     for column in table.columns:
         if isinstance(column.source, DocPath):
             path: Path = column.source.path
-        elif isinstance(column.source, Stored) and () in assigned:
+        elif isinstance(column.source, Stored | Lensed) and () in assigned:
             path = (field_of(column),)
         else:
             continue

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
-from catalog.model import Column, DocPath, Stored, Table
+from catalog.model import Column, DocPath, Lensed, Stored, Table
+from catalog.readers import raw_residue
 from catalog.sqltext import quote_ident, quote_literal, text_array
 from core.errors import FeatureNotSupported
 from rewrite.edits import Span
@@ -13,6 +15,12 @@ from rewrite.tree import OPEN_BRACKET, Node, Tokens, ast
 
 Parts = tuple[str | Span, ...]
 
+_LOOSE: Final = {
+    "character varying": "character varying",
+    "character": "pg_catalog.bpchar",
+    "bit": "bit varying",
+    "bit varying": "bit varying",
+}
 EXTENDED = ("timestamp with time zone", "uuid", "bytea")
 
 
@@ -77,6 +85,39 @@ def as_stored(column: Column, value: Parts | None) -> Parts:
     if value is None:
         value = (column.default or "NULL",)
     return ("CAST(CAST((", *value, f") AS {column.type}) AS {column.source.type})")
+
+
+def as_raw(table: Table, column: Column, value: Parts | None) -> Parts:
+    """The value of a column that the whole view shows under its raw name."""
+    if isinstance(column.source, Lensed):
+        return _as_lensed(table, column, column.source, value)
+    return as_stored(column, value)
+
+
+def _as_lensed(table: Table, column: Column, source: Lensed, value: Parts | None) -> Parts:
+    """The value as the column's type without its length, which the assignment checks: an explicit
+    cast would cut it silently. An older version may have another type than the lens.
+    """
+    if value is None:
+        value = (column.default or "NULL",)
+    lens = table.lens(source.lens)
+    shown = lens.over[lens.over_column(column.id)].type
+    if shown == column.type or source.plain:
+        return ("CAST((", *value, f") AS {_loose(column.type)})")
+    return ("CAST(CAST((", *value, f") AS {column.type}) AS {shown})")
+
+
+def _loose(sql_type: str) -> str:
+    for exact, loose in _LOOSE.items():
+        if sql_type.startswith(f"{exact}(") and sql_type.endswith(")"):
+            return loose
+    return sql_type
+
+
+def wrote(columns: Iterable[Column]) -> str:
+    """What `_w` is when these columns are assigned, the lensed ones among them; "" for none."""
+    ids = sorted({c.id for c in columns if isinstance(c.source, Lensed)})
+    return f"'{{{','.join(map(str, ids))}}}'::pg_catalog.int4[]" if ids else ""
 
 
 def column_of(table: Table, target: Node) -> Column | None:
@@ -170,6 +211,8 @@ def _bounds(tokens: Tokens, span: Span) -> tuple[Span, Span]:
 
 
 def raw_name(column: Column) -> str:
-    """The name by which the whole view shows a stored column for writing."""
+    """The name by which the whole view shows a stored or lensed column for writing."""
+    if isinstance(column.source, Lensed):
+        return quote_ident(raw_residue(column))
     assert isinstance(column.source, Stored)
     return quote_ident(column.source.column if column.source.converts(column.type) else column.name)

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from catalog.model import Column, DocPath, Seed, Stored, Table
+from catalog.model import Column, DocPath, Lensed, Seed, Stored, Table
 from catalog.naming import DOC_COLUMN
-from catalog.readers import RAW_DOC, extract, field_of
+from catalog.readers import RAW_DOC, RAW_WROTE, extract, field_of
 from catalog.sqltext import quote_ident, text_array
 from core.errors import FeatureNotSupported
 from rewrite.context import Context, direct, needs_document_write
@@ -21,13 +21,14 @@ from rewrite.fits import fitting
 from rewrite.puts import (
     Assignment,
     Parts,
-    as_stored,
+    as_raw,
     column_of,
     doc_path,
     has_subscripts,
     put_chain,
     raw_name,
     subscripted,
+    wrote,
 )
 from rewrite.rules.insert_documents import rewrite_insert
 from rewrite.scope import RelationRef
@@ -51,6 +52,7 @@ class _SetList:
         self._pairs: list[tuple[str, Parts]] = []
         self._from: list[tuple[int, Parts]] = []
         self._assigned: set[str] = set()
+        self._lensed: list[Column] = []
 
     def edit(self, targets: Sequence[Node]) -> Edit:
         self._assigned = {c.name for t in targets if (c := column_of(self._table, t)) is not None}
@@ -78,6 +80,8 @@ class _SetList:
         pairs = list(self._pairs)
         if self._puts or self._whole:
             pairs.append((RAW_DOC, self._document()))
+        if marks := wrote(self._lensed):
+            pairs.append((RAW_WROTE, (marks,)))
         if not self._from:
             clauses += [(f"{name} = ", *value) for name, value in pairs]
         elif pairs:
@@ -132,16 +136,24 @@ class _SetList:
                 self._subscripted(target, column, value or ("NULL",))
             else:
                 self._puts.append(Assignment(column, value))
-        elif isinstance(column.source, Stored):
+        elif isinstance(column.source, Lensed) and has_subscripts(target):
+            base: Parts = (f"{self._alias}.{quote_ident(column.name)}",)
+            whole = subscripted(self._tokens, target, column, base, value or ("NULL",))
+            self._raw(column, whole)
+        elif isinstance(column.source, Stored | Lensed):
             if has_subscripts(target):
                 raise FeatureNotSupported(
                     f'cannot assign to an element of the column "{column.name}"',
                     detail="Its type in this version differs from its type in the store.",
                     hint="Assign the whole column.",
                 )
-            self._pairs.append((raw_name(column), as_stored(column, value)))
+            self._raw(column, value)
         elif not (isinstance(column.source, Seed) and value is None):
             self._kept.append(original)  # PostgreSQL says why it cannot be written
+
+    def _raw(self, column: Column, value: Parts | None) -> None:
+        self._pairs.append((raw_name(column), as_raw(self._table, column, value)))
+        self._lensed.append(column)
 
     def _subscripted(self, target: Node, column: Column, value: Parts) -> None:
         """`tags[1] = e`; several elements of one column are assigned one after the other."""
@@ -158,7 +170,7 @@ class _SetList:
         """`_doc = e`: physical columns take their fields out of it, the rest stays document."""
         number = len(self._from)
         document = f'"_m{number}"."_m{number}_0"'
-        physical = [c for c in self._table.columns if isinstance(c.source, Stored)]
+        physical = [c for c in self._table.columns if isinstance(c.source, Stored | Lensed)]
         keys = text_array(tuple(field_of(c) for c in physical))
         fresh = fitting(
             self._version, self._table, [()], ("CAST((", *(value or ("'{}'",)), ") AS jsonb)")
@@ -168,8 +180,10 @@ class _SetList:
             if column.name in self._assigned:
                 continue
             taken: Parts = (extract(document, (field_of(column),), column.type, clean=True),)
-            stored = taken if direct(column) else as_stored(column, taken)
-            self._pairs.append((raw_name(column), stored))
+            if direct(column):
+                self._pairs.append((raw_name(column), taken))
+            else:
+                self._raw(column, taken)
         self._whole = (f"({document} OPERATOR(pg_catalog.-) {keys})",)
 
     # ------------------------------------------------------------------ several columns

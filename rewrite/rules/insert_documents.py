@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from catalog.model import Column, DocPath, Seed, Stored, Table
+from catalog.model import Column, DocPath, Lensed, Seed, Stored, Table
 from catalog.naming import DOC_COLUMN
-from catalog.readers import RAW_DOC, extract, field_of
+from catalog.readers import RAW_DOC, RAW_WROTE, extract, field_of
 from catalog.sqltext import quote_ident, quote_literal, text_array
 from core.errors import FeatureNotSupported
 from rewrite.context import Context, NeedsWidth, defaulted, direct
@@ -20,13 +20,14 @@ from rewrite.fits import fitting
 from rewrite.puts import (
     Assignment,
     Parts,
-    as_stored,
+    as_raw,
     column_of,
     doc_path,
     has_subscripts,
     put_chain,
     raw_name,
     subscripted,
+    wrote,
 )
 from rewrite.scope import RelationRef
 from rewrite.tree import COMMA, OPEN_PAREN, Node, Tokens, ast, walk
@@ -67,7 +68,7 @@ class _Row:
         return [
             c
             for c in self._table.columns
-            if isinstance(c.source, Stored) and c.name not in self._names
+            if isinstance(c.source, Stored | Lensed) and c.name not in self._names
         ]
 
     @property
@@ -78,7 +79,7 @@ class _Row:
     def _target_name(self, column: Column | None, name: str) -> str | None:
         if column is None:
             return None if name == DOC_COLUMN else quote_ident(name)
-        if isinstance(column.source, Stored):
+        if isinstance(column.source, Stored | Lensed):
             return raw_name(column)
         return None if isinstance(column.source, DocPath | Seed) else quote_ident(name)
 
@@ -91,7 +92,8 @@ class _Row:
                 names.append(kept)
         names += [raw_name(c) for c in self._extracted]
         if not self.has_document:
-            names += [raw_name(c) for c in self._defaulted if isinstance(c.source, Stored)]
+            names += [raw_name(c) for c in self._defaulted if not isinstance(c.source, DocPath)]
+        names += [RAW_WROTE] if wrote(self._table.columns) else []
         return [*names, RAW_DOC] if self._table.has_doc else names
 
     def values(self, values: Sequence[Parts | None], *, repeatable: bool = False) -> Parts:
@@ -105,13 +107,13 @@ class _Row:
             elif column is not None and isinstance(column.source, DocPath):
                 if value is not None or column.default is not None:
                     puts.append(Assignment(column, value))
-            elif column is not None and isinstance(column.source, Stored) and not direct(column):
-                kept.append(as_stored(column, value))
+            elif column is not None and _raw(column):
+                kept.append(as_raw(self._table, column, value))
             elif self._target_name(column, name) is not None:
                 kept.append(value or ("DEFAULT",))
         if self.has_document:
             kept += [self._taken(c, document) for c in self._extracted]
-            keys = [c for c in self._table.columns if isinstance(c.source, Stored)]
+            keys = [c for c in self._table.columns if isinstance(c.source, Stored | Lensed)]
             names = text_array(tuple(field_of(c) for c in keys))
             missing = [c for c in self._defaulted if isinstance(c.source, DocPath)]
             first = new_document([Assignment(c, None) for c in missing], repeatable=True)
@@ -119,11 +121,13 @@ class _Row:
             document = put_chain(("((", *both, f") OPERATOR(pg_catalog.-) {names})"), puts)
         else:
             for column in self._defaulted:
-                if isinstance(column.source, Stored):
-                    kept.append(as_stored(column, None))
+                if not isinstance(column.source, DocPath):
+                    kept.append(as_raw(self._table, column, None))
                 else:
                     puts.append(Assignment(column, None))
             document = new_document(puts, repeatable=repeatable)
+        if marks := wrote(self._table.columns):  # an INSERT assigns every lensed column
+            kept.append((marks,))
         if not self._table.has_doc:
             return _join(kept)
         return _join([*kept, self._fitting(puts, document, repeatable)])
@@ -154,7 +158,12 @@ class _Row:
                 *("CASE WHEN ", *document, f" OPERATOR(pg_catalog.?) {key} THEN "),
                 *(*value, f" ELSE {column.default} END"),
             )
-        return value if direct(column) else as_stored(column, value)
+        return value if direct(column) else as_raw(self._table, column, value)
+
+
+def _raw(column: Column) -> bool:
+    """True when the whole view has the column under a raw name."""
+    return isinstance(column.source, Stored | Lensed) and not direct(column)
 
 
 def _split(text: str, document: Parts) -> Parts:
