@@ -177,6 +177,132 @@ CREATE OR REPLACE FUNCTION morph_catalog.instance_rows()
   FROM morph_catalog.instances ORDER BY instance_id
 $$;
 
+-- Changes that need data work (evolution/changes): where each is, what happened to it, who holds a
+-- fence. `state` and the flags beside it are evolution.changes.states.State; `tables` are the
+-- layouts as they were when it began; `wanted` is what a client waits for.
+CREATE TABLE IF NOT EXISTS morph_catalog.shadows (
+  change_id int PRIMARY KEY,
+  parent int NOT NULL,
+  state text NOT NULL,
+  revision bigint NOT NULL DEFAULT 1,
+  epoch bigint NOT NULL DEFAULT 0,
+  held boolean NOT NULL DEFAULT false,
+  lazy boolean NOT NULL DEFAULT false,
+  percent int NOT NULL DEFAULT 0,
+  settled boolean NOT NULL DEFAULT false,
+  tables jsonb NOT NULL,
+  wanted text NOT NULL DEFAULT '',
+  attempts int NOT NULL DEFAULT 0,
+  retry_at timestamptz,
+  reason text NOT NULL DEFAULT '',
+  report_id bigint NOT NULL DEFAULT 0,
+  window_until timestamptz,
+  owner text NOT NULL DEFAULT '',
+  created_at timestamptz NOT NULL DEFAULT now(),
+  state_at timestamptz NOT NULL DEFAULT now()
+);
+
+CREATE TABLE IF NOT EXISTS morph_catalog.change_steps (
+  step_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  change_id int NOT NULL,
+  at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  event text NOT NULL,
+  from_state text NOT NULL,
+  to_state text NOT NULL,
+  revision bigint NOT NULL,
+  epoch bigint NOT NULL,
+  actor text NOT NULL,
+  detail text NOT NULL
+);
+CREATE INDEX IF NOT EXISTS change_steps_change ON morph_catalog.change_steps (change_id, step_id);
+
+CREATE TABLE IF NOT EXISTS morph_catalog.fences (
+  table_id int PRIMARY KEY,
+  change_id int NOT NULL,
+  epoch bigint NOT NULL,
+  expires_at timestamptz NOT NULL
+);
+
+-- Written many times a second and told again by the layouts after a crash: no durability needed.
+CREATE UNLOGGED TABLE IF NOT EXISTS morph_catalog.shadow_progress (
+  change_id int PRIMARY KEY,
+  rows bigint NOT NULL,
+  total bigint NOT NULL,
+  bytes bigint NOT NULL,
+  applied bigint NOT NULL,
+  pending bigint NOT NULL,
+  lag_s double precision NOT NULL,
+  left_out bigint NOT NULL,
+  start_lsn bigint NOT NULL,
+  applied_lsn bigint NOT NULL,
+  rows_per_s double precision NOT NULL,
+  heartbeat_at timestamptz NOT NULL
+);
+
+-- One transition, as evolution/changes/records.py writes it: compare-and-set on (change, state,
+-- revision), a step, the fences, and the announcement at commit. Only for morph_owner: with the
+-- rights of its caller.
+CREATE OR REPLACE FUNCTION morph_catalog.move_change(move jsonb)
+  RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  number int := (move ->> 'change_id')::int;
+  fresh morph_catalog.shadows;
+BEGIN
+  UPDATE morph_catalog.shadows s SET
+    state = move -> 'to' ->> 'phase', revision = s.revision + 1,
+    epoch = (move -> 'to' ->> 'epoch')::bigint, held = (move -> 'to' ->> 'held')::boolean,
+    lazy = (move -> 'to' ->> 'lazy')::boolean, percent = (move -> 'to' ->> 'percent')::int,
+    settled = (move -> 'to' ->> 'settled')::boolean,
+    wanted = coalesce(move ->> 'wanted', s.wanted), reason = move ->> 'reason',
+    attempts = (move ->> 'attempts')::int,
+    retry_at = clock_timestamp() + (move ->> 'retry_s')::float8 * interval '1 s',
+    report_id = coalesce((move ->> 'report_id')::bigint, s.report_id),
+    owner = coalesce(move ->> 'owner', s.owner),
+    tables = coalesce(move -> 'tables', s.tables),
+    window_until = CASE WHEN move ? 'window_s'
+      THEN clock_timestamp() + (move ->> 'window_s')::float8 * interval '1 s'
+      ELSE s.window_until END,
+    state_at = CASE WHEN s.state = move -> 'to' ->> 'phase' THEN s.state_at
+      ELSE clock_timestamp() END
+  WHERE s.change_id = number AND s.state = move ->> 'from'
+    AND s.revision = (move ->> 'revision')::bigint
+  RETURNING s.* INTO fresh;
+  IF NOT FOUND THEN
+    RAISE serialization_failure USING MESSAGE = format('change %s has moved on', number);
+  END IF;
+  INSERT INTO morph_catalog.change_steps
+    (change_id, event, from_state, to_state, revision, epoch, actor, detail)
+    VALUES (number, move ->> 'event', move ->> 'from', fresh.state, fresh.revision, fresh.epoch,
+      move ->> 'actor', fresh.reason);
+  DELETE FROM morph_catalog.fences WHERE change_id = number;
+  IF move ? 'fence_s' THEN
+    INSERT INTO morph_catalog.fences
+      SELECT (t ->> 'table_id')::int, number, fresh.epoch,
+        clock_timestamp() + (move ->> 'fence_s')::float8 * interval '1 s'
+      FROM jsonb_array_elements(fresh.tables) t;
+  END IF;
+  PERFORM pg_notify('morph_change', json_build_object('changeId', number, 'from', move ->> 'from',
+    'state', fresh.state, 'revision', fresh.revision, 'event', move ->> 'event',
+    'reason', left(fresh.reason, 500))::text);
+END $$;
+
+-- What DDL in a client's own transaction must know of changes in flight; see records.py.
+CREATE OR REPLACE FUNCTION morph_catalog.shadow_rows()
+  RETURNS SETOF text
+  LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+  SELECT row_to_json(q)::text FROM (
+    SELECT s.*, extract(epoch FROM s.retry_at - clock_timestamp()) AS retry_in_s,
+      extract(epoch FROM s.window_until - clock_timestamp()) AS window_s,
+      extract(epoch FROM clock_timestamp() - s.state_at) AS age_s,
+      extract(epoch FROM f.expires_at - clock_timestamp()) AS fence_s
+    FROM morph_catalog.shadows s
+    LEFT JOIN LATERAL (
+      SELECT max(expires_at) AS expires_at FROM morph_catalog.fences WHERE change_id = s.change_id
+    ) f ON true
+    ORDER BY s.change_id
+  ) q
+$$;
+
 RESET ROLE;
 
 -- Instances and foreign tables stand in PostgreSQL's own catalogs too, for \des, \det and
@@ -247,6 +373,20 @@ BEGIN
         path[1], jsonb_typeof(child));
   END IF;
   RETURN doc || jsonb_build_object(path[1], morph_catalog.put_path(child, path[2:], value));
+END $$;
+
+-- A write through a lens (catalog/lenses.py) that the store's layout cannot hold: the value is
+-- kept, other versions show another one. Said once a transaction and column.
+CREATE OR REPLACE FUNCTION morph_catalog.inexact(column_id int, column_name text)
+  RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  setting text := 'morph.inexact_' || column_id;
+BEGIN
+  IF current_setting(setting, true) IS DISTINCT FROM 'said' THEN
+    PERFORM set_config(setting, 'said', true);
+    RAISE WARNING 'column "%" holds a value here that other versions cannot show', column_name
+      USING DETAIL = 'It is kept for the versions that can; others show what it is in their type.';
+  END IF;
 END $$;
 
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA morph_catalog TO morph_client;
@@ -408,4 +548,59 @@ BEGIN
   RETURN doc;
 END $$;
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA morph_catalog TO morph_client;
+RESET ROLE;
+
+SET ROLE morph_owner;
+-- The change log and the shadows of the embedded store (evolution/layouts/embedded). One row of
+-- morph_log.shadows is one layout that is fed: where its backfill and its log are, written in the
+-- same transaction as the rows. Keys are texts, as output functions print them.
+CREATE SCHEMA IF NOT EXISTS morph_log AUTHORIZATION morph_owner;
+CREATE TABLE IF NOT EXISTS morph_log.shadows (
+  change_id int NOT NULL,
+  table_id int NOT NULL,
+  direction text NOT NULL,
+  live text NOT NULL,
+  shadow text NOT NULL,
+  lenses int[] NOT NULL,
+  epoch bigint NOT NULL,
+  start_lsn bigint NOT NULL DEFAULT 0,
+  applied_lsn bigint NOT NULL DEFAULT 0,
+  checkpoint pg_snapshot,
+  bound text[],
+  cursor text[],
+  copied boolean NOT NULL DEFAULT false,
+  finished boolean NOT NULL DEFAULT false,
+  chunk_rows int NOT NULL DEFAULT 500,
+  total bigint NOT NULL DEFAULT 0,
+  rows bigint NOT NULL DEFAULT 0,
+  bytes bigint NOT NULL DEFAULT 0,
+  applied bigint NOT NULL DEFAULT 0,
+  PRIMARY KEY (change_id, table_id)
+);
+-- Rows that a shadow cannot hold, because `up` fails on them or a constraint of the new layout.
+CREATE TABLE IF NOT EXISTS morph_log.refused (
+  change_id int NOT NULL,
+  table_id int NOT NULL,
+  key text[] NOT NULL,
+  sqlstate text NOT NULL,
+  message text NOT NULL,
+  at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  PRIMARY KEY (change_id, table_id, key)
+);
+-- The last position of logs that are gone: a position is never used again.
+CREATE TABLE IF NOT EXISTS morph_log.positions (
+  table_id int PRIMARY KEY,
+  last_lsn bigint NOT NULL
+);
+CREATE OR REPLACE FUNCTION morph_log.only_applied()
+  RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF current_setting('morph.applying', true) IS DISTINCT FROM 'on'
+    OR NOT pg_has_role(session_user, 'morph_owner', 'MEMBER') THEN
+    RAISE serialization_failure USING
+      MESSAGE = 'could not serialize access due to a cut-over of the table to another layout',
+      HINT = 'The transaction might succeed if retried.';
+  END IF;
+  RETURN NULL;
+END $$;
 RESET ROLE;

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from catalog.system_views.change_steps import CHANGE_STEPS
 from catalog.system_views.changes import CHANGES
 from catalog.system_views.columns import COLUMNS
 from catalog.system_views.drift_events import DRIFT_EVENTS
 from catalog.system_views.instances import INSTANCES
+from catalog.system_views.progress import PROGRESS
 from catalog.system_views.seeds import SEEDS
 from catalog.system_views.sessions import SESSIONS
 from catalog.system_views.statements import STATEMENTS
@@ -18,6 +20,8 @@ SYSTEM_VIEWS: tuple[SystemView, ...] = (
     TABLES,
     COLUMNS,
     CHANGES,
+    CHANGE_STEPS,
+    PROGRESS,
     SEEDS,
     DRIFT_EVENTS,
     INSTANCES,
