@@ -151,8 +151,8 @@ class Chunk:
     """Rows of a key range. `data` is all of them in key order, so that equal ranges have equal
     bytes and only unequal ones are split; `rows` says how many; `last` is the key of the last one,
     None when there is none. `ended`: there is nothing after it up to the bound that was asked for.
-    `left_out` are keys of the range that are in flight (`Side.snapshot`), the first 1,000 of them:
-    they are looked at again later.
+    `left_out` are keys of the range that are in flight (`Side.snapshot`): they are looked at again
+    later.
     """
 
     data: bytes
@@ -191,6 +191,9 @@ class Side(Protocol):
 
     async def look_up(self, keys: Sequence[bytes]) -> Sequence[Row]:
         """The rows with these keys that exist, without those in flight."""
+
+    async def in_flight(self, keys: Sequence[bytes]) -> Sequence[bytes]:
+        """Those of these keys that are in flight, as far as this side knows."""
 
     def values(self, row: Row) -> Sequence[bytes | None]:
         """The canonical value of each of `columns`, None for NULL."""

@@ -1,0 +1,1 @@
+"""Validation: whether two layouts of a table show the same rows (EVOLUTION 8)."""

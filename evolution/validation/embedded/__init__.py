@@ -1,0 +1,1 @@
+"""Sides and reports in the private PostgreSQL."""
