@@ -21,7 +21,7 @@ from backends.base import ServerInfo
 from backends.mongodb.errors import COMMAND_NOT_FOUND, UNAUTHORIZED, translated
 from backends.mongodb.heartbeats import Heartbeats
 from backends.stores import StoreOptions
-from core.errors import InvalidParameterValue
+from core.errors import CannotConnect, InvalidParameterValue
 
 CODEC: Final[CodecOptions[dict[str, Any]]] = CodecOptions(
     dict,
@@ -53,6 +53,8 @@ _TEXTS: Final = (
     "tlsCertificateKeyFile",
     "w",
 )
+_WITH_PASSWORD: Final = ("", "DEFAULT", "PLAIN", "SCRAM-SHA-1", "SCRAM-SHA-256")
+"""Mechanisms that always take one; a certificate, for one, does not."""
 _ALIASES: Final = {"dbname": "database", "username": "user"}
 _OWN: Final = ("host", "port", "database", "user", "password", "sample_rows", "describe")
 
@@ -75,7 +77,8 @@ def client_arguments(options: StoreOptions) -> dict[str, Any]:
         made["port"] = _number(parts, "port") or 27017
     if parts.get("user"):
         made["username"] = parts["user"]
-        made["password"] = parts.get("password", "")
+        if "password" in parts or parts.get("authMechanism", "") in _WITH_PASSWORD:
+            made["password"] = parts.get("password", "")
     for name in _TEXTS:
         if name in parts:
             made[name] = parts[name]
@@ -162,10 +165,18 @@ class Connection:
 
     async def _connect(self) -> Connected:
         if self._client is None:
-            self._heartbeats = Heartbeats()
-            arguments = client_arguments(self._options)
-            self._client = AsyncMongoClient(**arguments, event_listeners=[self._heartbeats])
+            self._client = self._make()
         return await probe(self._client, self.database)
+
+    def _make(self) -> AsyncMongoClient[dict[str, Any]]:
+        """The driver's client, not yet connected. CannotConnect (08001) for what it refuses."""
+        arguments = client_arguments(self._options)
+        self._heartbeats = Heartbeats()
+        try:
+            return AsyncMongoClient(**arguments, event_listeners=[self._heartbeats])
+        except (OSError, TypeError, ValueError) as error:  # a certificate's file, a word unknown
+            message = f'could not connect to instance "{self._instance}"'
+            raise CannotConnect(message, detail=str(error)) from error
 
     def without_bits(self) -> Connected:
         """The connection to a server that turned out not to know $bitsAllClear: a server that does

@@ -91,3 +91,53 @@ async def test_tls(encrypted: RunningServer) -> None:
     refused = await answer(encrypted, REFUSED_S)
     assert refused.startswith("08001 ")
     assert await answer(encrypted, tls="true", tlscafile=ca) == "orders"
+
+
+SUBJECT = "CN=certified"
+
+
+@pytest.fixture(scope="module")
+def certifying(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """A server that takes no client without a certificate; a user has its name."""
+    home = tmp_path_factory.mktemp("certifying")
+    server = start_secantus(home)
+    client: MongoClient[dict[str, Any]] = MongoClient(server.uri)
+    with client:
+        client.shop.orders.insert_one({"_id": 1})
+        user = {"createUser": SUBJECT, "roles": [{"role": "read", "db": "shop"}]}
+        client["$external"].command({**user, "mechanisms": ["MONGODB-X509"]})
+    server.stop()
+    certificate, key, ca = (CERTIFICATES / name for name in ("server.pem", "server.key", "ca.pem"))
+    files = ("--tls-cert-file", certificate, "--tls-key-file", key, "--tls-ca-file", ca)
+    own = together("client", home)
+    options = f"&tls=true&tlsCAFile={ca}&tlsCertificateKeyFile={own}"
+    server = start_secantus(
+        home, *files, "--tls-require-client-cert", "--auth", uri_options=options
+    )
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def together(name: str, directory: Path) -> Path:
+    """A certificate and its key in one file, as MongoDB's drivers want them."""
+    made = directory / f"{name}-with-key.pem"
+    made.write_text(
+        (CERTIFICATES / f"{name}.pem").read_text() + (CERTIFICATES / f"{name}.key").read_text()
+    )
+    return made
+
+
+# issue 4.1: a client shows a certificate, and logs in by it
+async def test_client_certificate(certifying: RunningServer, tmp_path: Path) -> None:
+    tls = {"tls": "true", "tlscafile": str(CERTIFICATES / "ca.pem")}
+    own = {**tls, "tlscertificatekeyfile": str(together("client", tmp_path))}
+    login = {"authmechanism": "MONGODB-X509"}
+    assert await answer(certifying, **own, **login) == "orders"
+    assert await answer(certifying, **own, **login, user=SUBJECT) == "orders"
+    assert (await answer(certifying, **own)).startswith("28000 ")
+    assert (await answer(certifying, **own, **login, user="CN=other")).startswith("28000 ")
+    stranger = {**tls, "tlscertificatekeyfile": str(together("stranger", tmp_path))}
+    for refused in (tls, {**stranger, **login}):
+        assert (await answer(certifying, REFUSED_S, **refused)).startswith("08001 ")

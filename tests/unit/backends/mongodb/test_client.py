@@ -14,7 +14,7 @@ from backends.mongodb.backend import MongoBackend
 from backends.mongodb.client import client_arguments
 from backends.mongodb.errors import translated
 from backends.stores import StoreOptions, make_backend
-from core.errors import InvalidParameterValue, MorphError
+from core.errors import CannotConnect, InvalidParameterValue, MorphError
 
 
 def _arguments(dsn: str = "", **parts: str) -> dict[str, Any]:
@@ -29,6 +29,13 @@ def test_parts() -> None:
     assert made["replicaSet"] == "rs0"
     assert made["serverSelectionTimeoutMS"] == 2_500
     assert _arguments(port="0")["port"] == 27017
+
+
+# A login by certificate has no password, any other at least an empty one
+def test_password() -> None:
+    assert _arguments(user="u")["password"] == ""
+    assert _arguments(user="u", authmechanism="SCRAM-SHA-1")["password"] == ""
+    assert "password" not in _arguments(user="CN=u", authmechanism="MONGODB-X509")
 
 
 # SQL folds the names of options
@@ -50,6 +57,26 @@ def test_dsn() -> None:
 def test_bad_options(parts: dict[str, str]) -> None:
     with pytest.raises(InvalidParameterValue):
         _arguments(**parts)
+
+
+# What the driver refuses before it connects is an error of the instance too
+@pytest.mark.parametrize(
+    ("parts", "detail"),
+    [
+        ({"tls": "true", "tlscafile": "/nowhere/ca.pem"}, "/nowhere/ca.pem"),
+        ({"tls": "true", "tlscafile": __file__}, "no certificate"),
+        ({"tls": "true", "tlscertificatekeyfile": "/nowhere/own.pem"}, "/nowhere/own.pem"),
+        ({"tls": "true", "tlscertificatekeyfile": __file__}, "certificate"),
+        ({"user": "u", "authmechanism": "NONE"}, "authMechanism"),
+        ({"readpreference": "any"}, "any"),
+    ],
+)
+async def test_parts_that_the_driver_refuses(parts: dict[str, str], detail: str) -> None:
+    backend = MongoBackend("shop", StoreOptions(parts=parts))
+    with pytest.raises(CannotConnect, match='"shop"') as caught:
+        await backend.server(Scope())
+    assert detail in caught.value.detail
+    await backend.close()
 
 
 # R6.3: a password is in no text of the backend
