@@ -553,7 +553,8 @@ RESET ROLE;
 SET ROLE morph_owner;
 -- The change log and the shadows of the embedded store (evolution/layouts/embedded). One row of
 -- morph_log.shadows is one layout that is fed: where its backfill and its log are, written in the
--- same transaction as the rows. Keys are texts, as output functions print them.
+-- same transaction as the rows. `columns` has the expression over a row of the live layout for
+-- each column of the shadow that is not the same; keys are texts, as output functions print them.
 CREATE SCHEMA IF NOT EXISTS morph_log AUTHORIZATION morph_owner;
 CREATE TABLE IF NOT EXISTS morph_log.shadows (
   change_id int NOT NULL,
@@ -561,7 +562,7 @@ CREATE TABLE IF NOT EXISTS morph_log.shadows (
   direction text NOT NULL,
   live text NOT NULL,
   shadow text NOT NULL,
-  lenses int[] NOT NULL,
+  columns jsonb NOT NULL,
   epoch bigint NOT NULL,
   start_lsn bigint NOT NULL DEFAULT 0,
   applied_lsn bigint NOT NULL DEFAULT 0,
