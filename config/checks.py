@@ -36,6 +36,7 @@ def findings(settings: Settings) -> Iterator[Finding]:
     yield from _check_tls(settings)
     yield from _check_auth(settings)
     yield from _check_private_pg(settings)
+    yield from _check_changes(settings)
     yield from _check_instances(settings)
 
 
@@ -153,6 +154,16 @@ def _check_private_pg(settings: Settings) -> Iterator[Finding]:
         message = f'no program "postgres" in "{private_pg.binaries}"'
         yield Finding(
             "private_pg.binaries", message, "Name the bin directory of PostgreSQL 18 or newer."
+        )
+
+
+def _check_changes(settings: Settings) -> Iterator[Finding]:
+    changes = settings.changes
+    if changes.backoff_min > changes.backoff_max:
+        yield Finding(
+            "changes.backoff_min",
+            "must not exceed changes.backoff_max",
+            other="changes.backoff_max",
         )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from config.auth import AuthSettings
+from config.changes import ChangesSettings
 from config.data import DataSettings
 from config.evolution import EvolutionSettings
 from config.fields import tables
@@ -42,6 +43,7 @@ class Settings:
     stores: StoresSettings = field(default_factory=StoresSettings)
     load: LoadSettings = field(default_factory=LoadSettings)
     evolution: EvolutionSettings = field(default_factory=EvolutionSettings)
+    changes: ChangesSettings = field(default_factory=ChangesSettings)
     log: LogSettings = field(default_factory=LogSettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
     instances: Annotated[
@@ -67,6 +69,7 @@ SECTIONS: dict[str, type] = {
     "stores": StoresSettings,
     "load": LoadSettings,
     "evolution": EvolutionSettings,
+    "changes": ChangesSettings,
     "log": LogSettings,
     "metrics": MetricsSettings,
 }

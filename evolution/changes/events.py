@@ -190,9 +190,12 @@ class Resume:
 
 @dataclass(frozen=True, slots=True)
 class PromoteLazily:
-    """The version becomes current before its layout is: the layout follows when it is ready."""
+    """The version becomes current before its layout is: the layout follows when it is ready. `on`
+    is False when that is taken back.
+    """
 
     follows: bool
+    on: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -284,7 +284,7 @@ for _phase in (P.ANALYZED, *SHADOWED):
         events.PromoteLazily: Rule(
             None,
             lambda _, e: "" if e.follows else "the version before it is not the current version",
-            lambda state, _: replace(state, lazy=True),
+            lambda state, e: replace(state, lazy=e.on),
         ),
     }
 for _phase in SHADOWED:

@@ -39,6 +39,7 @@ ALIASES = {
     "log": {"settings"},
     "merge": {"_settings", "settings", "limits"},
     "stores": {"_settings", "settings"},
+    "changes": {"_settings"},
 }
 
 

@@ -290,6 +290,12 @@ def test_inline_rules_have_lines_too(write: Write) -> None:
         ("server = 3", 1, "server", "must be a table"),
         ("[[server]]\nport = 3", 1, "server", "must be a table"),
         (
+            "[changes]\nbackoff_min = '31s'",
+            2,
+            "changes.backoff_min",
+            "must not exceed",
+        ),
+        (
             "[private_pg]\nrestart_backoff_min = '20s'",
             2,
             "private_pg.restart_backoff_min",

@@ -1,0 +1,111 @@
+"""DDL while a change is in flight: what needs data work is registered for the controller, and what
+touches a table under a shadow sends that change back to its beginning.
+
+A shadow is made for the physical columns, indexes and constraints that the live table has. DDL that
+alters those makes it anew (a rebase): the shadow is thrown away and begun again after COMMIT. After
+a promotion the old layout stands for the rollback, and such DDL is refused until it is contracted.
+DDL that changes only what versions show touches no store table and is never in the way.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, TypeVar
+
+from catalog.model import CatalogSnapshot
+from catalog.sqltext import STORE_SCHEMA
+from core.errors import ObjectNotInPrerequisiteState
+from evolution.changes import events
+from evolution.changes.records import (
+    Note,
+    Record,
+    announce_statement,
+    load_records,
+    move,
+    register_statement,
+    shadow_tables,
+)
+from evolution.changes.states import SHADOWED, Phase, words
+from evolution.transaction import Row, Transaction
+
+SHADOW_MODES: Final = ("auto", "shadow")
+_CHANGES_STORE: Final = re.compile(
+    rf"\s*(?:ALTER\s+TABLE|CREATE\s+(?:UNIQUE\s+)?INDEX|DROP\s+INDEX|UPDATE|TRUNCATE)\b"
+    rf'.*?\b{STORE_SCHEMA}\."?(?:[ik](?P<of>\d+)_|t(?P<table>\d+)(?:s\d+)*\b)',
+    re.IGNORECASE | re.DOTALL,
+)
+_T = TypeVar("_T")
+
+
+def changed_table(statement: str) -> int:
+    """The id of the table whose physical form or rows a statement of the control plane changes."""
+    match = _CHANGES_STORE.match(statement)
+    return int(match["table"] or match["of"]) if match else 0
+
+
+class _Watched:
+    """A transaction that remembers which store tables it changed."""
+
+    def __init__(self, tx: Transaction) -> None:
+        self._tx = tx
+        self.changed: set[int] = set()
+
+    async def apply(self, statements: Sequence[str]) -> None:
+        """See Transaction."""
+        self.changed |= {changed_table(s) for s in statements} - {0}
+        await self._tx.apply(statements)
+
+    async def fetch(self, sql: str) -> list[Row]:
+        """See Transaction."""
+        return await self._tx.fetch(sql)
+
+
+async def beside_changes(tx: Transaction, work: Callable[[Transaction], Awaitable[_T]]) -> _T:
+    """Run DDL, and then rebase the changes whose tables it altered. ObjectNotInPrerequisiteState
+    (55000) when one of them keeps an old layout that must not be lost.
+    """
+    records = [r for r in await load_records(tx) if not r.over and r.phase is not Phase.ANALYZED]
+    if not records:
+        return await work(tx)
+    watched = _Watched(tx)
+    result = await work(watched)
+    for record in records:
+        tables = [t for t in record.tables if t.table_id in watched.changed]
+        if tables:
+            await _rebase(tx, record, tables[0].name)
+    return result
+
+
+async def _rebase(tx: Transaction, record: Record, name: str) -> None:
+    if record.phase not in SHADOWED:
+        raise ObjectNotInPrerequisiteState(
+            f'change {record.change_id} keeps two layouts of table "{name}"',
+            detail=f"It is {words(record.phase)}; this DDL changes what the store holds.",
+            hint=f"CALL morph.contract({record.change_id}) gives up its rollback, "
+            f"CALL morph.rollback({record.change_id}) and then morph.discard the change."
+            if record.phase is Phase.PROMOTED
+            else "Try again when it is over.",
+        )
+    reason = f'DDL changed table "{name}"'
+    await move(tx, record, events.Rebase(reason), Note(reason=reason, wanted=record.wanted))
+
+
+async def register(
+    tx: Transaction, before: CatalogSnapshot, after: CatalogSnapshot, mode: str, *, pending: bool
+) -> None:
+    """Leave the data work of a new version to the controller, from COMMIT on. `pending`: the
+    transaction had made this version already by an earlier statement.
+    """
+    number = after.head
+    if mode not in SHADOW_MODES or (number == before.head and not pending):
+        return
+    tables = shadow_tables(after, number, every=mode == "shadow")
+    statements = []
+    if tables:
+        parent = after.versions[number].parent
+        statements = [register_statement(number, parent, tables), announce_statement(number)]
+    elif pending:
+        statements = [f"DELETE FROM morph_catalog.shadows WHERE change_id = {number}"]
+    if statements:
+        await tx.apply(statements)
