@@ -8,6 +8,7 @@ may have been done (Cassandra finishes what it accepted), so it must not be take
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Any, Final
 
 import cassandra
@@ -161,14 +162,17 @@ def _no_host(fault: NoHostAvailable, where: str, instance: str, writes: bool) ->
     return ConnectionFailure(f"{where}: no node answered", detail=_full_stop(shown))
 
 
-def cannot_connect(fault: BaseException, instance: str) -> MorphError:
-    """The SQL error for a first connection that failed."""
+def cannot_connect(
+    fault: BaseException, instance: str, local_dc: str = "", found: Collection[str] = ()
+) -> MorphError:
+    """The SQL error for a first connection that failed; `found` are its nodes' datacenters."""
     error = to_error(fault, instance)
     if isinstance(error, ConnectionFailure | StoreError | QueryCanceled):
-        return CannotConnect(
-            f'Cassandra instance "{instance}" cannot be reached',
-            detail=error.detail or _full_stop(error.primary),
-        )
+        detail = error.detail or _full_stop(error.primary)
+        if local_dc and found and local_dc not in found:
+            there = ", ".join(sorted(found))
+            detail = f'No node is in datacenter "{local_dc}" (option local_dc), only in {there}.'
+        return CannotConnect(f'Cassandra instance "{instance}" cannot be reached', detail=detail)
     return error
 
 

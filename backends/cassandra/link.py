@@ -153,8 +153,10 @@ class Link:
         try:
             session = await asyncio.to_thread(cluster.connect)
         except Exception as fault:
+            hosts = cluster.metadata.all_hosts()
+            found = {host.datacenter for host in hosts if host.datacenter}
             await asyncio.to_thread(cluster.shutdown)
-            raise cannot_connect(fault, self.instance) from fault
+            raise cannot_connect(fault, self.instance, self.options.local_dc, found) from fault
         if cluster.protocol_version < PROTOCOL_MIN or self._closed:
             await asyncio.to_thread(cluster.shutdown)
             raise FeatureNotSupported("the Cassandra server is older than 3.0")

@@ -41,7 +41,7 @@ class Tries(Iterator[float]):
         self.failed += 1
         if not self.failed:
             return 0.0
-        return min(_FIRST_DELAY * 2 ** min(self.failed - 1, 16), _DELAY_MAX)
+        return min(_FIRST_DELAY * 2.0 ** min(self.failed - 1, 16), _DELAY_MAX)
 
 
 class PromptReconnection(ReconnectionPolicy):  # type: ignore[misc]

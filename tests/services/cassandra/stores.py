@@ -51,7 +51,7 @@ class Store:
     async def table(self, name: str, definition: str = "", **options: str) -> Table:
         """The foreign table over `name`, which is made first when it has a definition."""
         if definition:
-            await self.cql(f"CREATE TABLE {name} ({definition})")
+            await self.cql(f"CREATE TABLE {self.keyspace}.{name} ({definition})")
         described = await self.backend.describe((self.keyspace, name), Scope())
         made = Table(
             len(self.tables) + 1,
@@ -146,7 +146,12 @@ def make(server: RunningServer, **parts: str) -> CassandraBackend:
 
 @asynccontextmanager
 async def open_store(
-    server: RunningServer, keyspace: str, *, batch_rows: int = 10_000, **parts: str
+    server: RunningServer,
+    keyspace: str,
+    *,
+    batch_rows: int = 10_000,
+    replication: str = REPLICATION,
+    **parts: str,
 ) -> AsyncIterator[Store]:
     """A store on a keyspace of its own, which is dropped at the end."""
     profile = ExecutionProfile(load_balancing_policy=RoundRobinPolicy(), row_factory=tuple_factory)
@@ -163,7 +168,7 @@ async def open_store(
     try:
         await store.cql(
             f"DROP KEYSPACE IF EXISTS {keyspace}",
-            f"CREATE KEYSPACE {keyspace} WITH replication = {REPLICATION}",
+            f"CREATE KEYSPACE {keyspace} WITH replication = {replication}",
             f"USE {keyspace}",
         )
         yield store

@@ -126,12 +126,11 @@ async def test_write_without_an_answer(store: Store, own_name: str, action: Any)
     with CuttingProxy(store.server.host, store.server.port) as proxy:
         backend = _behind(proxy)
         await backend.describe(table.native, _in_time())
-        insert = f'INSERT INTO "morph_faults"."{own_name}"'.encode()
         await backend.apply(
             table, RowChanges(inserted=batch_of(table, {"id": [0], "v": [0]})), _in_time()
         )
-        del insert
-        proxy.arm(Fault(action, after=0))
+        sent_row = b"".join((4).to_bytes(4) + each.to_bytes(4) for each in (1, 5))
+        proxy.arm(Fault(action, after=0, trigger=sent_row))
         scope = Scope(deadline=asyncio.get_running_loop().time() + 1.5)
         with pytest.raises(StatementCompletionUnknown) as caught:
             await backend.apply(table, changes, scope)
@@ -169,10 +168,11 @@ async def test_node_goes_down_and_comes_back(store: Store) -> None:
 async def test_unreachable(cassandra: RunningServer) -> None:
     with CuttingProxy(cassandra.host, cassandra.port) as proxy:
         proxy.go_down()
-        backend = _behind(proxy)
+        backend = _behind(proxy, local_dc="datacenter1")
         with pytest.raises(CannotConnect) as caught:
             await backend.server(_in_time())
         assert caught.value.sqlstate == "08001"
+        assert "datacenter" not in caught.value.detail
         assert caught.value.primary == 'Cassandra instance "ring" cannot be reached'
         proxy.come_back()
         assert (await backend.server(_in_time())).product == "Apache Cassandra"

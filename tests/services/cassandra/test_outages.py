@@ -12,12 +12,13 @@ import pyarrow as pa
 import pytest
 import pytest_asyncio
 
-from backends.base import RowChanges, Scope
+from backends.base import RowChanges, ScanPlan, Scope
 from backends.cassandra.backend import CassandraBackend
+from backends.cassandra.scanning import requests_of
 from backends.stores import StoreOptions
 from catalog.model import Table
 from core.errors import ConnectionFailure, StatementCompletionUnknown
-from tests.services.cassandra.stores import Store, batch_of, open_store, read
+from tests.services.cassandra.stores import Store, batch_of, native_of, open_store, read
 from tests.services.cutting_proxy import CuttingProxy, Fault
 from tests.services.servers.process import RunningServer
 
@@ -25,6 +26,7 @@ pytestmark = [pytest.mark.services, pytest.mark.timeout(600)]
 
 ROWS = 1_500
 PAGE_ROWS = 100
+VALUE = 0x5A5A5A
 KEYSPACE = "morph_outages"
 
 
@@ -57,7 +59,19 @@ def _soon() -> Scope:
 
 
 def _row(table: Table, number: int) -> RowChanges:
-    return RowChanges(inserted=batch_of(table, {"id": [number], "v": [5]}))
+    return RowChanges(inserted=batch_of(table, {"id": [number], "v": [VALUE]}))
+
+
+def _sent_row(number: int) -> bytes:
+    """The bytes of that row in a request: other requests are under way, too."""
+    return b"".join((4).to_bytes(4) + each.to_bytes(4) for each in (number, VALUE))
+
+
+async def _sent_query(backend: CassandraBackend, plan: ScanPlan) -> bytes:
+    """The bytes of a scan's query in a request: its number in the server."""
+    [[text, _], *_] = requests_of(native_of(plan), 1)
+    statement = await backend._link.prepare(text, _soon().deadline)
+    return bytes(statement.prepared.query_id)
 
 
 # R1.9: connections that broke while nobody used them cost no statement
@@ -87,8 +101,9 @@ async def test_first_answer_is_cut(store: Store, proxy: CuttingProxy, action: st
         backend = _behind(proxy, scan_ranges="1")
         plan = store.plan(store.tables["things"], ("c",), None, limit=50)
         assert len(await read(backend, plan, _soon())) == 50
+        query = await _sent_query(backend, plan)
         for after in (0, 1, 50, 200):
-            proxy.arm(Fault(action, after=after))  # type: ignore[arg-type]
+            proxy.arm(Fault(action, after=after, trigger=query))  # type: ignore[arg-type]
             assert len(await read(backend, plan, _soon())) == 50
             proxy.wait_fired()
         await backend.close()
@@ -99,11 +114,12 @@ async def test_later_answer_is_cut(store: Store, proxy: CuttingProxy) -> None:
     with proxy:
         backend = _behind(proxy, scan_ranges="1")
         plan = store.plan(store.tables["things"], ("c",), None)
+        query = await _sent_query(backend, plan)
         for _ in range(3):
             async with aclosing(backend.scan(plan, _soon())) as batches:
                 first: pa.RecordBatch = await anext(batches)
                 assert 0 < first.num_rows < ROWS
-                proxy.arm(Fault("cut", after=0))
+                proxy.arm(Fault("cut", after=0, trigger=query))
                 with pytest.raises(ConnectionFailure):
                     [batch async for batch in batches]
                 proxy.wait_fired()
@@ -118,7 +134,7 @@ async def test_conditional_write_is_cut(store: Store, proxy: CuttingProxy, own_n
         backend = _behind(proxy)
         await backend.apply(table, _row(table, 0), _soon())
         for number in (1, 3, 5):
-            proxy.arm(Fault("cut", after=0))
+            proxy.arm(Fault("cut", after=0, trigger=_sent_row(number)))
             with pytest.raises(StatementCompletionUnknown):
                 await backend.apply(table, _row(table, number), _soon())
             assert proxy.fired == 1
@@ -134,11 +150,11 @@ async def test_idempotent_write_is_cut(store: Store, proxy: CuttingProxy, own_na
         backend = _behind(proxy)
         await backend.apply(table, _row(table, 0), _soon())
         for number in range(1, 4):
-            proxy.arm(Fault("cut", after=0))
+            proxy.arm(Fault("cut", after=0, trigger=_sent_row(number)))
             await backend.apply(table, _row(table, number), _soon())
             assert proxy.fired == 1
         # Where no node comes back nobody knows whether the first try was done.
-        proxy.arm(Fault("stall", after=0))
+        proxy.arm(Fault("stall", after=0, trigger=_sent_row(9)))
         writing = asyncio.create_task(backend.apply(table, _row(table, 9), _soon()))
         await asyncio.to_thread(proxy.wait_fired)
         proxy.go_down()

@@ -1,4 +1,4 @@
-"""Apache Cassandra, one node of the genuine product, from its Maven artefact.
+"""Apache Cassandra, nodes of the genuine product, from its Maven artefact.
 
 Small and quick to start rather than durable: C1 compiler only, 128 MB to begin with, no waiting for
 other nodes, and by default schema changes without a flush of the system tables (a change takes
@@ -44,11 +44,15 @@ def start_cassandra(
     directory: Path,
     *,
     port: int = 0,
+    host: str = HOST,
+    storage_port: int = 0,
     heap: str = HEAP,
     durable: bool = False,
     settings: Mapping[str, Any] | None = None,
 ) -> RunningServer:
     """Start a node with its data in `directory`; ready when it returns.
+
+    A node at another `host` (127.0.0.2) joins the one at HOST that has the same two ports.
 
     `settings` come on top of those of `node_settings`: `{"authenticator": "PasswordAuthenticator",
     "authorizer": "CassandraAuthorizer"}` demands the login cassandra / cassandra.
@@ -62,7 +66,11 @@ def start_cassandra(
     (conf / "cassandra-rackdc.properties").write_text("")
     # JSON is YAML
     log = COMMITLOG_DURABLE if durable else COMMITLOG_QUICK
-    node = {**node_settings(directory, port, free_port()), **log, **(settings or {})}
+    node = {
+        **node_settings(directory, host, port, storage_port or free_port()),
+        **log,
+        **(settings or {}),
+    }
     (conf / "cassandra.yaml").write_text(json.dumps(node, indent=1))
     process = spawn(
         PRODUCT,
@@ -77,12 +85,12 @@ def start_cassandra(
         ],
         directory,
     )
-    process.wait_ready(lambda: _speaks_cql(port))
-    uri = f"cassandra://{HOST}:{port}"
-    return RunningServer("cassandra", PRODUCT, VERSION, HOST, port, uri, process=process)
+    process.wait_ready(lambda: _speaks_cql(host, port))
+    uri = f"cassandra://{host}:{port}"
+    return RunningServer("cassandra", PRODUCT, VERSION, host, port, uri, process=process)
 
 
-def node_settings(directory: Path, port: int, storage_port: int) -> dict[str, Any]:
+def node_settings(directory: Path, host: str, port: int, storage_port: int) -> dict[str, Any]:
     """The content of cassandra.yaml for one small node."""
     return {
         "cluster_name": "morphgres-tests",
@@ -98,10 +106,10 @@ def node_settings(directory: Path, port: int, storage_port: int) -> dict[str, An
                 "parameters": [{"seeds": f"{HOST}:{storage_port}"}],
             }
         ],
-        "listen_address": HOST,
+        "listen_address": host,
         "storage_port": storage_port,
         "start_native_transport": True,
-        "rpc_address": HOST,
+        "rpc_address": host,
         "native_transport_port": port,
         "native_transport_max_threads": 32,
         "data_file_directories": [str(directory / "data")],
@@ -128,10 +136,10 @@ def node_settings(directory: Path, port: int, storage_port: int) -> dict[str, An
     }
 
 
-def _speaks_cql(port: int) -> bool | None:
+def _speaks_cql(host: str, port: int) -> bool | None:
     """True when the node answers an OPTIONS request with SUPPORTED."""
     try:
-        with socket.create_connection((HOST, port), PROBE_TIMEOUT_S) as connection:
+        with socket.create_connection((host, port), PROBE_TIMEOUT_S) as connection:
             connection.settimeout(PROBE_TIMEOUT_S)
             connection.sendall(OPTIONS_REQUEST)
             answer = connection.recv(5)
