@@ -130,7 +130,7 @@ def differ(left: str, right: str) -> str:
     """True when two values are not the very same: by image, because equality is not enough (1.5
     and 1.50), and some types have none.
     """
-    return f"ROW({left}) OPERATOR(pg_catalog.*<>) ROW({right})"
+    return f"pg_catalog.record_image_ne(ROW({left}), ROW({right}))"
 
 
 def shadow_columns(

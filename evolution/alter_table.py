@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from catalog import shapes
-from catalog.model import DocPath, Stored, Table, Version
-from catalog.sqltext import quote_ident
+from catalog.model import Table, Version
+from catalog.sqltext import shape_schema
 from catalog.store import version_statement
 from core.errors import DuplicateTable, FeatureNotSupported, WrongObjectType
 from evolution.changed import Command, Comparison, share_with_others
-from evolution.columns import Reading
+from evolution.columns import needs_data_work
 from evolution.constraints import fit_foreign_keys
 from evolution.foreign_alter import (
     alter_options,
@@ -24,12 +23,18 @@ from evolution.foreign_alter import (
     check_partitions,
 )
 from evolution.generated import GeneratedColumns
-from evolution.introspect import SCRATCH
-from evolution.publish import Operation, add_version, rebuild_view_statements
+from evolution.operators.change_type import (
+    Conversion,
+    Recipe,
+    compile_recipe,
+    require_convertible,
+    usings_of,
+)
+from evolution.others import change_others
+from evolution.publish import Operation, add_version
 from evolution.request import DdlRequest, Note, Outcome
-from evolution.scratch import ScratchCopy
-from rewrite.edits import Edit, replace_text
-from rewrite.tree import Node, ast
+from evolution.scratch import ScratchCopy, relation_edit
+from rewrite.tree import Node
 
 _ALLOWED = frozenset(
     {
@@ -55,14 +60,6 @@ _WHY = {
 }
 _RENAME_TAGS = {"OBJECT_VIEW": "ALTER VIEW", "OBJECT_FOREIGN_TABLE": "ALTER FOREIGN TABLE"}
 _OTHER = "A store table changes by ADD, DROP, RENAME and ALTER COLUMN and by constraints."
-_USING_HINT = "Changes that need data work are not in this build; only USING column::type is."
-
-
-def relation_edit(request: DdlRequest, relation: Node, name: str) -> Edit:
-    """Put the scratch table where the statement names the client's."""
-    chain = request.tokens.name_chain(relation.location)
-    text = f"{quote_ident(SCRATCH)}.{quote_ident(name)}"
-    return replace_text(chain[0].start, chain[-1].end, text)
 
 
 async def alter_table(request: DdlRequest) -> Outcome:
@@ -100,8 +97,6 @@ def _check_commands(table: Table, commands: tuple[Node, ...]) -> None:
                 f"ALTER TABLE {_words(kind)} is not supported on a store table",
                 hint=_WHY.get(kind, _OTHER),
             )
-        if kind == "AT_AlterColumnType":
-            _check_using(command)
     if table.kind == "view":
         raise WrongObjectType(
             f'"{table.name}" is a view', hint="CREATE OR REPLACE VIEW changes a view."
@@ -118,20 +113,6 @@ def _check_commands(table: Table, commands: tuple[Node, ...]) -> None:
 def _words(kind: str) -> str:
     text = kind.removeprefix("AT_")
     return "".join(f" {c}" if c.isupper() and n else c for n, c in enumerate(text)).upper()
-
-
-def _check_using(command: Node) -> None:
-    """USING is refused, but for the plain cast that some tools always write."""
-    using = command.def_.raw_default
-    while isinstance(using, ast.TypeCast):
-        using = using.arg
-    if using is None:
-        return
-    names = [f.sval for f in using.fields] if isinstance(using, ast.ColumnRef) else []
-    if names[-1:] != [command.name]:
-        raise FeatureNotSupported(
-            f'changing column "{command.name}" with USING needs data work', hint=_USING_HINT
-        )
 
 
 async def rename(request: DdlRequest) -> Outcome:
@@ -160,9 +141,34 @@ async def run_on_copy(
     copy = ScratchCopy(request, ids)
     await copy.open()
     await copy.run([text])
+    command = replace(command, recipes=await _recipes(request, copy, ids))
     comparison = Comparison(request, copy, command)
     version = fit_foreign_keys(comparison.version())
     return await _publish(request, version, comparison, ids, tag)
+
+
+async def _recipes(request: DdlRequest, copy: ScratchCopy, ids: set[int]) -> dict[int, Recipe]:
+    """How the statement converts values, by column id."""
+    using = usings_of(request)
+    recipes: dict[int, Recipe] = {}
+    for oid, table in copy.tables.items():
+        if not using or table.id not in ids or table.kind != "table":
+            continue
+        was, now = copy.before[oid], copy.after[oid]
+        numbers = {c.number: c for c in now.columns}
+        for column, found in zip(table.columns, was.columns, strict=True):
+            after = numbers.get(found.number)
+            wanted = using.get(found.name)
+            rewritten = was.filenode != now.filenode
+            if after is None or not needs_data_work(column, found, after, wanted, rewritten):
+                continue
+            require_convertible(
+                list(request.snapshot.versions.values()), request.head, table, column
+            )
+            conversion = Conversion(column, after.type, wanted or "")
+            schema = shape_schema(request.head.number)
+            recipes[column.id] = await compile_recipe(request, schema, conversion)
+    return recipes
 
 
 async def _publish(
@@ -175,7 +181,7 @@ async def _publish(
     snapshot = request.snapshot
     request.store_names.update({f"c{c.id}": c.name for t in version.tables for c in t.columns})
     versions = dict(snapshot.versions)
-    before, after = _widen_others(request, versions, reading)
+    version, store = change_others(request, versions, version, reading)
     shared = share_with_others(request, versions, comparison)
     changed = {n: v for n, v in versions.items() if v is not snapshot.versions[n]}
     snapshot = replace(snapshot, versions=versions)
@@ -186,9 +192,7 @@ async def _publish(
         _operations(request, version, comparison, ids, tag),
         next_id=reading.next_id,
         store_statements=[
-            *before,
-            *reading.store,
-            *after,
+            *store,
             *shared,
             *(version_statement(v) for n, v in changed.items() if n != version.number),
         ],
@@ -236,34 +240,3 @@ def _notices(request: DdlRequest, comparison: Comparison, ids: set[int]) -> list
         detail = "\n".join(f"drop cascades to view {t.name}" for t in gone)
         notices.append(Note(f"drop cascades to {len(gone)} other objects", detail=detail))
     return notices
-
-
-def _widen_others(
-    request: DdlRequest, versions: dict[int, Version], reading: Reading
-) -> tuple[list[str], list[str]]:
-    """Versions over a column that took a wider type: their views go before the store changes, and
-    are made again after.
-    """
-    changed = {}
-    for number, version in versions.items():
-        tables = tuple(_widened(table, reading) for table in version.tables)
-        if tables != version.tables and number != request.pending:
-            changed[number] = replace(version, tables=tables)
-    versions.update(changed)
-    snapshot = replace(request.snapshot, versions=versions)
-    before = [s for v in changed.values() for s in shapes.drop_view_statements(v)]
-    after = [s for v in changed.values() for s in rebuild_view_statements(snapshot, v)]
-    return before, [s for s in after if not s.startswith("DROP SCHEMA")]
-
-
-def _widened(table: Table, reading: Reading) -> Table:
-    columns = []
-    for column in table.columns:
-        source = column.source
-        if column.id in reading.widened and isinstance(source, Stored):
-            source = replace(source, type=reading.widened[column.id], plain=True)
-        elif column.id in reading.guarded and isinstance(source, DocPath):
-            source = replace(source, clean=False)
-        columns.append(column if source is column.source else replace(column, source=source))
-    fresh = tuple(columns)
-    return table if fresh == table.columns else replace(table, columns=fresh)

@@ -6,16 +6,17 @@ What the store has to do is gathered in a `Reading`; nothing is written here.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from catalog.model import Column, Constraint, Index, Seed, Stored, Table, Version
 from catalog.sqltext import quote_ident
 from core.errors import DependentObjectsStillExist, FeatureNotSupported
-from evolution.columns import Reading, read_columns, store_table
+from evolution.columns import Reading, read_columns, store_table, with_lenses
 from evolution.constraints import read_constraint, unqualified
 from evolution.dependents import seed_reads, seeds, with_children
 from evolution.foreign_columns import foreign_parts
 from evolution.introspect import SCRATCH, ScratchConstraint, ScratchTable
+from evolution.operators.change_type import Recipe
 from evolution.request import DdlRequest
 from evolution.scratch import ScratchCopy
 
@@ -23,12 +24,14 @@ from evolution.scratch import ScratchCopy
 @dataclass(frozen=True, slots=True)
 class Command:
     """What of the client's statement cannot be read off the copy: the expressions of new virtual
-    columns, the constraints that it drops by name, and whether it drops what depends.
+    columns, the constraints that it drops by name, whether it drops what depends, and by column id
+    how it converts values.
     """
 
     expressions: Mapping[str, str]
     dropped_constraints: frozenset[str] = frozenset()
     cascade: bool = False
+    recipes: Mapping[int, Recipe] = field(default_factory=dict)
 
 
 class Comparison:
@@ -44,6 +47,7 @@ class Comparison:
             direct=request.direct,
             several=bool(set(versions) - {request.pending}),
             seen=request.look.description if request.look else None,
+            recipes=command.recipes,
         )
         self.dropped: list[Table] = []
         self.added: list[tuple[Table, Constraint]] = []
@@ -104,7 +108,8 @@ class Comparison:
         self._numbers[after.oid] = {
             found.number: column for found, column in zip(after.columns, columns, strict=True)
         }
-        return replace(table, name=after.name, columns=tuple(columns), comment=after.comment)
+        now = replace(table, name=after.name, columns=tuple(columns), comment=after.comment)
+        return with_lenses(now, self.reading)
 
     # ------------------------------------------------------------------ constraints and indexes
 

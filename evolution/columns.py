@@ -6,14 +6,18 @@ column, one that is missing was dropped. Column ids are never reused.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from backends.base import Description
-from catalog.model import Column, DocPath, Seed, Stored, Table
+from catalog.lenses import needed
+from catalog.model import Column, DocPath, Lens, Lensed, Seed, Source, Stored, Table
+from catalog.readers import fill
 from catalog.sqltext import STORE_SCHEMA, quote_ident
 from core.errors import FeatureNotSupported, MorphError
 from evolution.foreign_columns import foreign_column
 from evolution.introspect import ScratchColumn, ScratchTable
+from evolution.operators.change_type import Recipe, make_lens, plain_cast
 from evolution.request import Note
 from evolution.seeds.expressions import column_uses, parse_expression, splice
 from rewrite.edits import replace_text
@@ -29,9 +33,11 @@ _DOCUMENT_WIDENINGS = frozenset(
         ("bigint", "numeric"),
     }
 )
-_SHADOW_HINT = (
-    "Changes that need data work are tried in a shadow table; this build does not have them yet."
+_DOCUMENT_HINT = (
+    "ALTER COLUMN … TYPE … USING coalesce(column, value), with SET NOT NULL in the same statement, "
+    "makes a column of its own of it."
 )
+_LENS_HINT = "Say it in the statement that changes the type: TYPE … USING coalesce(column, value)."
 _DEFAULT_HINT = (
     "Give it a DEFAULT, which rows written through older versions get, or use "
     "SET morph.ddl_mode = direct."
@@ -53,6 +59,9 @@ class Reading:
     touched: set[int] = field(default_factory=set)  # renamed or dropped columns
     nullable: dict[int, bool] = field(default_factory=dict)  # column id → NOT NULL given or taken
     seen: Description | None = None  # what the store says of a foreign table
+    recipes: Mapping[int, Recipe] = field(default_factory=dict)  # of columns that are converted
+    lenses: dict[int, list[Lens]] = field(default_factory=dict)  # table id → new ones
+    loosened: set[int] = field(default_factory=set)  # over columns that are not NOT NULL any more
 
     def new_id(self) -> int:
         """The next id of a column or constraint; ids are never used again."""
@@ -94,6 +103,9 @@ def _drop_column(table: Table, column: Column, reading: Reading) -> None:
     """The store keeps the column; rows written without it get its default, else NULL."""
     reading.kinds.append("drop column")
     reading.touched.add(column.id)
+    if isinstance(column.source, Lensed):
+        _leave_to_store(table, column, column.source, reading)
+        return
     if not isinstance(column.source, Stored) or column.identity:
         return
     target = f"ALTER TABLE {store_table(table)} ALTER COLUMN {quote_ident(column.source.column)}"
@@ -114,6 +126,27 @@ def _drop_column(table: Table, column: Column, reading: Reading) -> None:
                 hint="Set a default before you drop it, if they should have one.",
             )
         )
+
+
+def _leave_to_store(table: Table, column: Column, source: Lensed, reading: Reading) -> None:
+    """Rows that are written without a lensed column: what the store has gets its default's way
+    back, where that is one column of the store.
+    """
+    default, lens = column.default, table.lens(source.lens)
+    while len(lens.over) == len(lens.under) == 1:
+        under = lens.under[0]
+        default = fill(lens.down[0], (f"({default})",)) if default is not None else None
+        if isinstance(under.source, Stored):
+            target = f"ALTER TABLE {store_table(table)} ALTER COLUMN "
+            target += quote_ident(under.source.column)
+            if default is not None:
+                reading.store.append(f"{target} SET DEFAULT {default}")
+            else:
+                reading.store.append(f"{target} DROP NOT NULL")
+            return
+        if not isinstance(under.source, Lensed):
+            return
+        lens = table.lens(under.source.lens)
 
 
 def _rename_in_seeds(table: Table, columns: list[Column], reading: Reading) -> list[Column]:
@@ -213,6 +246,8 @@ def _kept_column(
     if isinstance(old.source, Seed):
         return _kept_seed(old, was, column, reading)
     changed = replace(old, name=column.name, comment=column.comment)
+    if old.id in reading.recipes:
+        return _converted(table, old, was, column, reading)
     if column.type != was.type:
         reading.kinds.append("change type")
         source = _change_type(table, old, column.type, reading, rewritten)
@@ -224,10 +259,10 @@ def _kept_column(
         )
     if column.default != was.default:
         reading.kinds.append("set default" if column.default is not None else "drop default")
-        if not isinstance(old.source, Stored) and column.default is not None:
+        if not isinstance(old.source, Stored | Lensed) and column.default is not None:
             raise FeatureNotSupported(
                 f'column "{old.name}" cannot have a default: it lies in the document',
-                hint=_SHADOW_HINT,
+                hint=_DOCUMENT_HINT,
             )
         changed = replace(changed, default=column.default)
     if column.not_null != was.not_null:
@@ -251,13 +286,73 @@ def _kept_seed(old: Column, was: ScratchColumn, column: ScratchColumn, reading: 
     return replace(old, name=column.name, type=column.type, comment=column.comment)
 
 
+def _converted(
+    table: Table, old: Column, was: ScratchColumn, column: ScratchColumn, reading: Reading
+) -> Column:
+    """The column with its values in another form: a new id, because the old one stays what it is
+    for the versions that show the old form.
+    """
+    reading.kinds.append("change type")
+    if column.not_null != was.not_null:
+        reading.kinds.append("set not null" if column.not_null else "drop not null")
+        if not column.not_null:
+            _loosen_source(table, old, reading)
+    number = reading.new_id()
+    made = Column(
+        number, column.name, column.type, old.source,
+        not_null=column.not_null, default=column.default, comment=column.comment,
+    )  # fmt: skip
+    shown, lens = make_lens(table, old, made, reading.recipes[old.id], reading.new_id())
+    reading.lenses.setdefault(table.id, []).append(lens)
+    return shown
+
+
+def with_lenses(table: Table, reading: Reading) -> Table:
+    """The table with the lenses that its columns need, new ones and old ones."""
+    lenses = (*table.lenses, *reading.lenses.get(table.id, ()))
+    lenses = tuple(loosened(lens, reading.loosened) for lens in lenses)
+    return needed(table, lenses) if lenses else table
+
+
+def loosened(lens: Lens, ids: set[int]) -> Lens:
+    """The lens after DROP NOT NULL of these over columns."""
+    over = tuple(replace(c, not_null=c.not_null and c.id not in ids) for c in lens.over)
+    return replace(lens, over=over)
+
+
+def _loosen_source(table: Table, column: Column, reading: Reading) -> None:
+    """What the store keeps of the column may be NULL from now on, down to its own column."""
+    source = column.source
+    if isinstance(source, Stored):
+        if column.not_null:
+            reading.nullable[column.id] = False
+            reading.store.append(
+                f"ALTER TABLE {store_table(table)} ALTER COLUMN {quote_ident(source.column)} "
+                "DROP NOT NULL"
+            )
+    elif isinstance(source, Lensed):
+        lens = table.lens(source.lens)
+        reading.loosened.add(column.id)
+        for under in lens.under:
+            _loosen_source(table, under, reading)
+
+
 def _change_null(table: Table, old: Column, not_null: bool, reading: Reading) -> None:
+    reading.kinds.append("set not null" if not_null else "drop not null")
+    if isinstance(old.source, Lensed):
+        if not_null:
+            raise FeatureNotSupported(
+                f'column "{old.name}" shows values that the store keeps in another form: '
+                "NOT NULL cannot be set alone",
+                hint=_LENS_HINT,
+            )
+        _loosen_source(table, old, reading)
+        return
     if not isinstance(old.source, Stored):
         raise FeatureNotSupported(
             f'cannot change NOT NULL of column "{old.name}": it lies in the document',
-            hint=_SHADOW_HINT,
+            hint=_DOCUMENT_HINT,
         )
-    reading.kinds.append("set not null" if not_null else "drop not null")
     reading.nullable[old.id] = not_null
     verb = "SET" if not_null else "DROP"
     reading.store.append(
@@ -273,9 +368,30 @@ def _wider_integer(old_type: str, new_type: str) -> bool:
     return _INTEGERS.index(new_type) > _INTEGERS.index(old_type)
 
 
+def needs_data_work(
+    column: Column, was: ScratchColumn, now: ScratchColumn, using: str | None, rewritten: bool
+) -> bool:
+    """True when a type change converts values: it is no wider form of what the store has, or
+    USING is more than the plain cast that some tools always write. `using` is None where the
+    statement does not change the type.
+    """
+    if isinstance(column.source, Seed) or using is None:
+        return False
+    if not plain_cast(using, column.name):
+        return True
+    if now.type == was.type:
+        return False
+    source = column.source
+    if isinstance(source, Stored):
+        widened = not rewritten and source.type == column.type
+        return not (widened or source.type == now.type or _wider_integer(source.type, now.type))
+    return not (isinstance(source, DocPath) and (column.type, now.type) in _DOCUMENT_WIDENINGS)
+
+
 def _change_type(
     table: Table, old: Column, new_type: str, reading: Reading, rewritten: bool
-) -> Stored | DocPath:
+) -> Source:
+    """The source under a wider type (see `needs_data_work`)."""
     source = old.source
     if isinstance(source, Stored):
         if not rewritten and source.type == old.type:
@@ -285,13 +401,8 @@ def _change_type(
                 f"{quote_ident(source.column)} TYPE {new_type}"
             )
             return replace(source, type=new_type)
-        if source.type == new_type or _wider_integer(source.type, new_type):
-            return source
-    if isinstance(source, DocPath) and (old.type, new_type) in _DOCUMENT_WIDENINGS:
-        # Older versions show NULL for what only the new type can hold.
-        reading.guarded.add(old.id)
         return source
-    raise FeatureNotSupported(
-        f'changing column "{old.name}" from {old.type} to {new_type} needs data work',
-        hint=_SHADOW_HINT,
-    )
+    assert isinstance(source, DocPath), source
+    # Older versions show NULL for what only the new type can hold.
+    reading.guarded.add(old.id)
+    return source

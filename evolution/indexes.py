@@ -15,12 +15,11 @@ from catalog.readers import ROW, read_column
 from catalog.shapes import shows_index
 from catalog.sqltext import PUBLIC, STORE_SCHEMA, quote_ident, shape_schema
 from core.errors import DuplicateTable, FeatureNotSupported, UndefinedObject, WrongObjectType
-from evolution.alter_table import relation_edit
 from evolution.constraints import clip
 from evolution.introspect import ScratchIndex
 from evolution.publish import Operation, publish_in_place
 from evolution.request import DdlRequest, Outcome
-from evolution.scratch import ScratchCopy
+from evolution.scratch import ScratchCopy, relation_edit
 from evolution.seeds.expand import seed_sql
 from rewrite.edits import Edit, render, replace_text
 from rewrite.parsing import parse_statements
@@ -42,7 +41,7 @@ def _store_sql(version: Version, table: Table, column: Column) -> str:
     if isinstance(column.source, Seed):
         text = f"({seed_sql(version, table, column)})::{column.type}"
     else:
-        text = read_column(table, column)
+        return f"({read_column(table, column, row='')})"
     return f"({text.replace(f'{ROW}.', '')})"
 
 

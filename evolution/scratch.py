@@ -16,6 +16,15 @@ from catalog.sqltext import quote_ident, shape_schema
 from evolution.dependents import dependent_views, linked_tables, with_children
 from evolution.introspect import SCRATCH, ScratchTable, read_scratch, scratch_path
 from evolution.request import DdlRequest
+from rewrite.edits import Edit, replace_text
+from rewrite.tree import Node
+
+
+def relation_edit(request: DdlRequest, relation: Node, name: str) -> Edit:
+    """Put the scratch table where the statement names the client's."""
+    chain = request.tokens.name_chain(relation.location)
+    text = f"{quote_ident(SCRATCH)}.{quote_ident(name)}"
+    return replace_text(chain[0].start, chain[-1].end, text)
 
 
 def _plain(table: Table, copied: set[int]) -> Table:

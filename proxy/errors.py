@@ -8,7 +8,16 @@ from __future__ import annotations
 
 import re
 
-from catalog.model import CatalogSnapshot, Column, Constraint, Index, Stored, Table, Version
+from catalog.model import (
+    CatalogSnapshot,
+    Column,
+    Constraint,
+    Index,
+    Lensed,
+    Stored,
+    Table,
+    Version,
+)
 from catalog.sqltext import STORE_SCHEMA
 from engine.plans import Plan, PlanCache, explain_position
 from evolution.history import column_hint, table_hint
@@ -55,10 +64,7 @@ class _Names:
     def column(self, stored: str) -> str:
         """The name of a column of the store, which no other table has; itself if nothing has it."""
         columns = (c for v in self._versions for t in v.tables for c in t.columns)
-        return next(
-            (c.name for c in columns if isinstance(c.source, Stored) and c.source.column == stored),
-            stored,
-        )
+        return next((c.name for c in columns if _lies_in(c, stored)), stored)
 
     def constraint(self, stored: str) -> str | None:
         """The name of a constraint or an index of the store."""
@@ -86,11 +92,20 @@ class _Names:
 
     def whole(self, table: Table) -> bool:
         """True when the table shows the row of the store as it is: columns and their order."""
-        versions = (v.table_by_id(table.id) for v in self._versions)
-        columns = (c for t in versions if t is not None for c in t.columns)
+        versions = [t for v in self._versions if (t := v.table_by_id(table.id)) is not None]
+        if any(t.lenses for t in versions):
+            return False
+        columns = (c for t in versions for c in t.columns)
         stored = {c.source.column for c in columns if isinstance(c.source, Stored)}
         shown = [_as_it_is(c) for c in table.columns]
         return not table.has_doc and shown == sorted(stored, key=lambda name: int(name[1:]))
+
+
+def _lies_in(column: Column, stored: str) -> bool:
+    source = column.source
+    if isinstance(source, Lensed):
+        return stored == f"c{column.id}"
+    return isinstance(source, Stored) and source.column == stored
 
 
 def _as_it_is(column: Column) -> str:

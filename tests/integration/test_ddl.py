@@ -44,8 +44,13 @@ def versions(client: Connection) -> list[int]:
 
 
 REFUSED = [
-    ("ALTER TABLE a ALTER COLUMN n TYPE text", "0A000", "needs data work"),
-    ("ALTER TABLE a ALTER COLUMN n TYPE bigint USING n * 2", "0A000", "USING needs data work"),
+    ("ALTER TABLE a ALTER COLUMN n TYPE bigint USING n * 2", "0A000", "older versions could not"),
+    ("ALTER TABLE a ALTER COLUMN n TYPE bigint USING n + id", "0A000", 'reads column "id"'),
+    ("ALTER TABLE a ALTER COLUMN n TYPE text USING to_char(n, '9')", "42P17", "not immutable"),
+    ("ALTER TABLE a ALTER COLUMN n TYPE date", "42804", "cannot be cast automatically"),
+    ("ALTER TABLE b ALTER COLUMN id TYPE text", "0A000", "used by|constraint"),
+    ("ALTER TABLE b ALTER COLUMN a_id TYPE text", "42804", "cannot be implemented"),
+    ("ALTER TABLE a ALTER COLUMN name TYPE bytea USING name::bytea", "0A000", "used by a view"),
     ("ALTER TABLE a ADD COLUMN x int NOT NULL", "0A000", "older versions could not insert"),
     ("ALTER TABLE a ADD COLUMN x int GENERATED ALWAYS AS (n) STORED", "0A000", "STORED"),
     ("ALTER TABLE a DROP COLUMN id", "2BP01", "depend on it"),

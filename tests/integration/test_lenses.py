@@ -1,0 +1,237 @@
+"""Versions that show the same values in another form (EVOLUTION 2; decision 0008)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import errors
+
+from tests.integration.fresh_catalog import empty_catalog
+from tests.integration.server_process import ServerProcess, running
+
+Connection = psycopg.Connection[Any]
+
+
+@pytest.fixture(scope="module")
+def shared(open_directory: Path) -> Iterator[ServerProcess]:
+    with running(open_directory / "converted") as process:
+        yield process
+
+
+@pytest.fixture
+def server(shared: ServerProcess) -> ServerProcess:
+    """A server with version 1 only, and one table whose column `x` is to be converted."""
+    empty_catalog(shared)
+    with shared.connect() as client:
+        client.execute("CREATE TABLE t (id int PRIMARY KEY, x int, y text)")
+        client.execute("INSERT INTO t VALUES (1, 10, 'a'), (2, 20, 'b'), (3, NULL, 'c')")
+    return shared
+
+
+def virtual(client: Connection, statement: str, back: str = "") -> None:
+    """One change that is only looked at, not carried out."""
+    client.execute("SET morph.ddl_mode = virtual")
+    if back:
+        client.execute("SELECT set_config('morph.back', %s, false)", [back])
+    client.execute(statement)
+    client.execute("SET morph.back = ''")
+
+
+def rows(client: Connection, text: str) -> list[Any]:
+    return client.execute(text).fetchall()
+
+
+def warnings(client: Connection) -> list[str]:
+    heard: list[str] = []
+    client.add_notice_handler(
+        lambda d: heard.append(d.message_primary or "") if d.severity == "WARNING" else None
+    )
+    return heard
+
+
+def test_another_type_is_there_at_once_and_older_versions_keep_theirs(
+    server: ServerProcess,
+) -> None:  # R4.1 R4.2
+    with server.connect() as client:
+        virtual(client, "ALTER TABLE t ALTER COLUMN x TYPE numeric(10,2)")
+        assert rows(client, "SELECT * FROM v2.t ORDER BY id") == [
+            (1, Decimal("10.00"), "a"), (2, Decimal("20.00"), "b"), (3, None, "c"),
+        ]  # fmt: skip
+        assert rows(client, "SELECT * FROM t ORDER BY id") == [
+            (1, 10, "a"), (2, 20, "b"), (3, None, "c"),
+        ]  # fmt: skip
+
+
+def test_what_the_older_type_cannot_hold_is_kept(server: ServerProcess) -> None:  # R4.1
+    with server.connect() as client:
+        virtual(client, "ALTER TABLE t ALTER COLUMN x TYPE numeric(10,2)")
+        heard = warnings(client)
+        client.execute("UPDATE v2.t SET x = 10.5 WHERE id = 1")
+        client.execute("UPDATE v2.t SET x = x + 1 WHERE id = 2")
+        client.execute("INSERT INTO v2.t VALUES (4, 12345678.25, 'd'), (5, DEFAULT, 'e')")
+        client.execute("INSERT INTO v2.t (id) VALUES (6)")
+        assert rows(client, "SELECT id, x FROM v2.t ORDER BY id") == [
+            (1, Decimal("10.50")), (2, Decimal("21.00")), (3, None), (4, Decimal("12345678.25")),
+            (5, None), (6, None),
+        ]  # fmt: skip
+        assert rows(client, "SELECT id, x FROM v1.t ORDER BY id") == [
+            (1, 11), (2, 21), (3, None), (4, 12345678), (5, None), (6, None),
+        ]  # fmt: skip
+        assert heard == ['column "x" holds a value here that other versions cannot show'] * 2
+        # GetPut of the older version: what it does not change stays.
+        client.execute("UPDATE v1.t SET x = x, y = 'z' WHERE id = 1")
+        assert rows(client, "SELECT x FROM v2.t WHERE id = 1") == [(Decimal("10.50"),)]
+        client.execute("UPDATE v1.t SET x = 12 WHERE id = 1")
+        assert rows(client, "SELECT x FROM v2.t WHERE id = 1") == [(Decimal("12.00"),)]
+
+
+def test_values_that_the_older_type_has_none_for(server: ServerProcess) -> None:  # R4.1
+    with server.connect() as client:
+        virtual(client, "ALTER TABLE t ALTER COLUMN x TYPE text")
+        client.execute("UPDATE v2.t SET x = 'many' WHERE id = 1")
+        client.execute("UPDATE v2.t SET x = '021' WHERE id = 2")
+        assert rows(client, "SELECT id, x FROM v2.t ORDER BY id") == [
+            (1, "many"), (2, "021"), (3, None),
+        ]  # fmt: skip
+        assert rows(client, "SELECT id, x FROM v1.t ORDER BY id") == [(1, None), (2, 21), (3, None)]
+
+
+def test_every_statement_that_writes(server: ServerProcess) -> None:  # R4.1 R1.4
+    with server.connect() as client:
+        virtual(client, "ALTER TABLE t ALTER COLUMN x TYPE text")
+        client.execute("SET search_path = v2")
+        client.execute("INSERT INTO t SELECT id + 10, x || '!', y FROM t WHERE id = 1")
+        client.execute(
+            "INSERT INTO t VALUES (1, 'one', 'new'), (7, 'seven', 'new') ON CONFLICT (id) "
+            "DO UPDATE SET x = EXCLUDED.x || '/' || t.x, y = EXCLUDED.y"
+        )
+        client.execute(
+            "MERGE INTO t USING (VALUES (2, 'two'), (8, 'eight')) s(id, v) ON t.id = s.id "
+            "WHEN MATCHED THEN UPDATE SET x = s.v WHEN NOT MATCHED THEN INSERT (id, x) "
+            "VALUES (s.id, s.v)"
+        )
+        client.execute("UPDATE t SET (x, y) = (SELECT 'three', 'sub') WHERE id = 3")
+        client.execute(
+            "UPDATE t SET x = s.v FROM (VALUES (11, 'eleven')) s(id, v) WHERE t.id = s.id"
+        )
+        with client.cursor() as cursor, cursor.copy("COPY t (id, x) FROM STDIN") as copy:
+            copy.write("9\tnine\n10\t\\N\n")
+        returned = client.execute(
+            "INSERT INTO t VALUES (%s, %s, 'p') RETURNING id, x", [12, "twelve"], prepare=True
+        )
+        assert returned.fetchall() == [(12, "twelve")]
+        changed = client.execute("UPDATE t SET x = '05' WHERE id = 9 RETURNING old.x, new.x")
+        assert changed.fetchall() == [("nine", "05")]
+        assert rows(client, "SELECT id, x FROM v2.t ORDER BY id") == [
+            (1, "one/10"), (2, "two"), (3, "three"), (7, "seven"), (8, "eight"), (9, "05"),
+            (10, None), (11, "eleven"), (12, "twelve"),
+        ]  # fmt: skip
+        assert rows(client, "SELECT id, x FROM v1.t WHERE x IS NOT NULL ORDER BY id") == [(9, 5)]
+
+
+def test_not_null_with_a_value_for_nulls(server: ServerProcess) -> None:  # R4.1 R4.2
+    with server.connect() as client:
+        virtual(
+            client,
+            "ALTER TABLE t ALTER COLUMN x TYPE int USING coalesce(x, 0), "
+            "ALTER COLUMN x SET NOT NULL",
+        )
+        assert rows(client, "SELECT id, x FROM v2.t ORDER BY id") == [(1, 10), (2, 20), (3, 0)]
+        assert rows(client, "SELECT id, x FROM v1.t ORDER BY id") == [(1, 10), (2, 20), (3, None)]
+        with pytest.raises(errors.NotNullViolation) as caught:
+            client.execute("UPDATE v2.t SET x = NULL WHERE id = 1")
+        assert caught.value.diag.message_primary == (
+            'null value in column "x" of relation "t" violates not-null constraint'
+        )
+        client.execute("INSERT INTO v1.t VALUES (4, NULL, 'd')")
+        assert rows(client, "SELECT x FROM v2.t WHERE id = 4") == [(0,)]
+
+
+def test_a_way_back_of_ones_own(server: ServerProcess) -> None:  # R4.2
+    with server.connect() as client:
+        with pytest.raises(errors.FeatureNotSupported) as caught:
+            virtual(client, "ALTER TABLE t ALTER COLUMN x TYPE bigint USING x * 100")
+        assert "SET morph.back" in (caught.value.diag.message_hint or "")
+        virtual(client, "ALTER TABLE t ALTER COLUMN x TYPE bigint USING x * 100", "x / 100")
+        client.execute("UPDATE v2.t SET x = 555 WHERE id = 1")
+        assert rows(client, "SELECT id, x FROM v2.t ORDER BY id") == [
+            (1, 555),
+            (2, 2000),
+            (3, None),
+        ]
+        assert rows(client, "SELECT id, x FROM v1.t ORDER BY id") == [(1, 5), (2, 20), (3, None)]
+
+
+def test_lenses_over_lenses(server: ServerProcess) -> None:  # R4.1
+    with server.connect() as client:
+        virtual(client, "ALTER TABLE t ALTER COLUMN x TYPE numeric")
+        virtual(client, "ALTER TABLE t ALTER COLUMN x TYPE text")
+        client.execute("UPDATE v3.t SET x = '7.5' WHERE id = 1")
+        client.execute("UPDATE v3.t SET x = 'none' WHERE id = 2")
+        assert rows(client, "SELECT x FROM v3.t ORDER BY id") == [("7.5",), ("none",), (None,)]
+        assert rows(client, "SELECT x FROM v2.t ORDER BY id") == [
+            (Decimal("7.5"),),
+            (None,),
+            (None,),
+        ]
+        assert rows(client, "SELECT x FROM v1.t ORDER BY id") == [(8,), (None,), (None,)]
+        client.execute("UPDATE v2.t SET x = 3.25 WHERE id IN (1, 2)")
+        assert rows(client, "SELECT x FROM v3.t ORDER BY id") == [("3.25",), ("3.25",), (None,)]
+        client.execute("UPDATE v1.t SET x = 4 WHERE id = 1")
+        assert rows(client, "SELECT x FROM v3.t ORDER BY id") == [("4",), ("3.25",), (None,)]
+
+
+def test_direct_converts_at_once_and_older_versions_go_on(server: ServerProcess) -> None:  # R4.2
+    with server.connect() as client:
+        client.execute("INSERT INTO t VALUES (4, 40, 'd')")
+        client.execute("SET morph.ddl_mode = direct")
+        client.execute("ALTER TABLE t ALTER COLUMN x TYPE text USING x::text")
+        assert rows(client, "SELECT x FROM t ORDER BY id") == [("10",), ("20",), (None,), ("40",)]
+        client.execute("UPDATE t SET x = 'many' WHERE id = 1")
+        client.execute("UPDATE t SET x = '007' WHERE id = 2")
+        assert rows(client, "SELECT x FROM v1.t ORDER BY id") == [(None,), (7,), (None,), (40,)]
+        client.execute("UPDATE v1.t SET x = 8 WHERE id = 1")
+        client.execute("INSERT INTO v1.t VALUES (5, 50, 'e')")
+        assert rows(client, "SELECT x FROM t ORDER BY id") == [
+            ("8",), ("007",), (None,), ("40",), ("50",),
+        ]  # fmt: skip
+        client.execute("ALTER TABLE t ALTER COLUMN x TYPE numeric USING x::numeric")
+        client.execute("UPDATE t SET x = 1.25 WHERE id = 3")
+        shown = [rows(client, f"SELECT x::text FROM v{n}.t ORDER BY id") for n in (1, 2, 3)]
+        assert shown == [
+            [("8",), ("7",), (None,), ("40",), ("50",)],
+            [("8",), ("007",), ("1.25",), ("40",), ("50",)],
+            [("8",), ("7",), ("1.25",), ("40",), ("50",)],
+        ]
+
+
+def test_direct_after_a_change_that_is_only_looked_at(server: ServerProcess) -> None:  # R4.2
+    with server.connect() as client:
+        virtual(client, "ALTER TABLE t ALTER COLUMN x TYPE numeric")
+        client.execute("UPDATE v2.t SET x = 1.5 WHERE id = 1")
+        client.execute("SET morph.ddl_mode = direct")
+        client.execute("ALTER TABLE t ALTER COLUMN x TYPE text")
+        assert rows(client, "SELECT x FROM t ORDER BY id") == [("1.5",), ("20",), (None,)]
+        assert rows(client, "SELECT x::text FROM v2.t ORDER BY id") == [("1.5",), ("20",), (None,)]
+        assert rows(client, "SELECT x FROM v1.t ORDER BY id") == [(2,), (20,), (None,)]
+        client.execute("UPDATE v1.t SET x = 3 WHERE id = 1")
+        client.execute("UPDATE v2.t SET x = 2.5 WHERE id = 2")
+        assert rows(client, "SELECT x FROM t ORDER BY id") == [("3",), ("2.5",), (None,)]
+
+
+def test_direct_says_what_postgresql_says_of_values(server: ServerProcess) -> None:  # R4.2
+    with server.connect() as client:
+        client.execute("SET morph.ddl_mode = direct")
+        with pytest.raises(errors.InvalidTextRepresentation) as caught:
+            client.execute("ALTER TABLE t ALTER COLUMN y TYPE int USING y::int")
+        assert caught.value.diag.message_primary == 'invalid input syntax for type integer: "a"'
+        with pytest.raises(errors.DatatypeMismatch):
+            client.execute("ALTER TABLE t ALTER COLUMN y TYPE int")
+        with pytest.raises(errors.StringDataRightTruncation):
+            client.execute("ALTER TABLE t ALTER COLUMN x TYPE varchar(1)")
+        assert rows(client, "SELECT * FROM t WHERE id = 1") == [(1, 10, "a")]
