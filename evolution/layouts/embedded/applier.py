@@ -1,0 +1,100 @@
+"""The applier: brings what the log says into a shadow, from the live rows as they are.
+
+One REPEATABLE READ transaction: its snapshot S and the checkpoint C of the last one bound the
+records that are new. The rows of their keys are removed from the shadow and made again from the
+live rows as of S; a key that is gone stays removed. Then C := S, in the same transaction: exactly
+once, whatever dies. Removing first lets unique values change hands within a batch.
+"""
+
+from __future__ import annotations
+
+import asyncpg
+
+from evolution.layouts.embedded.feeds import Feed, save, source_snapshot
+from evolution.layouts.embedded.log import TRUNCATE, log_name, new_keys, new_records
+from evolution.layouts.embedded.refusals import Copy, copy_rows, forget, forget_all
+from evolution.layouts.embedded.tables import ROW, StoreTable
+
+PLAN = (
+    # Every access is by key or by the end of the log; statistics of a table that is being filled
+    # must not talk the planner into reading all of it.
+    "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; "
+    "SET LOCAL enable_mergejoin = off; SET LOCAL enable_bitmapscan = off; SET LOCAL jit = off"
+)
+
+
+def in_reach(feed: Feed, table: StoreTable) -> str:
+    """The condition that a live row belongs into the shadow by now: the backfill brings the others
+    up to the bound; beyond it there were none at the start.
+    """
+    if feed.copied:
+        return "true"
+    key = table.key_tuple(ROW)
+    assert feed.bound is not None
+    beyond = f"{key} > {table.key_values(feed.bound)}"
+    if feed.cursor is None:
+        return beyond
+    return f"({key} <= {table.key_values(feed.cursor)} OR {beyond})"
+
+
+async def apply_log(
+    db: asyncpg.Connection, feed: Feed, live: StoreTable, shadow: StoreTable
+) -> int:
+    """Bring in what is new in the log; how many records. The transaction's snapshot is the
+    checkpoint then.
+    """
+    checkpoint, source = feed.checkpoint_sql, await source_snapshot(db, feed)
+    now = source or "pg_current_snapshot()"
+    row = await db.fetchrow(
+        f"SELECT count(*) AS records, coalesce(bool_or(l.op = '{TRUNCATE}'), false) AS emptied, "
+        f"coalesce(max(l.lsn), 0) AS lsn, ({now})::text AS now FROM {log_name(feed.table_id)} l "
+        f"WHERE {new_records(checkpoint, source)}"
+    )
+    records: int = row["records"]
+    if records:
+        await _bring(db, feed, live, shadow, checkpoint, source, emptied=row["emptied"])
+    feed.checkpoint = row["now"]
+    feed.applied += records
+    feed.applied_lsn = max(feed.applied_lsn, row["lsn"])
+    return records
+
+
+async def _bring(
+    db: asyncpg.Connection,
+    feed: Feed,
+    live: StoreTable,
+    shadow: StoreTable,
+    checkpoint: str,
+    source: str,
+    *,
+    emptied: bool,
+) -> None:
+    keys = new_keys(live, feed.table_id, checkpoint, source)
+    if emptied:
+        # All rows of now were written after the TRUNCATE: nobody could write during it.
+        await db.execute(f"DELETE FROM {shadow.qualified}")
+        await forget_all(db, feed)
+    else:
+        await db.execute(
+            f"DELETE FROM {shadow.qualified} s USING ({keys}) k WHERE {live.same_key('s', 'k')}"
+        )
+        await forget(db, feed, live, keys)
+    origin = f"{live.qualified} {ROW} JOIN ({keys}) k ON {live.same_key(ROW, 'k')}"
+    await copy_rows(db, Copy(feed, live, shadow, origin, in_reach(feed, live)))
+
+
+async def applied(db: asyncpg.Connection, feed: Feed, before: str | None, records: int) -> None:
+    """Write the feed's row, unless nothing happened at all."""
+    if records or before is None or await _moved(db, before, feed.checkpoint or before):
+        await save(db, feed)
+
+
+async def _moved(db: asyncpg.Connection, before: str, now: str) -> bool:
+    """True when the old checkpoint keeps much of the log, or the search in it long."""
+    found: bool = await db.fetchval(
+        "SELECT pg_snapshot_xmin($2::text::pg_snapshot)::text::bigint "
+        "> pg_snapshot_xmin($1::text::pg_snapshot)::text::bigint + 1000",
+        before,
+        now,
+    )
+    return found

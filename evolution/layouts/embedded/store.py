@@ -1,0 +1,225 @@
+"""The layouts of the embedded store, as the controller sees them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import asyncpg
+
+from catalog.store import load_snapshot
+from core.errors import SerializationFailure
+from evolution.layouts.base import Discrepancy, Progress, ShadowTable, ShadowWork
+from evolution.layouts.embedded import feeds, log, refusals, shadow
+from evolution.layouts.embedded.applier import PLAN, applied, apply_log
+from evolution.layouts.embedded.backfill import copy_chunk, freeze
+from evolution.layouts.embedded.feeds import Feed
+from evolution.layouts.embedded.finish import make_not_null, make_object, missing_objects
+from evolution.layouts.embedded.sessions import Connect, LockNotAvailable, Sessions
+from evolution.layouts.embedded.tables import exists, qualified, read_table
+
+_PENDING_MAX: Final = 100_000
+_REPORTED_MAX: Final = 1_000
+_RETRY_S: Final = 0.1
+_FINISH_STEPS: Final = 120
+"""The deadline of one index, in steps."""
+
+
+class NewColumns(SerializationFailure):
+    """The live layout has other columns than the shadow by now."""
+
+
+class EmbeddedLayouts:
+    """See `evolution.layouts.base.Layouts`. `connect` gives a superuser's connection to the
+    catalog's database, without a cache of statements: layouts change under it.
+    """
+
+    def __init__(self, connect: Connect, clock: Callable[[], float] = time.monotonic) -> None:
+        self._sessions = Sessions(connect)
+        self._clock = clock
+
+    async def close(self) -> None:
+        """End the connections."""
+        await self._sessions.close()
+
+    # ------------------------------------------------------------------ begin
+
+    async def begin(self, work: ShadowWork) -> None:
+        """See Layouts."""
+        for table in sorted(work.tables, key=lambda each: each.table_id):
+            await self._locked(work, lambda db, t=table: shadow.make(db, work, t))
+        await self._freeze(work)
+
+    async def _locked(self, work: ShadowWork, act: Callable[..., object]) -> None:
+        """Run what waits for writers for a moment, again and again until `step_s` is over."""
+        until = self._clock() + work.pace.step_s
+        while True:
+            try:
+                async with self._sessions.step(work.pace.step_s, isolation="read_committed") as db:
+                    await db.execute(f"SET LOCAL lock_timeout = {shadow.LOCK_WAIT_MS}")
+                    for table in work.tables:
+                        await db.execute(log.lock_statement(table.table_id))
+                    await act(db)  # type: ignore[misc]
+                    return
+            except LockNotAvailable:
+                if self._clock() + _RETRY_S >= until:
+                    raise
+            await asyncio.sleep(_RETRY_S)
+
+    async def _freeze(self, work: ShadowWork) -> None:
+        """Freeze the bounds of all tables in one snapshot: every write is captured by now."""
+        async with self._sessions.step(work.pace.step_s) as db:
+            for _, feed in await feeds.take(db, work):
+                if feed.checkpoint is None:
+                    await freeze(db, feed, await read_table(db, feed.live))
+                    feed.start_lsn = await db.fetchval(
+                        f"SELECT last_value FROM {log.clock_name(feed.table_id)}"
+                    )
+                    await feeds.save(db, feed)
+
+    # ------------------------------------------------------------------ feeding
+
+    async def advance(self, work: ShadowWork) -> Progress:
+        """See Layouts."""
+        return await self._feed(work, backfill=True)
+
+    async def catch_up(self, work: ShadowWork) -> Progress:
+        """See Layouts."""
+        return await self._feed(work, backfill=False)
+
+    async def _feed(self, work: ShadowWork, *, backfill: bool) -> Progress:
+        begun = self._clock()
+        copied = 0
+        try:
+            async with self._sessions.step(work.pace.step_s) as db:
+                copied = await self._step(db, work, backfill=backfill)
+        except NewColumns:
+            await self._follow(work)
+        pace = work.pace.rows_per_s
+        if pace and copied:
+            await asyncio.sleep(max(0.0, copied / pace - (self._clock() - begun)))
+        return await self._progress(work)
+
+    async def _step(self, db: asyncpg.Connection, work: ShadowWork, *, backfill: bool) -> int:
+        """One transaction: the log of all tables, then a chunk of the first that has rows left."""
+        await db.execute(PLAN)
+        copied = 0
+        for _, feed in await feeds.take(db, work):
+            live, target = await read_table(db, feed.live), await read_table(db, feed.shadow)
+            if shadow.added_columns(live, target):
+                raise NewColumns("the live layout has new columns")
+            before = feed.checkpoint
+            assert before is not None, "begin() has frozen the bounds"
+            records = await apply_log(db, feed, live, target)
+            if backfill and not copied and not feed.copied:
+                copied = (await copy_chunk(db, feed, live, target, work.pace)).rows
+                await feeds.save(db, feed)
+            else:
+                await applied(db, feed, before, records)
+            if records:
+                await db.execute(log.truncate_statement(feed.table_id))
+        return copied
+
+    async def _follow(self, work: ShadowWork) -> None:
+        async with self._sessions.step(work.pace.step_s, isolation="read_committed") as db:
+            epoch = (await load_snapshot(db)).epoch
+            for _, feed in await feeds.take(db, work):
+                await db.execute(log.lock_statement(feed.table_id))
+                await shadow.follow_columns(db, feed, epoch)
+        await self._freeze(work)
+
+    async def _progress(self, work: ShadowWork) -> Progress:
+        async with self._sessions.step(work.pace.step_s) as db:
+            parts = [await _progress(db, feed) for _, feed in await _taken(db, work)]
+        return Progress(
+            rows=sum(p.rows for p in parts),
+            total=sum(p.total for p in parts),
+            bytes=sum(p.bytes for p in parts),
+            applied=sum(p.applied for p in parts),
+            pending=sum(p.pending for p in parts),
+            lag_s=max(p.lag_s for p in parts),
+            copied=all(p.copied for p in parts),
+            start_lsn=min(p.start_lsn for p in parts),
+            applied_lsn=max(p.applied_lsn for p in parts),
+            left_out=sum(p.left_out for p in parts),
+            errors=tuple(e for p in parts for e in p.errors)[:_REPORTED_MAX],
+        )
+
+    # ------------------------------------------------------------------ finishing
+
+    async def finish(self, work: ShadowWork) -> Sequence[Discrepancy]:
+        """See Layouts. One object a transaction: what is made stays when it is called again."""
+        found: list[Discrepancy] = []
+        for table in sorted(work.tables, key=lambda each: each.table_id):
+            found += await self._finish_table(work, table)
+        return found
+
+    async def _finish_table(self, work: ShadowWork, table: ShadowTable) -> list[Discrepancy]:
+        deadline_s = work.pace.step_s * _FINISH_STEPS
+        found: list[Discrepancy] = []
+        async with self._sessions.step(deadline_s, isolation="read_committed") as db:
+            feed = await feeds.find(db, work, table)
+            assert feed is not None, "the shadow was begun"
+            found += await refusals.refused(db, feed, _REPORTED_MAX)
+            objects = await missing_objects(db, work, table, feed)
+        for each in objects:
+            async with self._sessions.step(deadline_s, isolation="read_committed") as db:
+                found += await make_object(db, feed, each, await read_table(db, feed.shadow))
+        async with self._sessions.step(deadline_s, isolation="read_committed") as db:
+            found += await make_not_null(db, work, table, feed)
+            await db.execute(f"ANALYZE {qualified(feed.shadow)}")
+            await db.execute(
+                f"UPDATE morph_log.shadows SET finished = $1 WHERE {feed.where}", not found
+            )
+        return found
+
+    # ------------------------------------------------------------------ the end
+
+    async def discard(self, work: ShadowWork) -> None:
+        """See Layouts."""
+        await self._remove(work)
+
+    async def contract(self, work: ShadowWork) -> None:
+        """See Layouts."""
+        await self._remove(work)
+
+    async def _remove(self, work: ShadowWork) -> None:
+        for table in sorted(work.tables, key=lambda each: each.table_id):
+            await self._locked(work, lambda db, t=table: _remove(db, work, t))
+
+
+async def _taken(db: asyncpg.Connection, work: ShadowWork) -> list[tuple[ShadowTable, Feed]]:
+    found = [(table, await feeds.find(db, work, table)) for table in work.tables]
+    return [(table, feed) for table, feed in found if feed is not None]
+
+
+async def _progress(db: asyncpg.Connection, feed: Feed) -> Progress:
+    new = log.new_records(feed.checkpoint_sql, "")
+    row = await db.fetchrow(
+        "SELECT count(*) AS pending, "
+        "coalesce(extract(epoch FROM clock_timestamp()) - min(ts_us) / 1e6, 0)::float8 AS lag_s "
+        f"FROM (SELECT l.ts_us FROM {log.log_name(feed.table_id)} l WHERE {new} "
+        f"LIMIT {_PENDING_MAX}) q"
+    )
+    left_out = await refusals.count(db, feed)
+    errors: Sequence[Discrepancy] = ()
+    if left_out:
+        errors = await refusals.refused(db, feed, _REPORTED_MAX)
+    size = await db.fetchval("SELECT pg_table_size(to_regclass($1))", f"morph_store.{feed.shadow}")
+    return Progress(
+        feed.rows, feed.total, size or 0, feed.applied, row["pending"], max(row["lag_s"], 0.0),
+        feed.copied, feed.start_lsn, feed.applied_lsn, left_out, tuple(errors),
+    )  # fmt: skip
+
+
+async def _remove(db: asyncpg.Connection, work: ShadowWork, table: ShadowTable) -> None:
+    feed = await feeds.find(db, work, table, lock=True)
+    if feed is None:
+        return
+    await feeds.remove(db, feed)
+    if not await feeds.of_table(db, feed.table_id):
+        await shadow.stop_capture(db, feed.table_id, feed.live)
+    if await exists(db, feed.shadow):
+        await db.execute(f'DROP TABLE morph_store."{feed.shadow}"')
