@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from core.errors import FeatureNotSupported
 from evolution.alter_table import alter_table, rename
+from evolution.changes.in_flight import beside_changes
 from evolution.comments import comment_on
 from evolution.create_table import create_table
 from evolution.create_table_as import create_table_as, select_into
@@ -25,6 +26,7 @@ from evolution.servers import (
     drop_servers,
     drop_user_mapping,
 )
+from evolution.transaction import Transaction
 from evolution.views import create_view
 
 LOCK_CATALOG = "LOCK TABLE morph_catalog.state IN EXCLUSIVE MODE"
@@ -117,8 +119,12 @@ async def run_ddl(request: DdlRequest) -> Outcome:
         namespaces = replace(request.namespaces, snapshot=snapshot)
         request = replace(request, snapshot=snapshot, namespaces=namespaces)
     before = request.snapshot
-    outcome = await handler(request)
+    outcome = await beside_changes(request.tx, lambda tx: handler(_on(request, tx)))
     made = outcome.snapshot.head
     if request.mode == DIRECT and made not in (outcome.snapshot.current, before.current):
         return replace(outcome, snapshot=await promote(request.tx, outcome.snapshot, made))
     return outcome
+
+
+def _on(request: DdlRequest, tx: Transaction) -> DdlRequest:
+    return request if tx is request.tx else replace(request, tx=tx)

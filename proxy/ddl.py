@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from catalog.model import CatalogSnapshot
 from core.errors import (
-    FeatureNotSupported,
     InvalidParameterValue,
     QueryCanceled,
     SerializationFailure,
@@ -19,6 +18,7 @@ from core.errors import (
     UndefinedTable,
 )
 from engine.plans import Plan
+from evolution.changes.in_flight import beside_changes
 from evolution.ddl import LOCK_CATALOG, run_ddl
 from evolution.foreign_look import Look, look, needs_look
 from evolution.lifecycle import promote, roll_back
@@ -26,6 +26,7 @@ from evolution.placement import dematerialize, materialize
 from evolution.request import DdlRequest, Outcome
 from evolution.servers import add_instance, drop_instance
 from evolution.transaction import Row
+from proxy.change_calls import CHANGE_CALLS, ChangeCalls, read_arguments
 from proxy.internal_errors import restate
 from proxy.prepared import Portal
 from proxy.protocol.reports import notice_response
@@ -75,6 +76,7 @@ class Ddl:
 
     def __init__(self, operations: Operations) -> None:
         self._operations = operations
+        self._changes = ChangeCalls(operations)
 
     async def _begin(self, session: Session) -> tuple[SessionTransaction, CatalogSnapshot]:
         tx = SessionTransaction(self._operations, session)
@@ -184,8 +186,9 @@ class Ddl:
         portal: Portal | None = None,
         execute: bytes = b"",
     ) -> None:
-        """CALL morph.promote(n), rollback(n), materialize(table, column), dematerialize(…),
-        add_instance(name, kind, options), drop_instance(name).
+        """CALL morph.promote(n), rollback(n), hold(n), resume(n), discard(n), contract(n),
+        materialize(table, column), dematerialize(…), add_instance(name, kind, options),
+        drop_instance(name).
         """
         name = statement.node.funccall.funcname[-1].sval
         if name in _MOVES:
@@ -196,15 +199,18 @@ class Ddl:
             request = await self._request(session, plan, statement)
             self._finish(session, await _INSTANCES[name][0](request, arguments))
             return
-        operation = _CALLS.get(name)
-        if operation is None:
+        if name not in CHANGE_CALLS:
             raise UndefinedFunction(
                 f"procedure morph.{name} does not exist",
-                hint=f"There are {', '.join(sorted([*_CALLS, *_MOVES, *_INSTANCES]))}.",
+                hint=f"There are {', '.join(sorted([*CHANGE_CALLS, *_MOVES, *_INSTANCES]))}.",
             )
-        number = _version_argument(statement.node, name)
+        begun = SessionTransaction(self._operations, session)
+        done = await self._changes.call(session, begun, plan, statement, name)
+        if done is not None:
+            self._finish(session, done)
+            return
         tx, snapshot = await self._begin(session)
-        fresh = await operation(tx, snapshot, number)
+        fresh = await _CALLS[name](tx, snapshot, read_arguments(statement.node, name)[0])
         self._finish(session, Outcome(fresh, "CALL"))
 
     async def _move(self, session: Session, node: Node, name: str) -> None:
@@ -220,7 +226,8 @@ class Ddl:
             raise UndefinedTable(f'relation "{texts[0]}" does not exist')
         actor = session.client.startup.user
         move = _MOVES[name]
-        fresh = await move(tx, snapshot, found.table, str(texts[1]), actor)
+        table, column = found.table, str(texts[1])
+        fresh = await beside_changes(tx, lambda each: move(each, snapshot, table, column, actor))
         self._finish(session, Outcome(fresh, "CALL"))
 
     def _finish(self, session: Session, outcome: Outcome) -> None:
@@ -252,19 +259,6 @@ def _text_arguments(node: Node, name: str) -> dict[str, str]:
     if any(key not in values for key in names[:required]):
         raise UndefinedFunction(f"morph.{name} takes the arguments {', '.join(names)}")
     return values
-
-
-def _version_argument(node: Node, name: str) -> int:
-    arguments: Any = node.funccall.args or ()
-    if len(arguments) != 1:
-        raise UndefinedFunction(f"morph.{name} takes one argument, the number of a version")
-    value = getattr(arguments[0], "val", None)
-    number = getattr(value, "ival", None)
-    if number is None:
-        if value is not None:
-            raise InvalidParameterValue(f"morph.{name} takes the number of a version")
-        raise FeatureNotSupported(f"morph.{name} takes a constant")
-    return int(number)
 
 
 def _client_error(

@@ -180,7 +180,12 @@ def test_promotion_is_transactional(server: ServerProcess) -> None:  # R1.5
         ("morph.rollback(4)", "55000", "version 4 is not promoted"),
         ("morph.rollback(1)", "55000", "no version before version 1"),
         ("morph.promote('x')", "22023", "takes the number of a version"),
-        ("morph.promote(1, 2)", "42883", "takes one argument"),
+        ("morph.promote(1, 2)", "22023", "takes lazy as true or false"),
+        ("morph.promote()", "42883", "takes change and lazy"),
+        ("morph.rollback(1, accept => true, why => 1)", "42883", "takes change and accept"),
+        ("morph.hold(1 + 1)", "0A000", "takes a constant"),
+        ("morph.hold(1, 2)", "42883", "takes the number of a version"),
+        ("morph.hold(1)", "42704", "change 1 has no data work"),
         ("morph.nope(1)", "42883", "procedure morph.nope does not exist"),
     ],
 )
