@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 from catalog.model import Column, Table
 from core.errors import FeatureNotSupported
@@ -48,6 +48,9 @@ Judge = Callable[[Expr], Exactness]
 
 EXACT = Exact()
 
+Few: TypeAlias = "list[tuple[object, ...]] | pa.RecordBatch"
+"""Rows of plain values, or a batch."""
+
 
 def judge_nothing(_: Expr) -> Exactness:
     """The judge of an ask that names none: nothing is exact."""
@@ -71,6 +74,8 @@ class Capabilities:
     keys: bool = False
     """`column = ANY (array)` over thousands of keys is cheap: semi-joins go into its scans."""
     writes: bool = False
+    few: bool = False
+    """`few` answers reads by key with less work than `scan`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,6 +322,12 @@ class Backend(Protocol):
         """The rows of a plan, batch by batch; closing the iterator stops the store's work."""
         ...
 
+    async def few(self, plan: ScanPlan, scope: Scope) -> Few | None:
+        """All rows of a plan that reads by key, as plain values (core/encoding/plain_rows.py), or
+        as a batch where a value has no such form; None for a plan that must be scanned.
+        """
+        ...
+
     async def apply(self, table: Table, changes: RowChanges, scope: Scope) -> WriteResult:
         """Writes what a statement changed. UniqueViolation (23505) for a key that exists,
         SerializationFailure (40001) for a row that is not as it was read; what was written
@@ -371,6 +382,11 @@ class BackendDefaults:
 
     kind: str = "unnamed"
     capabilities: Capabilities = Capabilities()
+
+    async def few(self, plan: ScanPlan, scope: Scope) -> Few | None:
+        """None: everything is scanned."""
+        del plan, scope
+        return None
 
     async def apply(self, table: Table, changes: RowChanges, scope: Scope) -> WriteResult:
         """Refuses: the store is read-only."""

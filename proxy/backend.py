@@ -48,8 +48,8 @@ class BackendConnection(asyncio.Protocol):
     """One backend. States: starting (until the first ReadyForQuery), then owned or pooled."""
 
     __slots__ = (
-        "_between", "_ready", "_socket_path", "_walker", "generation", "key", "on_lost", "owner",
-        "parameters", "pid", "startup", "statements", "transport", "used",
+        "_between", "_ready", "_socket_path", "_walker", "forms", "generation", "key", "on_lost",
+        "owner", "parameters", "pid", "startup", "statements", "transport", "used",
     )  # fmt: skip
 
     def __init__(self, socket_path: str, startup: StartupMessage) -> None:
@@ -66,6 +66,7 @@ class BackendConnection(asyncio.Protocol):
         self.statements: set[str] = set()
         self.generation = 0
         self.used = False
+        self.forms = False  # its defaults print values as stores' encoders do
         self.on_lost: Callable[[BackendConnection], None] = lambda _: None
 
     async def open(self, timeout_s: float) -> None:

@@ -14,6 +14,7 @@ from core.errors import (
     ProgramLimitExceeded,
     SyntaxErrorAt,
 )
+from proxy.direct_answers import next_part
 from proxy.prepared import Portal, Prepared
 from proxy.protocol.bind import bind_names
 from proxy.protocol.body import encode_string
@@ -200,6 +201,11 @@ def execute(session: Session, body: bytes) -> None:
     plan = portal.prepared.plan
     if portal.inner:
         session.send(rename_execute(portal.inner, limit), Entry(EXECUTE, plan))
+        return
+    if portal.rest is not None:
+        # The backend's own portal knows whether it is still there, and the transaction alive.
+        session.send(message(ClientType.DESCRIBE, b"P" + body[:-4]), Entry(DESCRIBE, None, True))
+        session.relay.answer_locally(next_part(session, portal, limit))
         return
     session.note(plan)
     if (session.store_work is not None and ends_transaction(plan)) or (

@@ -34,6 +34,7 @@ from proxy.protocol.server import command_complete, data_row
 from proxy.relay import EXECUTE, Entry
 from proxy.residual import Bound, read_bound
 from proxy.staging import PlannedScan, StagedRows, rows_of
+from proxy.store_waits import bounded
 from rewrite.analysis import StatementPlan
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ class FederatedExplain:
                 rows += batch.num_rows
 
         started = self._worker.clock()
-        await staging.bounded(session, count())
+        await bounded(session, count())
         spent = (self._worker.clock() - started) * 1000
         return f" (actual time=0.000..{spent:.3f} rows={rows} loops=1)"
 

@@ -104,7 +104,9 @@ class Federation:
             sink = await self.writes.run(session, federated, bound, values, push=push, alone=alone)
             session.send_to_client(sink.raw + command_complete(sink.tag))
             return
-        if await self._answered_directly(session, federated, bound, values, execute):
+        if await self._answered_directly(
+            session, statement, federated, bound, values, portal, execute
+        ):
             return
         free = len(bound.values) + 1
         grouped = await self.grouped(session, federated, values)
@@ -130,18 +132,28 @@ class Federation:
     async def _answered_directly(
         self,
         session: Session,
+        statement: StatementPlan,
         federated: FederatedPlan,
         bound: Bound,
         values: Mapping[int, str | None],
+        portal: Portal | None,
         execute: bytes,
     ) -> bool:
-        """Whether the store alone answered; a portal that is read in parts is never so."""
+        """Whether the store alone answered."""
         direct = direct_of(federated)
         if direct is None or not self.pushes(session):
             return False
-        if execute and execute_name(execute)[1]:
+        limit = execute_name(execute)[1] if execute else 0
+        fields = await self.direct.run(session, direct, bound, values, portal, limit)
+        if fields is None:
             return False
-        return await self.direct.run(session, federated, direct, bound, values)
+        if portal is not None:
+            prepared = portal.prepared
+            known = self._typed.get(_typed_key(prepared.plan, statement, prepared.types))
+            parameters = known[1] if known is not None else None
+            alone = self._operations.alone
+            alone.learn(session, prepared, statement, direct, parameters, fields)
+        return True
 
     async def grouped(
         self, session: Session, federated: FederatedPlan, values: Mapping[int, str | None]
@@ -196,7 +208,7 @@ class Federation:
         if not (federated.uses_parameters and bound.values):
             return federated, {}, bound
         namespaces = session.plans.namespaces
-        key = (statement.start, plan.text, bound.types)
+        key = _typed_key(plan, statement, bound.types)
         known = self._typed.get(key)
         if known is None or known[0] is not namespaces:
             assert plan.analysis is not None
@@ -237,3 +249,8 @@ class Federation:
         await self._scripts.wait_for(session, entry)
         if not isinstance(federated.context.statement, ast.DeclareCursorStmt):
             await self.staging.drop(session, staged.tables)
+
+
+def _typed_key(plan: Plan, statement: StatementPlan, types: bytes) -> tuple[int, str, bytes]:
+    """What a plan that knows its parameters' types is remembered by."""
+    return statement.start, plan.text, types

@@ -45,6 +45,7 @@ from proxy.relay import Sink
 from proxy.residual import Bound, Residual
 from proxy.session_store import SessionStore
 from proxy.staging import PlannedScan, StagedRows, Staging, rows_of
+from proxy.store_waits import bounded
 from rewrite.analysis import StatementPlan
 from rewrite.tree import ast
 
@@ -106,7 +107,7 @@ class ForeignWrites:
         changes = difference(target, before, after)
         if changes != RowChanges():
             applying = backend.apply(target.table, changes, scope)
-            await self._staging.bounded(session, applying)
+            await bounded(session, applying)
         await self._staging.drop(session, [*staged.tables, copy])
         return sink
 
@@ -134,7 +135,7 @@ class ForeignWrites:
             changes = difference(target, [], [batch])
             try:
                 applying = backend.apply(target.table, changes, scope)
-                written += (await self._staging.bounded(session, applying)).rows
+                written += (await bounded(session, applying)).rows
             except MorphError as error:
                 if written and scope.transaction is None:
                     stays = f'{written} rows stay in server "{backend.name}".'
@@ -192,7 +193,7 @@ class ForeignWrites:
                     )
                 batches.append(batch)
 
-        await self._staging.bounded(session, read())
+        await bounded(session, read())
         return batches
 
     async def _fill(

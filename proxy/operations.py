@@ -12,6 +12,7 @@ from catalog.store import authenticate
 from core.encoding.arrays import array_text
 from core.errors import FeatureNotSupported
 from engine.plans import Plan
+from proxy.alone import Alone
 from proxy.copy_in import CopyIn
 from proxy.ddl import Ddl
 from proxy.explain import Explain
@@ -36,6 +37,7 @@ class Operations:
         self.explainer = Explain(self)
         self.merging = Merging(self)
         self.federation = Federation(self)
+        self.alone = Alone(self, self.federation.staging)
         ddl = Ddl(self)
         self._by_action: dict[Action, Callable[..., Awaitable[None]]] = {
             Action.DDL: ddl.run,

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from engine.plans import Plan
 from rewrite.analysis import Action
+
+if TYPE_CHECKING:
+    from proxy.alone import StoreAnswer
 
 
 @dataclass(slots=True)
@@ -23,6 +27,7 @@ class Prepared:
     description: bytes | None = None
     refused: bool = False  # planned anew, its row description would change
     unnamed: Portal | None = None  # its unnamed portal, where running it is a relay only
+    store_answer: StoreAnswer | None = None  # a store answers it alone
 
     @property
     def action(self) -> Action:
@@ -34,10 +39,12 @@ class Prepared:
 @dataclass(slots=True)
 class Portal:
     """A portal: the statement, and the raw Bind when executing needs more than a relay. `inner` is
-    the portal of the merge tier that goes on where a limited Execute ended.
+    the portal of the merge tier that goes on where a limited Execute ended, `rest` the rows that a
+    store has answered and the client has not asked for yet.
     """
 
     name: str
     prepared: Prepared
     bind: bytes = b""
     inner: str = ""
+    rest: list[bytes] | None = None

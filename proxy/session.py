@@ -8,7 +8,6 @@ time, while further messages wait in the inbox (bounded: reading from the client
 from __future__ import annotations
 
 import asyncio
-import re
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Final
@@ -38,6 +37,7 @@ from proxy.protocol.server import parameter_status
 from proxy.relay import BATCH, PARSE, QUERY, SYNC, BackendError, Entry, Relay
 from proxy.shortcut import SessionPlans
 from proxy.store_transactions import Block, StoreWork
+from proxy.table_names import may_name_tables
 
 if TYPE_CHECKING:
     from catalog.model import CatalogSnapshot
@@ -169,7 +169,7 @@ class Session:
         else:
             return False
         if found is None:
-            return False
+            return kind == _BIND and self.worker.scripts.operations.alone.take(self, data, now)
         wire, plan = found
         entry.plan = plan
         if self._started == 0.0:
@@ -260,7 +260,7 @@ class Session:
                 return
             self.start_script(self._attach(), before=(kind, body))
             return
-        if self.stale and _may_name_tables(kind, body):
+        if self.stale and may_name_tables(kind, body):
             self.start_script(self._read_temporaries(), before=(kind, body))
             return
         text = apart.long_text(self, kind, body)
@@ -277,6 +277,14 @@ class Session:
             raise
         except MorphError as error:
             self.fail(error, simple_query=kind in (ClientType.QUERY, ClientType.FUNCTION_CALL))
+
+    def put_back(self, messages: list[tuple[int, bytes]]) -> None:
+        """Messages that a script was to answer, and left."""
+        self._inbox.extendleft(reversed(messages))
+
+    def resume(self, plan: Plan, started: float) -> None:
+        """The statement that runs, whatever the backend was asked meanwhile."""
+        self._plan, self._started = plan, started
 
     # ------------------------------------------------------------------ backend
 
@@ -617,6 +625,8 @@ class Session:
 
     def parameter_changed(self, name: str, value: str) -> None:
         """RelayOwner: a reported setting changed."""
+        if self.relay.backend is not None:
+            self.relay.backend.forms = False
         if name == "search_path":
             self.search_path = value
             self._plans = None
@@ -757,24 +767,6 @@ class Session:
             "the function call protocol message is not supported",
             hint="Use SELECT function(...).",
         )
-
-
-_NO_TABLES = re.compile(
-    rb"\s*(set|reset|show|begin|start|commit|end|rollback|abort|savepoint|release|discard|deallocate)\b"
-    rb"[^;]*;?\s*\Z",
-    re.IGNORECASE,
-)
-
-
-def _may_name_tables(kind: int, body: bytes) -> bool:
-    """False for what names no table: SET TRANSACTION must be the first query of its transaction,
-    so nothing may be asked of the backend before it.
-    """
-    if kind == ClientType.QUERY:
-        return _NO_TABLES.match(body.rstrip(b"\0")) is None
-    if kind == ClientType.PARSE:
-        return _NO_TABLES.match(body.partition(b"\0")[2].partition(b"\0")[0]) is None
-    return False
 
 
 _HANDLERS: dict[int, Callable[[Session, bytes], None]] = {

@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from itertools import count
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -31,7 +31,7 @@ from catalog.model import Table
 from catalog.sqltext import quote_ident
 from core.encoding.arrays import array_text
 from core.encoding.family import to_text_carrier
-from core.errors import MorphError, QueryCanceled
+from core.errors import MorphError
 from core.types import type_by_name
 from engine.federate import FederatedPlan
 from engine.merge import (
@@ -49,6 +49,7 @@ from engine.semijoin import Wait, estimate, reduced, took, waits
 from proxy.piles import Limits, Pile
 from proxy.protocol.reports import notice_response
 from proxy.session_store import SessionStore
+from proxy.store_waits import bounded
 
 if TYPE_CHECKING:
     from proxy.operations import Operations
@@ -59,7 +60,6 @@ WATCH_AFTER_S = 0.05
 """A scan that takes longer is measured against the session's statement_timeout."""
 MISFIT = "22000"
 _EMBEDDED = EmbeddedBackend("")
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,49 +211,6 @@ class Staging:
         hint = f"The column's type is {column.type}." if column is not None else ""
         session.send_to_client(notice_response("WARNING", MISFIT, text, detail, hint))
 
-    async def bounded(self, session: Session, work: Coroutine[Any, Any, _T]) -> _T:
-        """Work that waits for stores only: a cancel request and statement_timeout end it."""
-        task = asyncio.get_running_loop().create_task(work, name=f"stores-{session.id}")
-        canceled = False
-
-        def cancel() -> None:
-            nonlocal canceled
-            canceled = True
-            task.cancel()
-
-        session.on_cancel = cancel
-        started = asyncio.get_running_loop().time()
-        try:
-            done, _ = await asyncio.wait([task], timeout=WATCH_AFTER_S)
-            if not done:
-                limit = await self._statement_timeout(session)
-                spent = asyncio.get_running_loop().time() - started
-                rest = max(limit - spent, 0) if limit else None
-                done, _ = await asyncio.wait([task], timeout=rest)
-            if not done:
-                raise QueryCanceled("canceling statement due to statement timeout")
-            return task.result()
-        except asyncio.CancelledError:
-            if not canceled:
-                raise
-            raise QueryCanceled("canceling statement due to user request") from None
-        finally:
-            session.on_cancel = None
-            if not task.done():
-                task.cancel()
-                await asyncio.wait([task])
-            if not task.cancelled():
-                task.exception()  # seen, also where another error ends the statement first
-
-    async def _statement_timeout(self, session: Session) -> float:
-        """Seconds, 0 for none."""
-        query = (
-            "SELECT setting FROM pg_catalog.pg_settings "
-            "WHERE name OPERATOR(pg_catalog.=) 'statement_timeout'"
-        )
-        sink = await self._operations.scripts.fetch(session, query)
-        return int(sink.rows()[0][0] or b"0") / 1000
-
     # ------------------------------------------------------------------ scans
 
     async def stage(
@@ -274,7 +231,7 @@ class Staging:
             await self.reading(session, each.scan.placed.table, each.backend) for each in planned
         ]
         joins = _Keys(planned, self._settings.semi_join_keys_max)
-        await self.bounded(
+        await bounded(
             session,
             gather(
                 *(
@@ -425,9 +382,16 @@ class _ReadOnlyGate:
             self._asked = True
 
 
-async def rows_of(each: PlannedScan, scope: Scope) -> AsyncGenerator[pa.RecordBatch, None]:
+def rows_of(each: PlannedScan, scope: Scope) -> AsyncGenerator[pa.RecordBatch, None]:
+    """The batches of a planned scan."""
+    return batches_of(each.backend, each.plan, scope)
+
+
+async def batches_of(
+    backend: StoreBackend, plan: ScanPlan, scope: Scope
+) -> AsyncGenerator[pa.RecordBatch, None]:
     """The batches of a scan; leaving the loop ends the store's work."""
-    scanning: Any = each.backend.scan(each.plan, scope)
+    scanning: Any = backend.scan(plan, scope)
     async with aclosing(scanning) as batches:
         async for batch in batches:
             yield batch

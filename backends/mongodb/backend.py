@@ -17,6 +17,7 @@ from backends.base import (
     BackendDefaults,
     Capabilities,
     Description,
+    Few,
     NativeTable,
     ObservedTable,
     RowChanges,
@@ -36,6 +37,8 @@ from backends.mongodb.decode import MisfitCounter
 from backends.mongodb.describe import SampleReader, describe
 from backends.mongodb.errors import translated
 from backends.mongodb.filters import INTEGRAL
+from backends.mongodb.plain import plain_rows
+from backends.mongodb.point_plans import PointPlans
 from backends.mongodb.query import MongoQuery
 from backends.mongodb.reply import is_empty
 from backends.mongodb.rows import RowMaker, documents_of, first_rows
@@ -70,16 +73,18 @@ class MongoBackend(BackendDefaults):
         aggregate=True,
         keys=True,
         writes=True,
+        few=True,
     )
 
     def __init__(self, name: str, options: StoreOptions) -> None:
         self.name = name
         self._options = options
         self._connection = Connection(name, options)
+        self._plans = PointPlans()
 
     def plan_scan(self, table: Table, ask: ScanAsk) -> ScanPlan:
         """See Backend; `native` is a MongoQuery."""
-        return pushdown.plan_scan(table, ask, expressions=self._connection.expressions)
+        return self._plans.plan(table, ask, expressions=self._connection.expressions)
 
     async def scan(self, plan: ScanPlan, scope: Scope) -> AsyncIterator[pa.RecordBatch]:
         """See Backend."""
@@ -113,21 +118,49 @@ class MongoBackend(BackendDefaults):
         self, connected: Connected, query: MongoQuery, misfits: MisfitCounter, scope: Scope
     ) -> list[pa.RecordBatch] | None:
         """All rows of a read by keys in one reply, or None: then it is scanned."""
+        documents = await self._keyed(connected, query, scope)
+        if documents is None:
+            return None
+        return [self._few_batch(documents, query, misfits)] if documents else []
+
+    async def few(self, plan: ScanPlan, scope: Scope) -> Few | None:
+        """See Backend: documents by their `_id`, in one reply."""
+        query = plan.native
+        assert isinstance(query, MongoQuery)
+        if not query.by_key or scope.transaction is not None:
+            return None
+        connected = self._connection.connected or await self._connection.use(scope.deadline)
+        documents = await self._keyed(connected, query, scope)
+        if documents is None:
+            return None
+        rows = plain_rows(documents, query)
+        if rows is not None:
+            return rows[: query.limit] if query.limit else rows
+        misfits = MisfitCounter()
+        batch = self._few_batch(documents, query, misfits)
+        _tell(misfits, scope)
+        return batch
+
+    async def _keyed(
+        self, connected: Connected, query: MongoQuery, scope: Scope
+    ) -> list[Any] | None:
+        """The documents of a read by keys; None when there are more than one reply has."""
         features = connected.features
         [command] = query.commands(wide_dates=features.wide_dates, bits=features.bits)
         cursor = self._cursor(connected, query.database, scope)
         try:
-            reply = await cursor.only(command, query.collection)
+            documents = await cursor.only(command, query.collection)
         except (ConnectionFailure, StoreError):
             return None  # the scan tries again, as the server needs it
-        if reply is None:
-            return None
-        if is_empty(reply):
+        if documents is not None and not documents:
             await self._identity(connected, query, scope)
-        found = list(RowMaker(query, misfits).batches(reply))
-        if query.limit and found:
-            found = [found[0].slice(0, query.limit)]
-        return found
+        return documents
+
+    def _few_batch(
+        self, documents: list[Any], query: MongoQuery, misfits: MisfitCounter
+    ) -> pa.RecordBatch:
+        batch = RowMaker(query, misfits).decoded(documents)
+        return batch.slice(0, query.limit) if query.limit else batch
 
     async def _batches(
         self, connected: Connected, query: MongoQuery, misfits: MisfitCounter, scope: Scope

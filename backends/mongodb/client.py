@@ -152,6 +152,11 @@ class Connection:
         """Whether groupings can be asked: not before it is known who answers."""
         return self._connected is not None and self._connected.features.expressions
 
+    @property
+    def connected(self) -> Connected | None:
+        """Who answered, when somebody did."""
+        return self._connected
+
     async def use(self, deadline: float | None) -> Connected:
         """The client, probed. CannotConnect (08001), StoreLoginRefused (28000), QueryCanceled."""
         if self._connected is not None:

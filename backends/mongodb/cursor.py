@@ -8,6 +8,8 @@ one object per batch, not per document.
 from __future__ import annotations
 
 import asyncio
+import itertools
+import os
 import uuid
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -21,11 +23,14 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.command_cursor import AsyncCommandCursor
 from pymongo.errors import PyMongoError
 
-from backends.mongodb.client import Connected, quietly
+from backends.mongodb.client import CODEC, Connected, quietly
 from backends.mongodb.errors import translated
+from backends.mongodb.quick_command import find_once
 from backends.mongodb.reply import cursor_id
 
 RAW: Final[CodecOptions[RawBSONDocument]] = CodecOptions(RawBSONDocument)
+_RUN: Final = uuid.uuid4()
+_NUMBERS: Final = itertools.count(1)
 CLEANUP_S: Final = 2.0
 """How long the end of abandoned work in the server may take."""
 
@@ -51,7 +56,7 @@ class RawCursor:
         self._given = session
         self._cursor = 0
         self._waiting = False
-        self._comment = f"morph:{uuid.uuid4()}"
+        self._comment = f"morph:{_RUN}:{os.getpid()}:{next(_NUMBERS)}"
 
     @property
     def open(self) -> bool:
@@ -87,14 +92,21 @@ class RawCursor:
             if session is not None and session is not self._given:
                 await session.end_session()
 
-    async def only(self, command: dict[str, Any], collection: str) -> bytes | None:
-        """The reply of a command that has one: without a session, which only more would need.
-        None when there is more after all.
+    async def only(self, command: dict[str, Any], collection: str) -> list[Any] | None:
+        """The documents of a command that has one reply: without a session, which only more would
+        need, and decoded at once. None when there is more after all.
         """
         try:
-            raw = await self._run(self._first(command), collection, None)
-            self._cursor = cursor_id(raw)
-            return None if self._cursor else raw
+            with translated(self._instance, collection):
+                async with asyncio.timeout_at(self._deadline):
+                    self._waiting = True
+                    reply = await find_once(
+                        self._connected.client, self._database, self._first(command), CODEC
+                    )
+                    self._waiting = False
+            found = reply["cursor"]
+            self._cursor = found["id"]
+            return None if self._cursor else list(found["firstBatch"])
         finally:
             if self._cursor or self._waiting:
                 await self._stop(collection, None)

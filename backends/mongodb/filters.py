@@ -223,6 +223,11 @@ def _compare(field: Field, op: str, literal: ir.Literal) -> Filter:
     return _COMPARERS[field.row.family](field, op, read_literal(literal))
 
 
+def equal_to(field: Field, literal: ir.Literal) -> Filter:
+    """The filter of `column = literal` for a literal that is not NULL. Raises NotPushed."""
+    return _compare(field, "=", literal)
+
+
 def _membership(field: Field, items: Sequence[ir.Literal], *, negated: bool) -> Filter:
     known = [item for item in items if item.text is not None]
     if not items:  # of an empty array, whatever the operand is

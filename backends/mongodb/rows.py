@@ -58,6 +58,10 @@ class RowMaker:
             batch = decode_batch(documents_of(reply), self._query.specs, self._misfits)
         yield self._shown(batch)
 
+    def decoded(self, documents: Sequence[Any]) -> pa.RecordBatch:
+        """The rows of some documents."""
+        return self._shown(decode_batch(documents, self._query.specs, self._misfits))
+
     def finish(self) -> Iterator[pa.RecordBatch]:
         """What the scan's end gives: the groups."""
         if self._folding is not None:
