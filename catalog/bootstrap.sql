@@ -303,6 +303,75 @@ CREATE OR REPLACE FUNCTION morph_catalog.shadow_rows()
   ) q
 $$;
 
+-- Sequences. The identity of a shape's column has a sequence of its own that never moves: the one
+-- that counts is the store's. What clients say of sequences by name is led there; see
+-- rewrite/rules/sequences.py.
+GRANT USAGE, SELECT, UPDATE ON ALL SEQUENCES IN SCHEMA morph_store TO morph_client;
+ALTER DEFAULT PRIVILEGES IN SCHEMA morph_store
+  GRANT USAGE, SELECT, UPDATE ON SEQUENCES TO morph_client;
+
+CREATE OR REPLACE FUNCTION morph_catalog.store_sequence(sequence regclass)
+  RETURNS regclass LANGUAGE plpgsql STABLE STRICT SECURITY DEFINER
+  SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  shape record;
+  owned text;
+BEGIN
+  SELECT n.nspname, c.relname, a.attname INTO shape
+  FROM pg_depend d JOIN pg_class c ON c.oid = d.refobjid
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+  WHERE d.classid = 'pg_class'::regclass AND d.objid = sequence AND d.deptype = 'i'
+    AND c.relowner = 'morph_owner'::regrole AND n.nspname ~ '^(public|v[0-9]+)$';
+  IF NOT FOUND THEN
+    RETURN sequence;
+  END IF;
+  SELECT pg_get_serial_sequence(format('morph_store.%I', t ->> 'store'), c -> 'source' ->> 'column')
+  INTO owned
+  FROM morph_catalog.versions v, jsonb_array_elements(v.spec) t,
+    jsonb_array_elements(t -> 'columns') c
+  WHERE t ->> 'name' = shape.relname AND c ->> 'name' = shape.attname
+    AND c -> 'source' ->> 'kind' = 'stored'
+    AND v.version = CASE shape.nspname WHEN 'public'
+      THEN (SELECT current_version FROM morph_catalog.state) ELSE substr(shape.nspname, 2)::int END;
+  RETURN coalesce(owned::regclass, sequence);
+END $$;
+
+CREATE OR REPLACE FUNCTION morph_catalog.nextval(regclass) RETURNS bigint LANGUAGE sql VOLATILE
+  RETURN pg_catalog.nextval(morph_catalog.store_sequence($1));
+CREATE OR REPLACE FUNCTION morph_catalog.setval(regclass, bigint) RETURNS bigint
+  LANGUAGE sql VOLATILE RETURN pg_catalog.setval(morph_catalog.store_sequence($1), $2);
+CREATE OR REPLACE FUNCTION morph_catalog.setval(regclass, bigint, boolean) RETURNS bigint
+  LANGUAGE sql VOLATILE RETURN pg_catalog.setval(morph_catalog.store_sequence($1), $2, $3);
+CREATE OR REPLACE FUNCTION morph_catalog.currval(sequence regclass) RETURNS bigint
+  LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+  RETURN pg_catalog.currval(morph_catalog.store_sequence(sequence));
+EXCEPTION WHEN object_not_in_prerequisite_state THEN
+  RAISE object_not_in_prerequisite_state USING MESSAGE = pg_catalog.format(
+    'currval of sequence "%s" is not yet defined in this session',
+    (SELECT relname FROM pg_catalog.pg_class WHERE oid = sequence));
+END $$;
+-- A serial column's sequence is no possession of one shape, so PostgreSQL's own finds none.
+CREATE OR REPLACE FUNCTION morph_catalog.pg_get_serial_sequence(relation text, attribute text)
+  RETURNS text LANGUAGE plpgsql STABLE STRICT AS $$
+DECLARE
+  found text := pg_catalog.pg_get_serial_sequence(relation, attribute);
+BEGIN
+  RETURN coalesce(found, (
+    SELECT pg_catalog.format('%I.%I', n.nspname, s.relname)
+    FROM pg_catalog.pg_attrdef f
+      JOIN pg_catalog.pg_attribute a ON a.attrelid = f.adrelid AND a.attnum = f.adnum
+      JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass
+        AND d.objid = f.oid AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
+      JOIN pg_catalog.pg_class s ON s.oid = d.refobjid AND s.relkind = 'S'
+      JOIN pg_catalog.pg_namespace n ON n.oid = s.relnamespace
+    WHERE f.adrelid = relation::pg_catalog.regclass AND a.attname = attribute
+      AND s.relowner = 'morph_owner'::pg_catalog.regrole
+      AND pg_catalog.pg_get_expr(f.adbin, f.adrelid) LIKE 'nextval(%::regclass)'
+    LIMIT 1));
+END $$;
+
 RESET ROLE;
 
 -- Instances and foreign tables stand in PostgreSQL's own catalogs too, for \des, \det and

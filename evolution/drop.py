@@ -8,6 +8,7 @@ from catalog.model import Table, Version
 from catalog.shapes import relation_kind
 from catalog.sqltext import PUBLIC, STORE_SCHEMA, quote_ident, shape_schema
 from core.errors import (
+    DependentObjectsStillExist,
     FeatureNotSupported,
     MorphError,
     UndefinedObject,
@@ -98,6 +99,7 @@ async def drop_indexes(request: DdlRequest) -> Outcome:
         _, name = _names(item)
         owner = _owner(request, name)
         if owner is None:
+            refuse_constraint_index(request, name)
             if not node.missing_ok:
                 raise UndefinedObject(f'index "{name}" does not exist')
             notices.append(Note(f'index "{name}" does not exist, skipping'))
@@ -125,6 +127,17 @@ async def drop_indexes(request: DdlRequest) -> Outcome:
         next_id=request.snapshot.next_id,
     )
     return Outcome(fresh, "DROP INDEX", tuple(notices))
+
+
+def refuse_constraint_index(request: DdlRequest, name: str) -> None:
+    """DependentObjectsStillExist (2BP01) when the index `name` belongs to a key or unique."""
+    for table in request.head.tables:
+        if any(c.name == name and c.kind in ("p", "u") for c in table.constraints):
+            raise DependentObjectsStillExist(
+                f"cannot drop index {name} because constraint {name} on table {table.name} "
+                "requires it",
+                hint=f"You can drop constraint {name} on table {table.name} instead.",
+            )
 
 
 def _drop_shape_indexes(request: DdlRequest, number: int, name: str) -> list[str]:

@@ -209,6 +209,7 @@ async def rename_index(request: DdlRequest) -> Outcome:
     old, new = str(node.relation.relname), str(node.newname)
     owner = next((t for t in request.head.tables if any(i.name == old for i in t.indexes)), None)
     if owner is None:
+        refuse_key_rename(request, old, new)
         raise UndefinedObject(f'relation "{old}" does not exist')
     if new in relation_names(request.head):
         raise DuplicateTable(f'relation "{new}" already exists')
@@ -234,3 +235,14 @@ async def rename_index(request: DdlRequest) -> Outcome:
         next_id=request.snapshot.next_id,
     )  # fmt: skip
     return Outcome(fresh, "ALTER INDEX")
+
+
+def refuse_key_rename(request: DdlRequest, old: str, new: str) -> None:
+    """FeatureNotSupported (0A000) when the index `old` belongs to a key or unique."""
+    for table in request.head.tables:
+        if any(c.name == old and c.kind in ("p", "u") for c in table.constraints):
+            raise FeatureNotSupported(
+                f'index "{old}" has the name of its constraint',
+                hint=f"ALTER TABLE {quote_ident(table.name)} RENAME CONSTRAINT "
+                f"{quote_ident(old)} TO {quote_ident(new)} renames both.",
+            )

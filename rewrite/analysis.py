@@ -330,7 +330,11 @@ def _drops_managed(context: Context) -> bool:
 
 def _has_index(namespaces: Namespaces, name: str) -> bool:
     version = namespaces.default_version
-    return version is not None and any(i.name == name for t in version.tables for i in t.indexes)
+    return version is not None and any(
+        name in (i.name for i in t.indexes)
+        or any(c.name == name and c.kind in ("p", "u") for c in t.constraints)
+        for t in version.tables
+    )
 
 
 def _names_index(context: Context, relation: Node) -> bool:

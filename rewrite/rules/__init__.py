@@ -16,6 +16,7 @@ from rewrite.rules.dotted_paths import quote_dotted_paths
 from rewrite.rules.expand_stars import expand_stars
 from rewrite.rules.group_by_key import complete_group_by
 from rewrite.rules.qualification import qualify_columns, qualify_relations
+from rewrite.rules.sequences import lead_to_sequences
 from rewrite.rules.whole_rows import rebuild_whole_rows
 
 Rule = Callable[[Context], Iterable[Edit]]
@@ -30,4 +31,5 @@ RULES: tuple[Rule, ...] = (
     complete_group_by,
     name_conflict_columns,
     write_documents,
+    lead_to_sequences,
 )
