@@ -74,6 +74,10 @@ class Capabilities:
     keys: bool = False
     """`column = ANY (array)` over thousands of keys is cheap: semi-joins go into its scans."""
     writes: bool = False
+    savepoints: bool = False
+    """Its transactions can go back to a savepoint."""
+    documents: bool = False
+    """A row of the store may have more than a table's columns show."""
     few: bool = False
     """`few` answers reads by key with less work than `scan`."""
 
@@ -167,6 +171,20 @@ class StoreTransaction(Protocol):
 
     async def rollback(self, deadline: float | None) -> None:
         """Ends it without effect; harmless when it has ended already."""
+        ...
+
+    async def savepoint(self, number: int, deadline: float | None) -> None:
+        """Marks this point, in a store with `savepoints`; FeatureNotSupported (0A000) else, here
+        and below.
+        """
+        ...
+
+    async def rollback_to(self, number: int, deadline: float | None) -> None:
+        """Undoes everything since the savepoint, which stays."""
+        ...
+
+    async def release(self, number: int, deadline: float | None) -> None:
+        """Forgets the savepoint and those after it; what was written since stays."""
         ...
 
 
@@ -375,6 +393,27 @@ class StoreBackend(Backend, Protocol):
     async def begin(self, scope: Scope, *, isolation: str, read_only: bool) -> StoreTransaction:
         """Starts a transaction; FeatureNotSupported (0A000) in a store without them."""
         ...
+
+
+class WithoutSavepoints:
+    """What a transaction says in a store without savepoints."""
+
+    async def savepoint(self, number: int, deadline: float | None) -> None:
+        """Refuses (0A000), like the others."""
+        raise _without_savepoints(number, deadline)
+
+    async def rollback_to(self, number: int, deadline: float | None) -> None:
+        """See `savepoint`."""
+        raise _without_savepoints(number, deadline)
+
+    async def release(self, number: int, deadline: float | None) -> None:
+        """See `savepoint`."""
+        raise _without_savepoints(number, deadline)
+
+
+def _without_savepoints(number: int, deadline: float | None) -> FeatureNotSupported:
+    del number, deadline
+    return FeatureNotSupported("the store's transactions have no savepoints")
 
 
 class BackendDefaults:

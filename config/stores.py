@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, get_args
 
-from config.fields import HOUR, MINUTE, boolean, duration, integer, path, text
+from config.fields import HOUR, MINUTE, boolean, choice, duration, integer, path, text
+
+StoreWrites = Literal["refuse", "at_commit"]
+MultiStoreCommit = Literal["refuse", "sequential"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,22 @@ class StoresSettings:
     sql: Annotated[
         bool, boolean("Whether CREATE SERVER and morph.add_instance may register instances.")
     ] = True
+    store_writes: Annotated[
+        StoreWrites,
+        choice(
+            "Default of morph.store_writes: what a write to a store without transactions does in a"
+            " transaction. refuse is an error; at_commit keeps it until COMMIT.",
+            get_args(StoreWrites),
+        ),
+    ] = "refuse"
+    multi_store_commit: Annotated[
+        MultiStoreCommit,
+        choice(
+            "Default of morph.multi_store_commit: what a transaction that writes to several stores"
+            " does. refuse is an error; sequential commits one store after the other.",
+            get_args(MultiStoreCommit),
+        ),
+    ] = "refuse"
     secret_env_prefix: Annotated[
         str,
         text(

@@ -9,19 +9,20 @@ an inserted one, and of the others those were changed whose assigned columns hav
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from backends.base import RowChanges
-from catalog.model import Column, Table
+from catalog.model import Column, Table, Version
 from catalog.sqltext import quote_ident
 from core.encoding.family import to_text_carrier
 from core.errors import FeatureNotSupported
 from core.types import PgType, type_by_name
 from engine.federate import FederatedPlan
+from engine.partitions import Place, partition_column, places_of
 from engine.scan_copy import ScanColumns
 from rewrite.analysis import Analysis, StatementPlan
 from rewrite.edits import render, replace_text
@@ -33,19 +34,35 @@ ROW_NUMBER = "_morph_row"
 @dataclass(frozen=True, slots=True)
 class Target:
     """The foreign table that a statement changes. `assigned` are the ids of the columns that it
-    sets in rows that exist; `keeps_rows` is False for a plain INSERT, which reads none.
+    sets in rows that exist; `keeps_rows` is False for a plain INSERT, which reads none. `places`
+    are where its rows lie: itself, or the partitions of a partitioned table.
     """
 
     table: Table
     assigned: tuple[int, ...]
     deletes: bool
     keeps_rows: bool
+    places: tuple[Place, ...]
+
+    def at(self, place: Place) -> Target:
+        """What the statement does to one of the places; a row can leave a partition by UPDATE."""
+        if not self.table.partitioned:
+            return self
+        leaves = self.deletes or bool(self.assigned)
+        return replace(self, table=place.table, deletes=leaves, places=(place,))
 
 
-def insert_target(table: Table) -> Target:
+def insert_target(table: Table, version: Version) -> Target:
     """A table that only gets rows."""
-    _check(table)
-    return Target(table, (), deletes=False, keeps_rows=False)
+    places = _places(table, version)
+    return Target(table, (), deletes=False, keeps_rows=False, places=places)
+
+
+def _places(table: Table, version: Version) -> tuple[Place, ...]:
+    places = places_of(table, version) if table.partitioned else (Place(table),)
+    for place in places:
+        _check(place.table)
+    return places
 
 
 def copy_from_text(analysis: Analysis | None, statement: StatementPlan, copy: str) -> str:
@@ -68,10 +85,12 @@ def target_of(plan: FederatedPlan) -> Target:
     assert plan.target is not None
     scan, ref = plan.scans[plan.target], plan.refs[plan.target]
     table, owner = scan.placed.table, ref.owner
-    _check(table)
+    places = _places(table, ref.resolved.version)
     assigned = _assigned(owner, table)
+    by = partition_column(table.definition) if table.partitioned else None
     for column in table.columns:
-        if column.id in assigned and column.id in table.key:
+        key = any(column.id in place.table.key for place in places)
+        if column.id in assigned and key and column.name != by:
             raise FeatureNotSupported(
                 f'key column "{column.name}" of foreign table "{table.name}" cannot be changed',
                 hint="Delete the row and insert another one.",
@@ -82,15 +101,11 @@ def target_of(plan: FederatedPlan) -> Target:
         assigned,
         deletes=isinstance(owner, ast.DeleteStmt | ast.MergeStmt),
         keeps_rows=not insert or owner.onConflictClause is not None,
+        places=places,
     )
 
 
 def _check(table: Table) -> None:
-    if table.partitioned:
-        raise FeatureNotSupported(
-            f'partitioned table "{table.name}" cannot be written',
-            hint="Write to the partition that lies in the store.",
-        )
     if table.parent_path:
         raise FeatureNotSupported(
             f'table "{table.name}" shows the elements of an array and cannot be written',
@@ -131,17 +146,44 @@ def _names(item: Node) -> Iterable[str]:
 # The staged copy
 
 
-def create_text(name: str, table: Table, *, constraints: bool = True) -> str:
-    """The temporary table; its name is the foreign table's, for PostgreSQL's messages."""
+def create_texts(
+    name: str, target: Target, names: Sequence[str], *, constraints: bool = True
+) -> list[str]:
+    """The temporary table; its name is the foreign table's, for PostgreSQL's messages. A copy of a
+    partitioned table is partitioned the same way, so that PostgreSQL says where a row belongs;
+    `names` are those of the partitions.
+    """
+    table = target.table
     parts = [_definition(column) for column in table.columns]
     if constraints:
-        parts += [
-            f"CONSTRAINT {quote_ident(c.name)} {c.definition}"
-            for c in table.constraints
-            if c.kind != "f"
-        ]
+        parts += _constraints(table)
     parts.append(f"{ROW_NUMBER} pg_catalog.int8")
-    return f"CREATE TEMPORARY TABLE {quote_ident(name)} ({', '.join(parts)}) ON COMMIT DROP"
+    text = f"CREATE TEMPORARY TABLE {quote_ident(name)} ({', '.join(parts)})"
+    if not table.partitioned or not constraints:
+        return [f"{text} ON COMMIT DROP"]
+    texts = [f"{text} PARTITION BY {table.definition} ON COMMIT DROP"]
+    for own, place in zip(names, target.places, strict=True):
+        keyed = foreign_key_text(place.table)
+        texts.append(
+            f"CREATE TEMPORARY TABLE {quote_ident(own)} PARTITION OF pg_temp.{quote_ident(name)} "
+            f"(CONSTRAINT {quote_ident(f'{place.name}_pkey')} {keyed}) {place.bound} "
+            "ON COMMIT DROP"
+        )
+    return texts
+
+
+def foreign_key_text(table: Table) -> str:
+    """The key of the store's rows as a constraint."""
+    names = [quote_ident(c.name) for each in table.key if (c := table.column_by_id(each))]
+    return f"PRIMARY KEY ({', '.join(names)})"
+
+
+def _constraints(table: Table) -> list[str]:
+    return [
+        f"CONSTRAINT {quote_ident(c.name)} {c.definition}"
+        for c in table.constraints
+        if c.kind != "f"
+    ]
 
 
 def _definition(column: Column) -> str:
@@ -157,32 +199,45 @@ def load_columns(table: Table) -> ScanColumns:
     return ScanColumns("", names, (*(column.type for column in table.columns), "bigint"))
 
 
-def numbered(batches: Iterable[pa.RecordBatch]) -> list[pa.RecordBatch]:
-    """Batches with the number of each row behind, from 0."""
-    result, first = [], 0
+def numbered(batches: Iterable[pa.RecordBatch], first: int) -> Iterator[pa.RecordBatch]:
+    """Batches with the number of each row behind, from `first` on."""
     for batch in batches:
         numbers = pa.array(range(first, first + batch.num_rows), pa.int64())
         first += batch.num_rows
         arrays = [*batch.columns, numbers]
-        result.append(pa.RecordBatch.from_arrays(arrays, [f"n{n}" for n in range(len(arrays))]))
-    return result
+        yield pa.RecordBatch.from_arrays(arrays, [f"n{n}" for n in range(len(arrays))])
 
 
-def read_back_text(relation: str, table: Table) -> ScanColumns:
-    """The query for the copy's rows after the statement."""
+def read_back_text(relation: str, table: Table, first: int, rows: int) -> ScanColumns:
+    """The query for the copy's rows after the statement: those that were staged with the numbers
+    from `first` on in their order, then all that came from elsewhere.
+    """
     columns = load_columns(table)
     listed = ", ".join(map(quote_ident, columns.names))
-    native = f"SELECT {listed} FROM {relation} ORDER BY {ROW_NUMBER}"
+    own = f"{ROW_NUMBER} BETWEEN {first} AND {first + rows - 1}"
+    native = f"SELECT {listed} FROM {relation} ORDER BY ({own}) IS NOT TRUE, {ROW_NUMBER}"
     return ScanColumns(native, columns.names, columns.types)
 
 
 # The difference
 
 
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What became of rows; `arrived` counts rows among the inserted that were others' before: of
+    another partition, or under another key.
+    """
+
+    changes: RowChanges
+    arrived: int = 0
+
+
 def difference(
-    target: Target, before: Sequence[pa.RecordBatch], after: Sequence[pa.RecordBatch]
-) -> RowChanges:
-    """What became of the rows; `before` as they were staged, `after` with the numbers behind."""
+    target: Target, before: Sequence[pa.RecordBatch], after: Sequence[pa.RecordBatch], first: int
+) -> Difference:
+    """What became of the rows; `before` as they were staged under the numbers from `first` on,
+    `after` with the numbers behind. A row with another number has come from elsewhere.
+    """
     table = target.table
     ids = [column.id for column in table.columns]
     names = [f"c{each}" for each in ids]
@@ -190,20 +245,42 @@ def difference(
     old = _table(before, names, fields)
     new = _table(after, [*names, ROW_NUMBER], fields)
     if old is None and new is None:
-        return RowChanges()
-    inserted = None
-    kept = None
+        return Difference(RowChanges())
+    inserted = kept = None
+    arrived = 0
     if new is not None:
-        fresh = pc.is_null(new[ROW_NUMBER])
-        inserted = _batch(new.filter(fresh).select(names))
-        kept = new.filter(pc.invert(fresh))
+        count = old.num_rows if old is not None else 0
+        numbers = pc.subtract(new[ROW_NUMBER], first)
+        new = new.set_column(len(names), ROW_NUMBER, numbers)
+        own = pc.and_(pc.greater_equal(numbers, 0), pc.less(numbers, count))
+        own = pc.fill_null(own, False)
+        if old is not None and set(target.assigned) & set(table.key):
+            own = pc.and_(own, _same_key(target, old, new, own))
+        fresh = new.filter(pc.invert(own))
+        arrived = fresh.num_rows - fresh[ROW_NUMBER].null_count
+        inserted = _batch(fresh.select(names))
+        kept = new.filter(own)
     if old is None:
-        return RowChanges(inserted=inserted)
+        return Difference(RowChanges(inserted=inserted), arrived)
     updated = was = None
     if kept is not None and target.assigned:
         updated, was = _updates(target, old, kept)
     deleted = _deletions(old, kept) if target.deletes else None
-    return RowChanges(inserted=inserted, updated=updated, before=was, deleted=deleted)
+    changes = RowChanges(inserted=inserted, updated=updated, before=was, deleted=deleted)
+    return Difference(changes, arrived)
+
+
+def _same_key(target: Target, old: pa.Table, new: pa.Table, own: pa.ChunkedArray) -> pa.Array:
+    """Row by row, whether one of the table's own still has its key."""
+    was = old.take(pc.if_else(own, new[ROW_NUMBER], pa.scalar(0, pa.int64())))
+    same = pa.array([True] * new.num_rows, pa.bool_())
+    for column in target.table.columns:
+        if column.id in target.table.key:
+            name = f"c{column.id}"
+            same = pc.and_(
+                same, pc.invert(_differ(was[name], new[name], type_by_name(column.type)))
+            )
+    return same
 
 
 def _table(
@@ -234,13 +311,13 @@ def _updates(
     """The rows whose assigned columns changed: keys and new values, and what was read of them."""
     was = old.take(kept[ROW_NUMBER])
     assigned = [f"c{each}" for each in target.assigned]
-    changed = pa.array([False] * kept.num_rows)
+    changed = pa.array([False] * kept.num_rows, pa.bool_())
     for column in target.table.columns:
         name = f"c{column.id}"
         if name in assigned:
             differ = _differ(was[name], kept[name], type_by_name(column.type))
             changed = pc.or_(changed, differ)
-    names = [*(f"c{each}" for each in target.table.key), *assigned]
+    names = list(dict.fromkeys([*(f"c{each}" for each in target.table.key), *assigned]))
     return _batch(kept.filter(changed).select(names)), _batch(was.filter(changed).select(names))
 
 
@@ -251,7 +328,7 @@ def _differ(old: pa.ChunkedArray, new: pa.ChunkedArray, field: PgType) -> pa.Chu
     try:
         unequal = pc.not_equal(old, new)
     except pa.ArrowNotImplementedError:
-        return pa.chunked_array([pa.array([True] * len(old))])
+        return pa.chunked_array([pa.array([True] * len(old), pa.bool_())])
     null = pc.not_equal(pc.is_null(old), pc.is_null(new))
     return pc.or_(pc.fill_null(unequal, False), null)
 
@@ -287,11 +364,12 @@ def conflict_texts(plan: FederatedPlan, relations: Sequence[str], proposed: str)
     return propose, f"INSERT INTO {target} ({columns}) SELECT {columns} FROM {proposed} {rest}"
 
 
-def conflict_columns(plan: FederatedPlan) -> tuple[int, ...]:
+def conflict_columns(plan: FederatedPlan, target: Target) -> tuple[int, ...]:
     """The ids of the columns by which rows are looked for that a proposed row may meet: the first
     of a unique constraint's is enough, as more rows than needed do no harm.
     """
     assert plan.target is not None
     table = plan.scans[plan.target].placed.table
     unique = [c.columns for c in table.constraints if c.kind in ("p", "u")]
-    return tuple(dict.fromkeys(columns[0] for columns in unique or [table.key]))
+    keys = unique or [place.table.key for place in target.places]
+    return tuple(dict.fromkeys(columns[0] for columns in keys))

@@ -227,7 +227,7 @@ class _Planner:
         if ref.role == "target":
             return _all_columns(scan)
         scan = _with_names(scan, self._context)
-        return scan if _names_doc(self._context.statement, ref) else _without_doc(scan)
+        return scan if names_doc(self._context.statement, ref) else _without_doc(scan)
 
 
 def _resolve_as(
@@ -289,7 +289,7 @@ def _all_columns(scan: Scan) -> Scan:
     )
 
 
-def _names_doc(statement: Node, ref: RelationRef) -> bool:
+def names_doc(statement: Node, ref: RelationRef) -> bool:
     """Whether the whole document of the reference may be meant somewhere."""
     for node in walk(statement):
         if isinstance(node, ast.ColumnRef):

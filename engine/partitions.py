@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Final
 
-from catalog.model import Table, Version
+from catalog.model import Partition, Table, Version
 from core import expr as ir
 from core.errors import FeatureNotSupported, MorphError
 from core.expr import Expr, evaluate, split_and
@@ -20,6 +21,7 @@ from engine.scans import Scan
 from rewrite.parsing import parse_statements
 
 KindOf = Callable[[str], str]
+DEFAULT: Final = "DEFAULT"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,43 @@ class Part:
 
     placed: PlacedTable
     bound: Expr | None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where rows of a table are written: the table as its store has it, with the columns of the
+    partitioned table; `name` and `bound` are the partition's, "" for a table of its own.
+    """
+
+    table: Table
+    name: str = ""
+    bound: str = ""
+
+
+def places_of(table: Table, version: Version) -> tuple[Place, ...]:
+    """All partitions of a partitioned table. Raises FeatureNotSupported (0A000) for one without
+    the table's columns, and where the catalog does not know the bound.
+    """
+    places = []
+    for partition in table.partitions:
+        child = version.table_by_id(partition.table_id)
+        if child is None:
+            continue
+        if not partition.bound:
+            raise FeatureNotSupported(
+                f'the bound of partition "{child.name}" is not known',
+                detail="It was made before rows could be written through a partitioned table.",
+                hint="ALTER TABLE … DETACH PARTITION and ATTACH PARTITION tell it again.",
+            )
+        placed = replace(_as_parent(table, child), name=child.name)
+        places.append(Place(placed, child.name, partition.bound))
+    return tuple(places)
+
+
+def partition_column(definition: str) -> str:
+    """The column by whose value rows are placed; `definition` is "LIST (region)"."""
+    [column] = parse_statements(f"SELECT {definition.partition(' ')[2]}")[0].stmt.targetList
+    return str(column.val.fields[-1].sval)
 
 
 def parts_of(table: Table, version: Version, kind_of: KindOf) -> tuple[Part, ...]:
@@ -43,8 +82,17 @@ def parts_of(table: Table, version: Version, kind_of: KindOf) -> tuple[Part, ...
         if child is None:
             continue  # dropped in this version
         placed = PlacedTable(_as_parent(table, child), version.number, kind_of(child.instance))
-        parts.append(Part(placed, _bound(placed, partition.condition)))
+        condition = partition.condition or _rest(table, partition)
+        parts.append(Part(placed, _bound(placed, condition)))
     return tuple(parts)
+
+
+def _rest(table: Table, partition: Partition) -> str:
+    """What holds for the rows of a default partition: no other may have them."""
+    if partition.bound != DEFAULT:
+        return ""
+    others = [each.condition for each in table.partitions if each is not partition]
+    return " AND ".join(f"({each}) IS NOT TRUE" for each in others) if all(others) else ""
 
 
 def _as_parent(table: Table, child: Table) -> Table:

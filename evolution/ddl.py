@@ -15,7 +15,12 @@ from evolution.drop import drop_indexes, drop_tables
 from evolution.foreign_tables import create_foreign_table, import_foreign_schema
 from evolution.indexes import create_index, rename_index
 from evolution.lifecycle import promote
-from evolution.partitions import create_partition, create_partitioned
+from evolution.partitions import (
+    alter_partitions,
+    changes_partitions,
+    create_partition,
+    create_partitioned,
+)
 from evolution.publish import first_version
 from evolution.request import DIRECT, DdlRequest, Outcome
 from evolution.servers import (
@@ -56,6 +61,12 @@ async def _drop(request: DdlRequest) -> Outcome:
     return await drop_tables(request)
 
 
+async def _alter_table(request: DdlRequest) -> Outcome:
+    if changes_partitions(request.node):
+        return await alter_partitions(request)
+    return await alter_table(request)
+
+
 async def _create_table(request: DdlRequest) -> Outcome:
     if request.node.partspec is not None:
         return await create_partitioned(request)
@@ -69,7 +80,7 @@ async def _create_foreign_table(request: DdlRequest) -> Outcome:
 
 
 _BY_KIND: dict[str, Callable[[DdlRequest], Awaitable[Outcome]]] = {
-    "AlterTableStmt": alter_table,
+    "AlterTableStmt": _alter_table,
     "RenameStmt": _rename,
     "CreateStmt": _create_table,
     "CreateTableAsStmt": create_table_as,

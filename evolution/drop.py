@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from catalog.model import Table, Version
@@ -55,14 +56,27 @@ async def drop_tables(request: DdlRequest) -> Outcome:
         table = request.on_head(found)
         _check_kind(table, kind)
         tables[table.id] = table
+        for partition in table.partitions:  # they go with it, as in PostgreSQL
+            child = request.head.table_by_id(partition.table_id)
+            if child is not None:
+                tables[child.id] = child
     if not tables:
         return Outcome(request.snapshot, tag, tuple(notices))
     cascade = node.behavior.name == "DROP_CASCADE"
-    listed = ", ".join(f"{SCRATCH}.{quote_ident(t.name)}" for t in tables.values())
-    text = f"{tag} {listed}{' CASCADE' if cascade else ''}"
+    text = "; ".join(_drop_texts(tables.values(), cascade=cascade))
     command = Command({}, cascade=cascade)
     outcome = await run_on_copy(request, set(tables), text, command, tag)
     return replace(outcome, notices=(*notices, *outcome.notices))
+
+
+def _drop_texts(tables: Iterable[Table], *, cascade: bool) -> Iterator[str]:
+    """A statement for each kind of what is dropped."""
+    kinds: dict[str, list[str]] = {}
+    for table in tables:
+        name = f"{SCRATCH}.{quote_ident(table.name)}"
+        kinds.setdefault(relation_kind(table), []).append(name)
+    for kind, names in kinds.items():
+        yield f"DROP {kind} {', '.join(names)}{' CASCADE' if cascade else ''}"
 
 
 def _missing(kind: str) -> type[MorphError]:

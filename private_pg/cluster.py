@@ -47,6 +47,8 @@ class ClusterLimits:
     temp_file_limit: int = 4 << 30
     durable: bool = True
     ddl_mode: str = "auto"
+    store_writes: str = "refuse"
+    multi_store_commit: str = "refuse"
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +270,8 @@ def _configuration(socket_directory: Path, limits: ClusterLimits) -> str:
         "local_preload_libraries": "''",
         "morph.pushdown": "'on'",
         "morph.ddl_mode": f"'{limits.ddl_mode}'",
+        "morph.store_writes": f"'{limits.store_writes}'",
+        "morph.multi_store_commit": f"'{limits.multi_store_commit}'",
     }
     return "".join(f"{name} = {value}\n" for name, value in settings.items())
 

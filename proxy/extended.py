@@ -208,7 +208,7 @@ def execute(session: Session, body: bytes) -> None:
         session.relay.answer_locally(next_part(session, portal, limit))
         return
     session.note(plan)
-    if (session.store_work is not None and ends_transaction(plan)) or (
+    if (session.works_in_stores and ends_transaction(plan)) or (
         session.foreign_prepared and runs_prepared(session, plan)
     ):
         session.start_script(session.worker.scripts.execute(session, portal, body))

@@ -73,7 +73,11 @@ class FederatedExplain:
             session, plan, statement, federated, bound
         )
         direct = direct_of(federated)
-        if direct is not None and federation.pushes(session):
+        if (
+            direct is not None
+            and federation.pushes(session)
+            and not federation.waits(session, federated)
+        ):
             planned = await self._direct(direct, values)
             if planned is not None:
                 await self._answer(session, statement, explanation, planned, analyze)
@@ -142,7 +146,7 @@ class FederatedExplain:
             scans: Sequence[PlannedScan] = [planned]
         else:
             scans = await federation.staging.plan(
-                federated, values, push=federation.pushes(session)
+                session, federated, values, push=federation.pushes(session)
             )
         if analyze:
             staged = await federation.staging.stage(session, federated, scans, free)

@@ -53,7 +53,7 @@ class Federation:
         self.direct = DirectAnswers(operations, self.staging)
         self.explainer = FederatedExplain(operations, self)
         self.prepared = ForeignStatements(operations, self)
-        self.writes = ForeignWrites(operations, self.staging, self.residual)
+        self.writes = ForeignWrites(operations, self.staging, self.residual, self.transactions)
         self._plans: OrderedDict[tuple[int, str], tuple[Namespaces, FederatedPlan]] = OrderedDict()
         self._typed: OrderedDict[
             tuple[int, str, bytes], tuple[Namespaces, Parameters, FederatedPlan]
@@ -115,7 +115,7 @@ class Federation:
             staged = await self.staging.stage(session, federated, [planned], free)
             text = groups.text(staged.relations[0])
         else:
-            scans = await self.staging.plan(federated, values, push=self.pushes(session))
+            scans = await self.staging.plan(session, federated, values, push=self.pushes(session))
             staged = await self.staging.stage(session, federated, scans, free)
             text = federated.text(staged.relations)
         await self._answer(session, federated, text, staged, bound, portal, execute)
@@ -141,7 +141,7 @@ class Federation:
     ) -> bool:
         """Whether the store alone answered."""
         direct = direct_of(federated)
-        if direct is None or not self.pushes(session):
+        if direct is None or not self.pushes(session) or self.waits(session, federated):
             return False
         limit = execute_name(execute)[1] if execute else 0
         fields = await self.direct.run(session, direct, bound, values, portal, limit)
@@ -160,7 +160,7 @@ class Federation:
     ) -> tuple[GroupedPlan, PlannedScan] | None:
         """The statement over groups that the store computes, if it does."""
         groups = grouped_of(federated) if self.pushes(session) else None
-        if groups is None:
+        if groups is None or self.waits(session, federated):
             return None
         table = groups.scan.placed.table
         backend = await self._worker.instances.backend(table.instance)
@@ -174,6 +174,12 @@ class Federation:
     def pushes(self, session: Session) -> bool:
         """Whether stores may take parts of the session's statements."""
         return session.pushdown or session.push_scans
+
+    def waits(self, session: Session, federated: FederatedPlan) -> bool:
+        """Whether the transaction wrote to a table what its store does not know yet."""
+        return session.works_in_stores and self.transactions.any_waiting(
+            session, (part.scan.placed.table for parts in federated.parts for part in parts)
+        )
 
     def kind_of(self, instance: str) -> str:
         """The kind of an instance that the catalog knows; a partitioned table is in none."""

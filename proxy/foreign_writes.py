@@ -8,61 +8,73 @@ that is no longer so makes the statement fail with 40001.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 
 from backends.base import RowChanges, StoreBackend
+from catalog.model import Table
 from catalog.sqltext import quote_ident
 from core import expr as ir
-from core.encoding.rows import COPY_HEADER, COPY_TRAILER, encode_copy_rows
-from core.errors import FeatureNotSupported, MorphError, OutOfMemory
-from core.types import type_by_name
+from core.errors import FeatureNotSupported
 from engine.changes import (
+    Difference,
     Target,
     conflict_columns,
     conflict_texts,
     copy_from_text,
-    create_text,
-    difference,
+    create_texts,
     insert_target,
-    load_columns,
-    numbered,
-    read_back_text,
     target_of,
 )
 from engine.federate import FederatedPlan
 from engine.merge import ask_of
+from engine.partitions import Place
 from engine.plans import Plan
-from engine.scan_copy import ScanReader, copy_text
+from proxy.piles import Limits
 from proxy.protocol import requests
 from proxy.protocol.message_types import ClientType
 from proxy.relay import Sink
 from proxy.residual import Bound, Residual
+from proxy.row_spool import Spool
 from proxy.session_store import SessionStore
+from proxy.staged_copy import StagedCopy, temporary
 from proxy.staging import PlannedScan, StagedRows, Staging, rows_of
 from proxy.store_waits import bounded
+from proxy.store_writing import StoreWriting
 from rewrite.analysis import StatementPlan
 from rewrite.tree import ast
 
 if TYPE_CHECKING:
     from proxy.operations import Operations
     from proxy.session import Session
+    from proxy.store_transactions import StoreTransactions
+
+WINDOW_SHARE: Final = 8
+SMALL_ROWS: Final = 1000
+"""Up to so many changed rows the size of what was staged is not asked for."""
 
 
 class ForeignWrites:
     """The writes of one worker's sessions."""
 
-    def __init__(self, operations: Operations, staging: Staging, residual: Residual) -> None:
+    def __init__(
+        self,
+        operations: Operations,
+        staging: Staging,
+        residual: Residual,
+        transactions: StoreTransactions,
+    ) -> None:
         self._operations = operations
         self._worker = operations.worker
         self._scripts = operations.scripts
         self._staging = staging
         self._residual = residual
+        self._transactions = transactions
         self._settings = operations.worker.settings.merge
         self._numbers = count(1)
 
@@ -83,32 +95,31 @@ class ForeignWrites:
         target = target_of(federated)
         number = federated.target
         assert number is not None
-        backend = await self._writable(target)
-        # First of all, so that a write that is refused has read nothing.
-        scope = await self._staging.writing(session, target.table, backend, alone=alone)
-        planned = await self._staging.plan(federated, values, push=push)
-        own = next(each for each in planned if each.place == number)
+        writing = StoreWriting(self._transactions, self._staging, session, alone)
+        if not target.table.partitioned:
+            # First of all, so that a write that is refused has read nothing.
+            [place] = target.places
+            await writing.open([(place, await self._writable(place.table))])
+        planned = await self._staging.plan(session, federated, values, push=push)
+        own = [each for each in planned if each.place == number]
         read = [each for each in planned if each.place != number]
         staged = await self._staging.stage(session, federated, read, len(bound.values) + 1)
         relations = list(staged.relations)
-        name = self._copy_name(session, target)
-        copy = relations[number] = _temporary(name)
-        bound = bound.with_arrays(staged.arrays)
         store = SessionStore(self._scripts, session, self._settings.batch_bytes)
+        copy = self._copy(session, store, target)
+        relations[number] = copy.relation
+        bound = bound.with_arrays(staged.arrays)
         owner = federated.refs[number].owner
-        if isinstance(owner, ast.InsertStmt) and owner.onConflictClause is not None:
-            before, sink = await self._upsert(
-                session, store, federated, target, own, relations, bound, staged, name
-            )
-        else:
-            before = await self._stage_target(session, store, target, name, own)
-            sink = await self._residual.collect(session, federated.text(relations), bound)
-        after = [batch async for batch in self._rows(store, target, copy)]
-        changes = difference(target, before, after)
-        if changes != RowChanges():
-            applying = backend.apply(target.table, changes, scope)
-            await bounded(session, applying)
-        await self._staging.drop(session, [*staged.tables, copy])
+        try:
+            if isinstance(owner, ast.InsertStmt) and owner.onConflictClause is not None:
+                sink = await self._upsert(session, federated, copy, own, relations, bound, staged)
+            else:
+                await self._stage(session, copy, own)
+                sink = await self._residual.collect(session, federated.text(relations), bound)
+            await self._write(session, writing, copy, _rows_done(sink.tag))
+        finally:
+            copy.close()
+        await self._staging.drop(session, [*staged.tables, copy.relation])
         return sink
 
     async def copy_in(
@@ -120,134 +131,176 @@ class ForeignWrites:
         store without transactions keeps the batches before one that failed; the error says so.
         """
         [ref] = statement.relations
-        target = insert_target(ref.resolved.table)
-        backend = await self._writable(target)
-        scope = await self._staging.writing(session, target.table, backend, alone=alone)
+        target = insert_target(ref.resolved.table, ref.resolved.version)
+        writing = StoreWriting(self._transactions, self._staging, session, alone)
+        if not target.table.partitioned:
+            [place] = target.places
+            await writing.open([(place, await self._writable(place.table))])
         store = SessionStore(self._scripts, session, self._settings.batch_bytes)
-        name = self._copy_name(session, target)
-        copy = _temporary(name)
-        await store.fetch(create_text(name, target.table))
+        copy = self._copy(session, store, target)
+        await self._stage(session, copy, ())
         session.copy_waiting = lambda kind, body: _forward(session, kind, body)
-        text = copy_from_text(plan.analysis, statement, copy)
+        text = copy_from_text(plan.analysis, statement, copy.relation)
         sink = await self._residual.collect(session, text, Bound())
-        written = 0
-        async for batch in self._rows(store, target, copy):
-            changes = difference(target, [], [batch])
-            try:
-                applying = backend.apply(target.table, changes, scope)
-                written += (await bounded(session, applying)).rows
-            except MorphError as error:
-                if written and scope.transaction is None:
-                    stays = f'{written} rows stay in server "{backend.name}".'
-                    error.detail = f"{error.detail} {stays}".strip()
-                raise
-        await self._staging.drop(session, [copy])
+        await self._write(session, writing, copy, _rows_done(sink.tag))
+        await self._staging.drop(session, [copy.relation])
         return sink.tag
 
-    async def _writable(self, target: Target) -> StoreBackend:
-        backend = await self._worker.instances.backend(target.table.instance)
+    async def _writable(self, table: Table) -> StoreBackend:
+        backend = await self._worker.instances.backend(table.instance)
         if not backend.capabilities.writes:
             raise FeatureNotSupported(
-                f'foreign table "{target.table.name}" cannot be written',
+                f'foreign table "{table.name}" cannot be written',
                 detail=f'Server "{backend.name}" is of kind {backend.kind}.',
             )
         return backend
 
-    def _copy_name(self, session: Session, target: Target) -> str:
-        name = target.table.name
-        if name in session.temporary_names:
+    # ------------------------------------------------------------------ the staged copy
+
+    def _copy(self, session: Session, store: SessionStore, target: Target) -> StagedCopy:
+        name = self._copy_name(session, target.table.name, ())
+        return StagedCopy(store, target, name, self._settings.batch_bytes)
+
+    def _copy_name(self, session: Session, name: str, taken: Sequence[str]) -> str:
+        if name in session.temporary_names or name in taken:
             name = f"_morph_target{next(self._numbers)}"
         return name
 
-    # ------------------------------------------------------------------ the staged copy
+    async def _stage(
+        self, session: Session, copy: StagedCopy, planned: Sequence[PlannedScan]
+    ) -> None:
+        """The copy with the rows that the statement may change."""
+        target = copy.target
+        names: list[str] = []
+        if target.table.partitioned:
+            for place in target.places:
+                names.append(self._copy_name(session, place.name, (copy.name, *names)))
+        await copy.create(names)
+        limits = Limits.of(self._settings, read_only=False)
+        scans = {each.scan.placed.table.id: each for each in planned}
+        for place, name in zip(target.places, names or [copy.name], strict=True):
+            before = Spool(limits, self._window)
+            scan = scans.get(place.table.id)
+            if target.keeps_rows and scan is not None:
+                await self._read(session, scan, before)
+            await copy.fill(place, temporary(name), before)
 
-    async def _stage_target(
-        self,
-        session: Session,
-        store: SessionStore,
-        target: Target,
-        name: str,
-        planned: PlannedScan,
-    ) -> list[pa.RecordBatch]:
-        """The copy with the rows that the statement may change; the rows as they were read."""
-        await store.fetch(create_text(name, target.table))
-        if not target.keeps_rows:
-            return []
-        before = await self._read(session, planned)
-        await self._fill(store, target, _temporary(name), before)
-        return before
+    @property
+    def _window(self) -> int:
+        """Bytes of rows that are compared and written in one piece: a few copies of them are made
+        on the way, and memory_max bounds all.
+        """
+        return max(self._settings.memory_max // WINDOW_SHARE, self._settings.batch_bytes)
 
-    async def _read(self, session: Session, planned: PlannedScan) -> list[pa.RecordBatch]:
-        batches: list[pa.RecordBatch] = []
+    async def _read(self, session: Session, planned: PlannedScan, before: Spool) -> None:
         scope = await self._staging.reading(session, planned.scan.placed.table, planned.backend)
-        limit = self._settings.memory_max
 
         async def read() -> None:
-            used = 0
             async for batch in rows_of(planned, scope):
-                used += batch.nbytes
-                if used > limit:
-                    raise OutOfMemory(
-                        "rows that the statement may change need more memory than merge.memory_max",
-                        hint="Raise merge.memory_max, or let fewer rows be changed at a time.",
-                    )
-                batches.append(batch)
+                before.add(batch)
 
         await bounded(session, read())
-        return batches
 
-    async def _fill(
-        self, store: SessionStore, target: Target, copy: str, batches: Sequence[pa.RecordBatch]
+    # ------------------------------------------------------------------ the difference
+
+    async def _write(
+        self, session: Session, writing: StoreWriting, copy: StagedCopy, rows: int
     ) -> None:
-        if not batches:
+        """What became of the rows, to their stores; `rows` is what the command tag counts, -1 when
+        it counts something else.
+        """
+        small = copy.nbytes <= self._window
+        if small and not 0 <= rows <= SMALL_ROWS:
+            small = await copy.size() + copy.nbytes <= self._window
+        try:
+            if small:
+                found = [each async for each in copy.differences(self._window)]
+                await bounded(session, self._apply(writing, found))
+            else:
+                await self._stream(session, writing, copy)
+        except BaseException:
+            await writing.abandon()
+            raise
+
+    async def _apply(
+        self, writing: StoreWriting, found: Sequence[tuple[Place, Difference]]
+    ) -> None:
+        """All changes in one piece a place; those that only lose rows last."""
+        if not found:
             return
-        columns = load_columns(target.table)
-        fields = [type_by_name(each) for each in columns.types]
-        listed = ", ".join(map(quote_ident, columns.names))
-        rows = (bytes(encode_copy_rows(each, fields)) for each in numbered(batches))
-        await store.copy_in(
-            f"COPY {copy} ({listed}) FROM STDIN (FORMAT binary)",
-            [COPY_HEADER, *rows, COPY_TRAILER],
-        )
+        ordered = sorted(found, key=lambda each: each[1].changes.inserted is None)
+        changed = [(p, await self._writable(p.table), d) for p, d in ordered]
+        moves = any(difference.arrived for _, difference in found)
+        if not writing.opened:
+            await writing.open([(p, b) for p, b, _ in changed], several=moves)
+        writing.check_moves(changed)
+        for place, backend, difference in changed:
+            await writing.apply(place, backend, difference.changes)
+        await writing.close()
+
+    async def _stream(self, session: Session, writing: StoreWriting, copy: StagedCopy) -> None:
+        """Window after window."""
+        target = copy.target
+        seen: dict[int, tuple[Place, Difference]] = {}
+        if target.table.partitioned:
+            async for place, found in copy.differences(self._window):
+                seen[place.table.id] = place, _together(seen.get(place.table.id), found)
+        else:
+            [place] = target.places
+            seen[place.table.id] = place, Difference(RowChanges())
+        ordered = sorted(seen.values(), key=lambda each: each[1].changes.inserted is None)
+        changed = [(p, await self._writable(p.table), d) for p, d in ordered]
+        backends = {place.table.id: backend for place, backend, _ in changed}
+
+        async def stream() -> None:
+            await writing.open([(p, b) for p, b, _ in changed], several=True)
+            writing.check_moves(changed)
+            async with aclosing(copy.differences(self._window)) as found:
+                async for place, each in found:
+                    await writing.apply(place, backends[place.table.id], each.changes)
+            await writing.close()
+
+        if changed:
+            await bounded(session, stream())
 
     # ------------------------------------------------------------------ ON CONFLICT
 
     async def _upsert(
         self,
         session: Session,
-        store: SessionStore,
         federated: FederatedPlan,
-        target: Target,
-        planned: PlannedScan,
+        copy: StagedCopy,
+        planned: Sequence[PlannedScan],
         relations: Sequence[str],
         bound: Bound,
         staged: StagedRows,
-        name: str,
-    ) -> tuple[list[pa.RecordBatch], Sink]:
+    ) -> Sink:
         """The source runs once, into a table without keys; then the rows that it may meet are
         read by their keys, and the proposed rows meet them.
         """
         proposal = f"_morph_proposed{next(self._numbers)}"
-        proposed = _temporary(proposal)
+        proposed = temporary(proposal)
         propose, rest = conflict_texts(federated, relations, proposed)
-        await store.fetch(create_text(proposal, target.table, constraints=False))
+        for text in create_texts(proposal, copy.target, (), constraints=False):
+            await copy.store.fetch(text)
         staged.tables.append(proposed)
         await self._residual.collect(session, propose, bound)
-        scan = replace(
-            planned.scan, predicate=await self._met(store, target, federated, proposed), whole=False
-        )
-        plan = planned.backend.plan_scan(target.table, ask_of(scan, {}, push=True))
-        before = await self._stage_target(
-            session, store, target, name, replace(planned, scan=scan, plan=plan)
-        )
-        return before, await self._residual.collect(session, rest, bound)
+        met = await self._met(copy.store, copy.target, federated, proposed)
+        own = []
+        for each in planned:
+            scan = replace(each.scan, predicate=met, whole=False)
+            table = scan.placed.table
+            plan = each.backend.plan_scan(table, ask_of(scan, {}, push=True))
+            own.append(replace(each, scan=scan, plan=plan))
+        await self._stage(session, copy, own)
+        return await self._residual.collect(session, rest, bound)
 
     async def _met(
         self, store: SessionStore, target: Target, federated: FederatedPlan, proposed: str
     ) -> ir.Expr | None:
         """Which rows the proposed ones may meet: by the first column of each unique key."""
         parts: list[ir.Expr] = []
-        for column_id in conflict_columns(federated):
+        for column_id in conflict_columns(federated, target):
             column = target.table.column_by_id(column_id)
             assert column is not None
             name = quote_ident(column.name)
@@ -260,21 +313,6 @@ class ForeignWrites:
             parts.append(ir.In(ir.ColumnRef(column.id, column.type), (literal,), spread=True))
         return parts[0] if len(parts) == 1 else ir.Or(tuple(parts))
 
-    # ------------------------------------------------------------------ the difference
-
-    async def _rows(
-        self, store: SessionStore, target: Target, copy: str
-    ) -> AsyncGenerator[pa.RecordBatch, None]:
-        """The rows of the copy, with their numbers behind."""
-        columns = read_back_text(copy, target.table)
-        reader = ScanReader([columns], self._settings.batch_bytes)
-        async with store.carrier_forms(), aclosing(store.copy_out(copy_text([columns]))) as chunks:
-            async for chunk in chunks:
-                for _, batch in reader.feed(chunk):
-                    yield batch
-        for _, batch in reader.finish():
-            yield batch
-
 
 def _forward(session: Session, kind: int, body: bytes) -> None:
     """COPY data of the client to the backend, which is asked for its answer at the end."""
@@ -283,6 +321,30 @@ def _forward(session: Session, kind: int, body: bytes) -> None:
         session.send(requests.FLUSH)
 
 
-def _temporary(name: str) -> str:
-    """A temporary table as statements call it."""
-    return f"pg_temp.{quote_ident(name)}"
+def _rows_done(tag: str) -> int:
+    """How many rows a statement changed, -1 when its tag does not say so."""
+    words = tag.split()
+    if not words or words[0] not in ("INSERT", "UPDATE", "DELETE", "MERGE", "COPY"):
+        return -1
+    return int(words[-1])
+
+
+def _together(known: tuple[Place, Difference] | None, found: Difference) -> Difference:
+    """What is to be known of all differences of a place before they are written: whether there are
+    such, without the rows.
+    """
+    changes, arrived = found.changes, found.arrived
+    old = known[1] if known is not None else Difference(RowChanges())
+    return Difference(
+        RowChanges(
+            inserted=_some(old.changes.inserted, changes.inserted),
+            deleted=_some(old.changes.deleted, changes.deleted),
+        ),
+        old.arrived + arrived,
+    )
+
+
+def _some(one: pa.RecordBatch | None, other: pa.RecordBatch | None) -> pa.RecordBatch | None:
+    if one is not None or other is None:
+        return one
+    return other.slice(0, 1)

@@ -137,7 +137,11 @@ class Scripts:
 
     async def _run_statements(self, session: Session, text: str) -> None:
         plan = await self._plan(session, text)
+        block = session.block
+        savepoints = list(block.savepoints) if block is not None else []
         session.note(plan)
+        if session.block is not None:
+            session.block.savepoints = savepoints  # each statement sees to them when its turn comes
         for number in range(len(plan.statements)):
             statement = plan.statements[number]
             notices = session.notices_for_statement(statement)
@@ -181,7 +185,9 @@ class Scripts:
             await self.operations.federation.prepared.execute(session, plan, statement)
             return
         if statement.kind == "Transaction":
-            await self.operations.federation.transactions.statement(session, statement.node)
+            transactions = self.operations.federation.transactions
+            if await transactions.statement(session, statement.node):
+                return
         if statement.action in (Action.RELAY, Action.EXPLAIN):
             if statement.system_views & simple._RUNTIME_VIEWS:
                 await self._worker.write_runtime()
@@ -237,7 +243,9 @@ class Scripts:
             if statement.system_views & simple._RUNTIME_VIEWS:
                 await self._worker.write_runtime()
             if statement.kind == "Transaction":
-                await self.operations.federation.transactions.statement(session, statement.node)
+                transactions = self.operations.federation.transactions
+                if await transactions.statement(session, statement.node):
+                    return
             if simple.runs_foreign(session, statement):
                 await self.operations.federation.prepared.execute(session, plan, statement)
             elif statement.action is Action.RELAY:

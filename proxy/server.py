@@ -49,6 +49,8 @@ async def start_private_pg(settings: Settings) -> Supervisor:
         temp_file_limit=private.temp_file_limit,
         durable=private.durable,
         ddl_mode=settings.evolution.ddl_mode,
+        store_writes=settings.stores.store_writes,
+        multi_store_commit=settings.stores.multi_store_commit,
     )
     cluster = prepare_cluster(
         settings.data.directory,

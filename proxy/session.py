@@ -36,7 +36,8 @@ from proxy.protocol.reports import error_response, notice_response, sqlstate_of
 from proxy.protocol.server import parameter_status
 from proxy.relay import BATCH, PARSE, QUERY, SYNC, BackendError, Entry, Relay
 from proxy.shortcut import SessionPlans
-from proxy.store_transactions import Block, StoreWork
+from proxy.store_block import Block
+from proxy.store_transactions import two_stores
 from proxy.table_names import may_name_tables
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ class Session:
             or self._outgoing
             or self._cancels
             or self.stale
-            or (self.block is not None and self.block.work is not None)
+            or self.works_in_stores
             or not HEADER_BYTES < len(data) <= self._short_max
         ):
             return False
@@ -208,9 +209,9 @@ class Session:
         self._inbox.clear()
 
     @property
-    def store_work(self) -> StoreWork | None:
-        """What the session's transaction has in another store."""
-        return self.block.work if self.block is not None else None
+    def works_in_stores(self) -> bool:
+        """True when the session's transaction has something in another store."""
+        return self.block is not None and bool(self.block.works)
 
     @property
     def failed(self) -> bool:
@@ -549,15 +550,11 @@ class Session:
                 self.pinned = self.maybe_temporary = self.stale = True
 
     def _writes_here(self, plan: Plan) -> None:
-        """The embedded store is written: no other store can be, in the same transaction."""
-        work = self.store_work
-        if work is not None and work.wrote:
-            raise FeatureNotSupported(
-                "a transaction cannot write to two stores",
-                detail=f'It wrote to server "{work.backend.name}" and would write to a table of '
-                "the embedded store.",
-                hint="COMMIT between the two, or write to one store only.",
-            )
+        """The embedded store is written: is another one, in the same transaction?"""
+        block = self.block
+        if block is not None and block.wrote and not block.sequential:
+            servers = ", ".join(f'server "{name}"' for name in block.wrote)
+            raise two_stores(servers, "a table of the embedded store")
         if self.block is None and len(plan.statements) > 1:
             self.block = Block()
         if self.block is not None:
@@ -696,8 +693,9 @@ class Session:
     def _end_block(self) -> None:
         """The transaction is over; what it still has in a store was not to be kept."""
         block, self.block = self.block, None
-        if block is not None and block.work is not None:
-            ending = self.worker.scripts.operations.federation.transactions.roll_back(block.work)
+        if block is not None and block.works:
+            transactions = self.worker.scripts.operations.federation.transactions
+            ending = transactions.roll_back(block.take())
             self.worker.spawn(ending, name=f"store-rollback-{self.id}")
 
     # ------------------------------------------------------------------ cancel

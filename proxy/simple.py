@@ -37,7 +37,7 @@ def query(session: Session, body: bytes) -> None:
     except NeedsWidth:
         session.start_script(session.worker.scripts.run_text(session, text))
         return
-    if (session.store_work is not None and ends_transaction(plan)) or (
+    if (session.works_in_stores and ends_transaction(plan)) or (
         session.foreign_prepared and runs_prepared(session, plan)
     ):
         session.start_script(session.worker.scripts.run_text(session, text))

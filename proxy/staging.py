@@ -33,7 +33,7 @@ from core.encoding.arrays import array_text
 from core.encoding.family import to_text_carrier
 from core.errors import MorphError
 from core.types import type_by_name
-from engine.federate import FederatedPlan
+from engine.federate import FederatedPlan, names_doc
 from engine.merge import (
     DUMMY_COLUMN,
     analyze_texts,
@@ -46,6 +46,7 @@ from engine.merge import (
 from engine.scan_copy import ScanColumns
 from engine.scans import JoinKey, Scan
 from engine.semijoin import Wait, estimate, reduced, took, waits
+from engine.waiting_writes import Overlay, Waiting, overlaid_scan
 from proxy.piles import Limits, Pile
 from proxy.protocol.reports import notice_response
 from proxy.session_store import SessionStore
@@ -56,8 +57,6 @@ if TYPE_CHECKING:
     from proxy.session import Session
     from proxy.store_transactions import StoreTransactions
 
-WATCH_AFTER_S = 0.05
-"""A scan that takes longer is measured against the session's statement_timeout."""
 MISFIT = "22000"
 _EMBEDDED = EmbeddedBackend("")
 
@@ -79,7 +78,7 @@ class KeysFrom:
 class PlannedScan:
     """A scan with the store that runs it and what the store will do. `place` is the number of the
     reference that it brings rows for; `rows` is an estimate, 0 for none; with `keys` the scan waits
-    for those of another one.
+    for those of another one; `overlay` are writes of the transaction that the store does not know.
     """
 
     scan: Scan
@@ -90,6 +89,7 @@ class PlannedScan:
     place: int = 0
     rows: int = 0
     keys: KeysFrom | None = None
+    overlay: Overlay | None = None
 
 
 @dataclass(slots=True)
@@ -114,7 +114,12 @@ class Staging:
         self._numbers = count(1)
 
     async def plan(
-        self, federated: FederatedPlan, values: Mapping[int, str | None], *, push: bool
+        self,
+        session: Session,
+        federated: FederatedPlan,
+        values: Mapping[int, str | None],
+        *,
+        push: bool,
     ) -> list[PlannedScan]:
         """What each store will do, and which scans wait for the keys of others."""
         planned = []
@@ -124,8 +129,15 @@ class Staging:
                     continue
                 scan = part.scan
                 backend = await self._worker.instances.backend(scan.placed.table.instance)
-                ask = ask_of(scan, values, push=push)
-                planned.append(replace(self.planned(scan, backend, ask), place=place))
+                waiting = self._transactions.waiting(session, backend, scan.placed.table)
+                if waiting:
+                    document = names_doc(federated.context.statement, federated.refs[place])
+                    below = overlaid_scan(scan, names_document=document)
+                    made = self.planned(below, backend, ask_of(below, values, push=push))
+                    made = _overlaid(made, scan, waiting)
+                else:
+                    made = self.planned(scan, backend, ask_of(scan, values, push=push))
+                planned.append(replace(made, place=place))
         if push and any(each.scan.joins for each in planned):
             return await self._with_keys(federated, planned, values)
         return planned
@@ -190,14 +202,6 @@ class Staging:
         if session.block is None:
             return scope
         transaction = await self._transactions.for_read(session, backend, scope)
-        return replace(scope, transaction=transaction)
-
-    async def writing(
-        self, session: Session, table: Table, backend: StoreBackend, *, alone: bool
-    ) -> Scope:
-        """The scope of a write."""
-        scope = self.scope(session, table)
-        transaction = await self._transactions.for_write(session, backend, scope, alone=alone)
         return replace(scope, transaction=transaction)
 
     def _misfit(self, session: Session, table: Table, misfit: Misfit) -> None:
@@ -362,6 +366,14 @@ def _counted(batch: pa.RecordBatch) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([pa.nulls(batch.num_rows, pa.int32())], [DUMMY_COLUMN])
 
 
+def _overlaid(made: PlannedScan, scan: Scan, waiting: tuple[Waiting, ...]) -> PlannedScan:
+    """The scan `made` below what the transaction wrote, as the statement's `scan`."""
+    overlay = Overlay(scan.placed.table, made.scan.columns, len(scan.columns), waiting)
+    return replace(
+        made, scan=replace(scan, joins=()), columns=columns_of(scan, ""), overlay=overlay
+    )
+
+
 class _ReadOnlyGate:
     """Asks whether the transaction is read-only when the first pile outgrows parameters."""
 
@@ -382,9 +394,14 @@ class _ReadOnlyGate:
             self._asked = True
 
 
-def rows_of(each: PlannedScan, scope: Scope) -> AsyncGenerator[pa.RecordBatch, None]:
-    """The batches of a planned scan."""
-    return batches_of(each.backend, each.plan, scope)
+async def rows_of(each: PlannedScan, scope: Scope) -> AsyncGenerator[pa.RecordBatch, None]:
+    """The batches of a planned scan, as the transaction sees them."""
+    overlay = each.overlay
+    async with aclosing(batches_of(each.backend, each.plan, scope)) as batches:
+        async for batch in batches:
+            yield batch if overlay is None else overlay.over(batch)
+    for added in overlay.added() if overlay is not None else ():
+        yield added
 
 
 async def batches_of(

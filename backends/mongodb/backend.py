@@ -73,6 +73,7 @@ class MongoBackend(BackendDefaults):
         aggregate=True,
         keys=True,
         writes=True,
+        documents=True,
         few=True,
     )
 

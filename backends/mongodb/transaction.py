@@ -16,7 +16,7 @@ from pymongo.read_concern import ReadConcern
 from pymongo.read_preferences import ReadPreference
 from pymongo.write_concern import WriteConcern
 
-from backends.base import Scope
+from backends.base import Scope, WithoutSavepoints
 from backends.mongodb.client import Connected
 from backends.mongodb.errors import TRANSIENT, UNKNOWN_COMMIT, translated
 from core.errors import SerializationFailure, TransactionResolutionUnknown
@@ -34,7 +34,7 @@ def session_of(scope: Scope) -> AsyncClientSession | None:
     return transaction.session
 
 
-class MongoTransaction:
+class MongoTransaction(WithoutSavepoints):
     """An open transaction; see StoreTransaction."""
 
     def __init__(self, instance: str, connected: Connected) -> None:

@@ -58,6 +58,7 @@ class PostgresBackend(BackendDefaults):
         aggregate=True,
         keys=True,
         writes=True,
+        savepoints=True,
     )
 
     def __init__(self, name: str, options: StoreOptions) -> None:

@@ -64,6 +64,30 @@ class PostgresTransaction:
             raise ConnectionFailure(f'connection to server "{self._name}" was lost')
         return self._connection
 
+    async def savepoint(self, number: int, deadline: float | None) -> None:
+        """See StoreTransaction."""
+        await self._command(f"SAVEPOINT morph_{number}", deadline)
+
+    async def rollback_to(self, number: int, deadline: float | None) -> None:
+        """See StoreTransaction."""
+        await self._command(f"ROLLBACK TO SAVEPOINT morph_{number}", deadline)
+
+    async def release(self, number: int, deadline: float | None) -> None:
+        """See StoreTransaction."""
+        await self._command(f"RELEASE SAVEPOINT morph_{number}", deadline)
+
+    async def _command(self, text: str, deadline: float | None) -> None:
+        """A command about savepoints; the transaction is lost when it does not come through."""
+        async with self._lock:
+            connection = self._open()
+            try:
+                with translated(self._name):
+                    async with asyncio.timeout_at(deadline):
+                        await connection.execute(text)
+            except BaseException:
+                cut(connection)
+                raise
+
     async def _undo(self, connection: asyncpg.Connection) -> None:
         try:
             async with asyncio.timeout(END_S):

@@ -28,8 +28,8 @@ SELECT i.instance_id, i.kind, i.dsn_ref, i.role, i.model_version, i.freshness_at
   (SELECT count(*) FROM morph_catalog.state s JOIN morph_catalog.versions v
     ON v.version = s.current_version CROSS JOIN jsonb_array_elements(v.spec) t
     WHERE t->>'instance' = i.instance_id) AS tables,
-  (SELECT string_agg(format('%s: %s', t->>'name', p->>'condition'), '; '
-      ORDER BY t->>'name', p->>'condition')
+  (SELECT string_agg(format('%s: %s', t->>'name', coalesce(nullif(p->>'condition', ''),
+      p->>'bound')), '; ' ORDER BY t->>'name', p->>'condition')
     FROM morph_catalog.state s JOIN morph_catalog.versions v ON v.version = s.current_version
     CROSS JOIN jsonb_array_elements(v.spec) t CROSS JOIN jsonb_array_elements(t->'partitions') p
     CROSS JOIN jsonb_array_elements(v.spec) c

@@ -164,15 +164,162 @@ def test_savepoints(client: Connection, store: RunningServer) -> None:
     run(client, "RELEASE SAVEPOINT before")
     run(client, "COMMIT")
     assert 80 in stored_ids(store)
+
+
+@only((SECANTUS,))
+def test_a_savepoint_that_the_store_does_not_have(client: Connection, store: RunningServer) -> None:
     run(client, "BEGIN")
+    run(client, "INSERT INTO items (id) VALUES (80)")
     run(client, "SAVEPOINT before")
+    run(client, "SAVEPOINT later")
+    run(client, "ROLLBACK TO SAVEPOINT before")  # nothing was written since
     run(client, "INSERT INTO items (id) VALUES (81)")
     with pytest.raises(errors.FeatureNotSupported) as caught:  # it could not undo the row
         run(client, "ROLLBACK TO SAVEPOINT before")
     assert '"s"' in str(caught.value)
     assert caught.value.diag.message_hint == "ROLLBACK the whole transaction."
+    assert client.execute("COMMIT").statusmessage == "ROLLBACK"
+    assert stored_ids(store) == list(range(1, ALL + 1))
+
+
+@only((POSTGRES,))
+def test_rollback_to_a_savepoint(client: Connection, store: RunningServer) -> None:
+    run(client, "BEGIN")
+    run(client, "SAVEPOINT a")  # older than what the transaction does in the store
+    run(client, "INSERT INTO items (id) VALUES (80)")
+    run(client, "SAVEPOINT b")
+    run(client, "UPDATE items SET qty = 500 WHERE id IN (1, 80)")
+    run(client, "SAVEPOINT b")
+    run(client, "DELETE FROM items WHERE id < 5")
+    with pytest.raises(errors.UniqueViolation):
+        run(client, "INSERT INTO items (id) VALUES (80)")
+    run(client, "ROLLBACK TO SAVEPOINT b")
+    query = "SELECT id, qty FROM items WHERE id IN (1, 80) ORDER BY id"
+    assert client.execute(query).fetchall() == [(1, 500), (80, 500)]
+    run(client, "RELEASE SAVEPOINT b")
+    run(client, "ROLLBACK TO SAVEPOINT b")  # the older one of the name
+    assert client.execute(query).fetchall() == [(1, 1), (80, None)]
+    run(client, "ROLLBACK TO a; DELETE FROM items WHERE id = 9; SAVEPOINT c")
+    run(client, "DELETE FROM items; ROLLBACK TO c; RELEASE a")
+    with pytest.raises(errors.InvalidSavepointSpecification):
+        run(client, "ROLLBACK TO SAVEPOINT c")
+    run(client, "ROLLBACK")
+    assert stored_ids(store) == list(range(1, ALL + 1))
+    run(client, "BEGIN; SAVEPOINT a; DELETE FROM items WHERE id = 1; ROLLBACK TO a; COMMIT")
+    assert stored_ids(store) == list(range(1, ALL + 1))
+    run(client, "BEGIN; SAVEPOINT a; DELETE FROM items; ROLLBACK TO a")
+    run(client, "DELETE FROM items WHERE id = 2")
+    run(client, "COMMIT AND CHAIN")
+    run(client, "DELETE FROM items WHERE id = 3")
+    run(client, "ROLLBACK")
+    assert stored_ids(store) == [1, *range(3, ALL + 1)]
+
+
+@only((POSTGRES,))
+def test_what_was_rolled_back_to_a_savepoint_is_no_write(
+    client: Connection, store: RunningServer
+) -> None:
+    run(client, "BEGIN")
+    run(client, "SAVEPOINT a")
+    run(client, "DELETE FROM items")
+    run(client, "ROLLBACK TO SAVEPOINT a")
+    run(client, "INSERT INTO here VALUES (7)")  # the only store that the transaction writes to
     run(client, "COMMIT")
-    assert 81 not in stored_ids(store)
+    assert client.execute("SELECT id FROM here").fetchall() == [(7,)]
+    assert stored_ids(store) == list(range(1, ALL + 1))
+
+
+@only(WITHOUT)
+def test_writes_wait_for_commit(client: Connection, store: RunningServer) -> None:  # Issue 4.10
+    run(client, "SET morph.store_writes = at_commit")
+    run(client, "BEGIN")
+    run(client, "INSERT INTO items (id, name, qty) VALUES (50, 'fifty', 5), (51, 'gone', 6)")
+    run(client, "UPDATE items SET qty = 1000, city = 'Bern' WHERE id IN (1, 50)")
+    run(client, "DELETE FROM items WHERE id IN (2, 51)")
+    run(client, "UPDATE items SET qty = qty + 1 WHERE qty = 1000")
+    assert stored_ids(store) == list(range(1, ALL + 1))  # nobody else sees anything of it
+    assert counted(client) == ALL
+    seen = "SELECT id, qty, city FROM items WHERE id IN (1, 2, 50, 51) ORDER BY id"
+    expected = [(1, 1001, "Bern"), (50, 1001, "Bern")]
+    assert client.execute(seen).fetchall() == expected
+    assert client.execute("SELECT id FROM items WHERE id = 2").fetchall() == []
+    assert client.execute("SELECT name FROM items WHERE id = 50").fetchall() == [("fifty",)]
+    grouped = "SELECT city, count(*) FROM items WHERE city = 'Bern' GROUP BY city"
+    assert client.execute(grouped).fetchall() == [("Bern", 2)]
+    joined = "SELECT a.id FROM items a JOIN items b ON b.id = a.id WHERE b.qty = 1001 ORDER BY 1"
+    assert client.execute(joined).fetchall() == [(1,), (50,)]
+    assert client.execute("SELECT id FROM items ORDER BY id DESC LIMIT 1").fetchall() == [(50,)]
+    with pytest.raises(errors.UniqueViolation):
+        run(client, "INSERT INTO items (id) VALUES (50)")
+    run(client, "ROLLBACK")
+    assert stored_ids(store) == list(range(1, ALL + 1))
+    run(client, "BEGIN")
+    run(client, "INSERT INTO items (id, qty) VALUES (50, 1)")
+    run(client, "UPDATE items SET qty = qty + 1 WHERE id = 50")
+    run(client, "UPDATE items SET qty = 77 WHERE id = 3")
+    run(client, "DELETE FROM items WHERE id IN (3, 4)")
+    run(client, "INSERT INTO items (id, qty) VALUES (4, 44)")
+    upsert = "INSERT INTO items (id, qty) VALUES (50, 3), (60, 6) ON CONFLICT (id) DO UPDATE "
+    run(client, upsert + "SET qty = items.qty + excluded.qty")
+    run(client, "COMMIT")
+    assert stored_ids(store) == [1, 2, *range(4, ALL + 1), 50, 60]
+    found = client.execute("SELECT id, qty FROM items WHERE id IN (4, 50, 60) ORDER BY id")
+    assert found.fetchall() == [(4, 44), (50, 5), (60, 6)]
+
+
+@only(WITHOUT)
+def test_waiting_writes_go_back_to_a_savepoint(client: Connection, store: RunningServer) -> None:
+    run(client, "SET morph.store_writes = at_commit")
+    run(client, "BEGIN")
+    run(client, "SAVEPOINT a")
+    run(client, "INSERT INTO items (id) VALUES (50)")
+    run(client, "SAVEPOINT b")
+    run(client, "DELETE FROM items")
+    assert counted(client) == 0
+    with pytest.raises(errors.DivisionByZero):
+        run(client, "SELECT 1 / 0")
+    run(client, "ROLLBACK TO SAVEPOINT b")
+    assert counted(client) == ALL + 1
+    run(client, "DELETE FROM items WHERE id = 1")
+    run(client, "COMMIT")
+    assert stored_ids(store) == [*range(2, ALL + 1), 50]
+    run(client, "BEGIN; SAVEPOINT a; DELETE FROM items; ROLLBACK TO SAVEPOINT a; COMMIT")
+    assert stored_ids(store) == [*range(2, ALL + 1), 50]
+
+
+@only(WITHOUT)
+def test_a_waiting_write_that_lost(client: Connection, store: RunningServer) -> None:  # 40001
+    run(client, "SET morph.store_writes = at_commit")
+    run(client, "BEGIN")
+    run(client, "UPDATE items SET qty = qty + 1 WHERE id = 3")
+    change_qty(store, 3, 333)
+    with pytest.raises(errors.SerializationFailure):
+        run(client, "COMMIT")
+    assert client.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
+    assert client.execute("SELECT qty FROM items WHERE id = 3").fetchall() == [(333,)]
+    run(client, "BEGIN")
+    run(client, "INSERT INTO items (id) VALUES (90)")
+    run(client, "INSERT INTO items (id) VALUES (5)")  # it is there; the store says so at COMMIT
+    with pytest.raises(psycopg.Error) as caught:
+        run(client, "COMMIT")
+    assert caught.value.sqlstate == "40003"
+    assert '1 rows stay in server "s"' in (caught.value.diag.message_detail or "")
+    assert stored_ids(store) == [*range(1, ALL + 1), 90]  # as the error says
+
+
+@only(WITHOUT)
+def test_what_cannot_wait_says_so(client: Connection, store: RunningServer) -> None:
+    run(client, "SET morph.store_writes = sometimes")
+    run(client, "BEGIN")
+    with pytest.raises(errors.InvalidParameterValue, match=r"morph\.store_writes"):
+        run(client, "DELETE FROM items")
+    run(client, "ROLLBACK")
+    run(client, "BEGIN; SET LOCAL morph.store_writes = at_commit")
+    run(client, "DELETE FROM items WHERE id = 1")
+    with pytest.raises(errors.FeatureNotSupported, match="two stores"):
+        run(client, "INSERT INTO here VALUES (1)")
+    run(client, "ROLLBACK")
+    assert stored_ids(store) == list(range(1, ALL + 1))
 
 
 @only(WITH)

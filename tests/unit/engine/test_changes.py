@@ -10,14 +10,16 @@ import pytest
 from backends.base import RowChanges
 from core.errors import FeatureNotSupported
 from engine.changes import (
+    Difference,
     Target,
     conflict_columns,
     conflict_texts,
-    create_text,
+    create_texts,
     difference,
     numbered,
     target_of,
 )
+from engine.partitions import Place
 from tests.unit.engine.foreign_tables import ORDERS, PEOPLE, planned
 
 
@@ -38,7 +40,7 @@ def _after(*rows: tuple[int, int | None, str | None, int | None]) -> pa.RecordBa
 
 
 def _target(*assigned: int, deletes: bool = False) -> Target:
-    return Target(ORDERS, assigned, deletes, keeps_rows=True)
+    return Target(ORDERS, assigned, deletes, keeps_rows=True, places=(Place(ORDERS),))
 
 
 def _list(batch: pa.RecordBatch | None) -> list[dict[str, object]]:
@@ -48,7 +50,7 @@ def _list(batch: pa.RecordBatch | None) -> list[dict[str, object]]:
 def test_only_rows_whose_assigned_columns_changed_are_written() -> None:
     before = [_rows((1, 7, "1.0"), (2, None, "2.0")), _rows((3, 9, None))]
     after = [_after((1, 7, "1.0", 0), (2, 8, "2.0", 1), (3, None, "5", 2))]
-    changes = difference(_target(22), before, after)
+    changes = difference(_target(22), before, after, 0).changes
     assert _list(changes.updated) == [{"c21": 2, "c22": 8}, {"c21": 3, "c22": None}]
     assert _list(changes.before) == [{"c21": 2, "c22": None}, {"c21": 3, "c22": 9}]
     assert changes.inserted is None
@@ -58,7 +60,9 @@ def test_only_rows_whose_assigned_columns_changed_are_written() -> None:
 def test_rows_without_number_are_inserted_and_missing_ones_deleted() -> None:
     before = [_rows((1, 7, "1.0"), (2, 8, "2.0"))]
     after = [_after((2, 8, "2.0", 1), (5, 5, "5", None))]
-    changes = difference(_target(deletes=True), before, after)
+    found = difference(_target(deletes=True), before, after, 0)
+    changes = found.changes
+    assert found.arrived == 0
     assert _list(changes.inserted) == [{"c21": 5, "c22": 5, "c23": "5"}]
     assert _list(changes.deleted) == [{"c21": 1, "c22": 7, "c23": "1.0"}]
     assert changes.updated is None
@@ -67,10 +71,30 @@ def test_rows_without_number_are_inserted_and_missing_ones_deleted() -> None:
 def test_everything_deleted_and_nothing_at_all() -> None:
     before = [_rows((1, 7, "1.0"))]
     assert (
-        _list(difference(_target(deletes=True), before, []).deleted)
+        _list(difference(_target(deletes=True), before, [], 0).changes.deleted)
         == before[0].rename_columns(["c21", "c22", "c23"]).to_pylist()
     )
-    assert difference(_target(22), [], []) == RowChanges()
+    assert difference(_target(22), [], [], 0) == Difference(RowChanges())
+
+
+def test_a_row_with_the_number_of_another_place_has_come_from_there() -> None:
+    before = [_rows((1, 7, "1.0"), (2, 8, "2.0"))]
+    after = [_after((2, 9, "2.0", 11), (5, 5, "5", 3), (6, 6, "6", None))]
+    found = difference(_target(22, deletes=True), before, after, 10)
+    assert found.arrived == 1
+    assert [row["c21"] for row in _list(found.changes.inserted)] == [5, 6]
+    assert [row["c21"] for row in _list(found.changes.updated)] == [2]
+    assert [row["c21"] for row in _list(found.changes.deleted)] == [1]
+
+
+def test_a_row_under_another_key_goes_and_comes() -> None:
+    before = [_rows((1, 7, "1.0"), (2, 8, "2.0"))]
+    after = [_after((1, 9, "1.0", 0), (3, 8, "2.0", 1))]
+    found = difference(_target(21, 22, deletes=True), before, after, 0)
+    assert found.arrived == 1
+    assert _list(found.changes.updated) == [{"c21": 1, "c22": 9}]
+    assert [row["c21"] for row in _list(found.changes.inserted)] == [3]
+    assert [row["c21"] for row in _list(found.changes.deleted)] == [2]
 
 
 def test_lists_in_several_carriers_are_compared_by_their_text() -> None:
@@ -84,17 +108,19 @@ def test_lists_in_several_carriers_are_compared_by_their_text() -> None:
     texts = pa.array(["{1,2}", "{7}", "{}"])
     arrays = [pa.array([1, 2, 3], pa.int64()), texts, pa.array([0, 1, 2], pa.int64())]
     after = [pa.RecordBatch.from_arrays(arrays, ["a", "b", "n"])]
-    target = Target(table, (22,), deletes=False, keeps_rows=True)
-    assert _list(difference(target, before, after).updated) == [{"c21": 2, "c22": "{7}"}]
+    target = replace(_target(22), table=table, places=(Place(table),))
+    assert _list(difference(target, before, after, 0).changes.updated) == [{"c21": 2, "c22": "{7}"}]
 
 
 def test_batches_are_numbered_through() -> None:
-    batches = numbered([_rows((1, 1, "a"), (2, 2, "b")), _rows((3, 3, "c"))])
-    assert [batch.column(3).to_pylist() for batch in batches] == [[0, 1], [2]]
+    batches = numbered([_rows((1, 1, "a"), (2, 2, "b")), _rows((3, 3, "c"))], 7)
+    assert [batch.column(3).to_pylist() for batch in batches] == [[7, 8], [9]]
 
 
 def test_the_copy_is_the_table() -> None:
-    assert create_text("people", PEOPLE) == (
+    target = target_of(planned("DELETE FROM people"))
+    [text] = create_texts("people", replace(target, table=PEOPLE), ())
+    assert text == (
         'CREATE TEMPORARY TABLE "people" ("id" bigint NOT NULL, "name" text, '
         '"age" integer DEFAULT 18, "address.city" text, '
         'CONSTRAINT "people_pkey" PRIMARY KEY (id), _morph_row pg_catalog.int8) ON COMMIT DROP'
@@ -126,7 +152,7 @@ def test_an_upsert_proposes_rows_first() -> None:
         "ON CONFLICT (id) DO UPDATE SET name = excluded.name RETURNING p.id"
     )
     plan = planned(text)
-    assert conflict_columns(plan) == (11,)
+    assert conflict_columns(plan, target_of(plan)) == (11,)
     propose, rest = conflict_texts(plan, ["target"], "proposed")
     assert propose == "INSERT INTO proposed AS p (id, name) VALUES (1, 'a') "
     columns = '"id", "name", "age", "address.city", "_doc"'

@@ -10,10 +10,10 @@ from catalog.model import CatalogSnapshot, Column, Native, Partition, Table, Ver
 from core.errors import FeatureNotSupported
 from engine.direct import direct_of
 from engine.federate import FederatedPlan, plan_federated
+from engine.partitions import partition_column, places_of
 from evolution.partitions import bound_condition
 from rewrite.analysis import analyse
 from rewrite.namespaces import Namespaces
-from rewrite.parsing import parse_statements
 from tests.unit.engine.foreign_tables import kind_of
 
 _COLUMNS = (("id", "bigint"), ("region", "text"), ("day", "date"))
@@ -116,6 +116,44 @@ def test_a_partition_without_one_of_the_columns_is_an_error() -> None:
     ],
 )  # fmt: skip
 def test_bounds(definition: str, bound: str, condition: str) -> None:
-    text = f"CREATE FOREIGN TABLE c PARTITION OF p FOR VALUES {bound} SERVER s"
-    [item] = parse_statements(text)
-    assert bound_condition(definition, item.stmt.base.partbound) == condition
+    assert bound_condition(definition, f"FOR VALUES {bound}") == condition
+
+
+@pytest.mark.parametrize(
+    ("definition", "bound"),
+    [("HASH (id)", "FOR VALUES WITH (modulus 3, remainder 0)"), ("LIST (region)", "DEFAULT")],
+)
+def test_bounds_without_a_condition(definition: str, bound: str) -> None:
+    assert bound_condition(definition, bound) == ""
+
+
+def test_a_default_partition_has_what_no_other_has() -> None:
+    rest = (Partition(2, "region IN ('eu')", "FOR VALUES IN ('eu')"), Partition(3, "", "DEFAULT"))
+    names = replace(
+        NAMESPACES,
+        snapshot=CatalogSnapshot(
+            1, 1, 1, {1: VERSION.with_table(replace(EVENTS, partitions=rest))}
+        ),
+    )
+
+    def asked(text: str) -> list[str]:
+        analysis = analyse(text, names)
+        [parts] = plan_federated(analysis, analysis.statements[0], names, {}, kind_of).parts
+        return [part.scan.placed.table.instance for part in parts]
+
+    assert asked("SELECT id FROM events WHERE region = 'mars'") == ["us"]
+    assert "us" in asked("SELECT id FROM events WHERE region IS NULL")
+    assert asked("SELECT id FROM events") == ["eu", "us"]
+
+
+def test_places_are_the_partitions_under_the_names_of_the_table() -> None:
+    known = tuple(replace(each, bound="FOR VALUES IN (1)") for each in EVENTS.partitions)
+    places = places_of(replace(EVENTS, partitions=known), VERSION)
+    assert [(place.name, place.bound) for place in places] == [
+        ("eu", "FOR VALUES IN (1)"),
+        ("us", "FOR VALUES IN (1)"),
+    ]
+    assert [place.table.key for place in places] == [(10,), (10,)]
+    with pytest.raises(FeatureNotSupported, match='bound of partition "eu"'):
+        places_of(EVENTS, VERSION)
+    assert partition_column('LIST ("the region")') == "the region"
