@@ -54,31 +54,33 @@ async def read_inside(connection: asyncpg.Connection) -> AsyncIterator[asyncpg.C
         )
 
 
-class _Full(Exception):
-    """The chunk has as many bytes as it may have."""
-
-
 class _Lines:
-    """Takes COPY data up to a number of bytes, one line at least."""
+    """Takes COPY data and keeps the first lines of it, up to a number of bytes, one at least.
+
+    What comes after is dropped as it comes: a COPY that is broken off costs its connection, and
+    the chunks that follow have fewer rows.
+    """
 
     def __init__(self, bytes_max: int) -> None:
         self._parts: list[bytes] = []
         self._bytes = 0
         self._bytes_max = bytes_max
         self._newline = False
+        self.full = False
 
     async def take(self, data: bytes) -> None:
         """For asyncpg."""
+        if self._newline and self._bytes >= self._bytes_max:
+            self.full = True
+            return
         self._parts.append(data)
         self._bytes += len(data)
         self._newline = self._newline or b"\n" in data
-        if self._newline and self._bytes > self._bytes_max:
-            raise _Full
 
-    def whole(self) -> bytes:
-        """The complete lines."""
+    def kept(self) -> bytes:
+        """The complete lines that were kept."""
         data = b"".join(self._parts)
-        return data[: data.rfind(b"\n") + 1]
+        return data[: data.rfind(b"\n") + 1] if self.full else data
 
 
 class EmbeddedSide:
@@ -164,17 +166,14 @@ class EmbeddedSide:
     async def _copy(self, query: str) -> tuple[bytes, bool]:
         """What a query gives as complete lines, and whether it was cut at the limit of bytes."""
         lines = _Lines(self._bytes_max)
-        full = False
         await self._connection.execute(_SAVE)
         try:
             async with asyncio.timeout(READ_DEADLINE_S):
                 await self._connection.copy_from_query(query, output=lines.take, format="text")
-        except _Full:
-            full = True
         except (asyncpg.PostgresError, *BROKEN, TimeoutError) as error:
             raise await self._undone(error) from error
-        await self._connection.execute(_UNDO if full else _RELEASE)
-        return lines.whole(), full
+        await self._connection.execute(_RELEASE)
+        return lines.kept(), lines.full
 
     async def _undone(self, error: BaseException) -> MorphError:
         if isinstance(error, asyncpg.PostgresError) and not self._connection.is_closed():
