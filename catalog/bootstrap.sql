@@ -396,7 +396,7 @@ CREATE OR REPLACE FUNCTION morph_catalog.mark_virtual(shape regclass)
   UPDATE pg_catalog.pg_attribute a SET attgenerated = 'v'
   FROM pg_catalog.pg_class c
   WHERE a.attrelid = shape AND a.attgenerated = 's' AND c.oid = shape
-    AND c.relowner = 'morph_owner'::regrole AND c.relkind = 'r'
+    AND c.relowner = 'morph_owner'::regrole AND c.relkind IN ('r', 'f')
 $$;
 REVOKE ALL ON FUNCTION morph_catalog.mark_virtual(regclass) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION morph_catalog.mark_virtual(regclass) TO morph_owner;

@@ -98,16 +98,24 @@ def _option_text(value: str) -> str:
     return quote_literal(value).strip()
 
 
-def _foreign_table(schema: str, table: Table) -> Iterable[str]:
+def _foreign_table(
+    schema: str, version: Version, table: Table, shape_seed: SeedReader
+) -> Iterable[str]:
     name = _qualified(schema, table.name)
-    columns = ", ".join(_foreign_column(table, c) for c in table.columns)
+    columns = ", ".join(
+        _shape_column(c, shape_seed(version, table, c))
+        if isinstance(c.source, Seed)
+        else _foreign_column(c)
+        for c in table.columns
+    )
     server = quote_ident(table.instance)
     yield f"CREATE FOREIGN TABLE {name} ({columns}) SERVER {server}{_options(table.options)}"
     yield from comments(name, table)
+    yield from _marked(name, table)
     yield f"GRANT REFERENCES ON {name} TO {CLIENT_ROLE}"
 
 
-def _foreign_column(table: Table, column: Column) -> str:
+def _foreign_column(column: Column) -> str:
     text = f"{quote_ident(column.name)} {column.type}{_options(column_options(column))}"
     if column.default is not None:
         text += f" DEFAULT {column.default}"
@@ -140,7 +148,7 @@ def _shape_table(
     schema: str, version: Version, table: Table, shape_seed: SeedReader
 ) -> Iterable[str]:
     if table.kind == "foreign" and not table.partitioned:
-        yield from _foreign_table(schema, table)
+        yield from _foreign_table(schema, version, table, shape_seed)
         return
     name = _qualified(schema, table.name)
     columns = ", ".join(
@@ -163,11 +171,16 @@ def _shape_table(
             f"USING {index.method} {index.definition}{index.predicate}"
         )
     yield from comments(name, table)
-    if any(isinstance(c.source, Seed) for c in table.columns):
-        # A virtual generated column may not call user-defined functions (PostgreSQL 18), and
-        # the generators are some; the shape never runs, so it may say what the client said.
-        yield f"SELECT morph_catalog.mark_virtual({quote_literal(name)}::regclass)"
+    yield from _marked(name, table)
     yield f"GRANT REFERENCES ON {name} TO {CLIENT_ROLE}"
+
+
+def _marked(name: str, table: Table) -> Iterable[str]:
+    """A virtual generated column may not call user-defined functions (PostgreSQL 18), and the
+    generators are some; the shape never runs, so it may say what the client said.
+    """
+    if any(isinstance(c.source, Seed) for c in table.columns):
+        yield f"SELECT morph_catalog.mark_virtual({quote_literal(name)}::regclass)"
 
 
 def shows_index(table: Table, index: Index) -> bool:

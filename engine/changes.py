@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from backends.base import RowChanges
-from catalog.model import Column, Table, Version
+from catalog.model import Column, Seed, Table, Version
 from catalog.sqltext import quote_ident
 from core.encoding.family import to_text_carrier
 from core.errors import FeatureNotSupported
@@ -24,6 +24,7 @@ from core.types import PgType, type_by_name
 from engine.federate import FederatedPlan
 from engine.partitions import Place, partition_column, places_of
 from engine.scan_copy import ScanColumns
+from engine.virtual_columns import stored_columns, value_of
 from rewrite.analysis import Analysis, StatementPlan
 from rewrite.edits import render, replace_text
 from rewrite.tree import Node, Tokens, ast
@@ -77,7 +78,7 @@ def copy_from_text(analysis: Analysis | None, statement: StatementPlan, copy: st
 
 
 def _column_list(table: Table) -> str:
-    return f" ({', '.join(quote_ident(c.name) for c in table.columns)})"
+    return f" ({', '.join(quote_ident(c.name) for c in stored_columns(table))})"
 
 
 def target_of(plan: FederatedPlan) -> Target:
@@ -132,7 +133,7 @@ def _assigned(owner: Node, table: Table) -> tuple[int, ...]:
     else:
         items = list(getattr(owner, "targetList", None) or ())
     names = {name for item in items for name in _names(item)}
-    return tuple(column.id for column in table.columns if column.name in names)
+    return tuple(column.id for column in stored_columns(table) if column.name in names)
 
 
 def _names(item: Node) -> Iterable[str]:
@@ -154,7 +155,7 @@ def create_texts(
     `names` are those of the partitions.
     """
     table = target.table
-    parts = [_definition(column) for column in table.columns]
+    parts = [_definition(table, column) for column in table.columns]
     if constraints:
         parts += _constraints(table)
     parts.append(f"{ROW_NUMBER} pg_catalog.int8")
@@ -186,17 +187,21 @@ def _constraints(table: Table) -> list[str]:
     ]
 
 
-def _definition(column: Column) -> str:
+def _definition(table: Table, column: Column) -> str:
     text = f"{quote_ident(column.name)} {column.type}"
+    if isinstance(column.source, Seed):
+        # Not VIRTUAL: that refuses user-defined functions (PostgreSQL 18), as generators are.
+        return f"{text} GENERATED ALWAYS AS ({value_of(table, column)}) STORED"
     if column.default is not None:
         text += f" DEFAULT {column.default}"
     return text + (" NOT NULL" if column.not_null else "")
 
 
 def load_columns(table: Table) -> ScanColumns:
-    """What is loaded into the copy, and read back from it: all columns, and the number."""
-    names = (*(column.name for column in table.columns), ROW_NUMBER)
-    return ScanColumns("", names, (*(column.type for column in table.columns), "bigint"))
+    """What is loaded into the copy, and read back from it: the store's columns, and the number."""
+    columns = stored_columns(table)
+    names = (*(column.name for column in columns), ROW_NUMBER)
+    return ScanColumns("", names, (*(column.type for column in columns), "bigint"))
 
 
 def numbered(batches: Iterable[pa.RecordBatch], first: int) -> Iterator[pa.RecordBatch]:
@@ -239,7 +244,7 @@ def difference(
     `after` with the numbers behind. A row with another number has come from elsewhere.
     """
     table = target.table
-    ids = [column.id for column in table.columns]
+    ids = [column.id for column in stored_columns(table)]
     names = [f"c{each}" for each in ids]
     fields = [type_by_name(each) for each in load_columns(table).types]
     old = _table(before, names, fields)
@@ -274,7 +279,7 @@ def _same_key(target: Target, old: pa.Table, new: pa.Table, own: pa.ChunkedArray
     """Row by row, whether one of the table's own still has its key."""
     was = old.take(pc.if_else(own, new[ROW_NUMBER], pa.scalar(0, pa.int64())))
     same = pa.array([True] * new.num_rows, pa.bool_())
-    for column in target.table.columns:
+    for column in stored_columns(target.table):
         if column.id in target.table.key:
             name = f"c{column.id}"
             same = pc.and_(
@@ -312,7 +317,7 @@ def _updates(
     was = old.take(kept[ROW_NUMBER])
     assigned = [f"c{each}" for each in target.assigned]
     changed = pa.array([False] * kept.num_rows, pa.bool_())
-    for column in target.table.columns:
+    for column in stored_columns(target.table):
         name = f"c{column.id}"
         if name in assigned:
             differ = _differ(was[name], kept[name], type_by_name(column.type))
@@ -354,7 +359,8 @@ def conflict_texts(plan: FederatedPlan, relations: Sequence[str], proposed: str)
     """
     assert plan.target is not None
     ref = plan.refs[plan.target]
-    columns = ", ".join(quote_ident(c.name) for c in plan.scans[plan.target].placed.table.columns)
+    table = plan.scans[plan.target].placed.table
+    columns = ", ".join(quote_ident(c.name) for c in stored_columns(table))
     at = ref.owner.onConflictClause.location
     first = list(relations)
     first[plan.target] = proposed

@@ -14,6 +14,7 @@ from pglast import enums
 from backends.base import ScanPlan
 from engine.federate import FederatedPlan
 from engine.scans import Scan
+from engine.virtual_columns import fetched
 from rewrite.tree import Node, ast
 
 _LEFT = (
@@ -80,6 +81,8 @@ def _read(plan: FederatedPlan) -> Direct | None:
         if found is None:
             return None
         columns += found
+    if fetched(replace(scan, columns=tuple(columns))).shown:
+        return None  # a virtual column is computed here
     skip = _constant(node.limitOffset)
     ordered = tuple(dict.fromkeys(columns))
     return Direct(replace(scan, columns=ordered), tuple(columns), skip)

@@ -21,6 +21,7 @@ from core.expr import Expr
 from engine.partitions import parts_of, pruned
 from engine.predicates import PlacedTable
 from engine.scans import SYSTEM_COLUMNS, Resolve, Scan, list_scans
+from engine.virtual_columns import fetched, shown_relation, stored_columns
 from rewrite.analysis import Analysis, StatementPlan
 from rewrite.context import Context, make_context
 from rewrite.copying import copy_columns
@@ -227,7 +228,9 @@ class _Planner:
         if ref.role == "target":
             return _all_columns(scan)
         scan = _with_names(scan, self._context)
-        return scan if names_doc(self._context.statement, ref) else _without_doc(scan)
+        if not names_doc(self._context.statement, ref):
+            scan = _without_doc(scan)
+        return fetched(scan)
 
 
 def _resolve_as(
@@ -285,7 +288,7 @@ def _whole_scan(ref: RelationRef, placed: PlacedTable) -> Scan:
 
 def _all_columns(scan: Scan) -> Scan:
     return replace(
-        scan, columns=tuple(c.id for c in scan.placed.table.columns), limit=None, order=()
+        scan, columns=tuple(c.id for c in stored_columns(scan.placed.table)), limit=None, order=()
     )
 
 
@@ -318,8 +321,8 @@ def _with_names(scan: Scan, context: Context) -> Scan:
 
 
 def _splices(plan: FederatedPlan, relations: Sequence[str]) -> Iterable[Edit]:
-    for ref, relation in zip(plan.refs, relations, strict=True):
-        yield splice(plan.context, ref, relation)
+    for ref, scan, relation in zip(plan.refs, plan.scans, relations, strict=True):
+        yield splice(plan.context, ref, shown_relation(scan, relation))
 
 
 def splice(context: Context, ref: RelationRef, relation: str) -> Edit:

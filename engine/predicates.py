@@ -167,6 +167,8 @@ def _column(node: Tree, context: _Context, depth: int) -> Expr:
         column = found
     else:
         raise _Refusal(f"{'.'.join(names)} is not a column of a store table at this level")
+    if isinstance(column.source, Seed) and scope.tables[alias].table.kind == "foreign":
+        raise _Refusal(f"{column.name} is a virtual column")
     context.aliases.add(alias)
     context.seeds |= isinstance(column.source, Seed)
     return ir.ColumnRef(column.id, column.type)

@@ -27,6 +27,7 @@ from typing import Any, Final
 from pglast import ast, enums
 
 from backends.base import OrderKey, ScanAsk
+from catalog.model import Seed
 from core.expr import Expr, bind, join_and
 from engine.exactness import TABLE, ExactnessTable, judge_for
 from engine.predicates import (
@@ -89,6 +90,8 @@ class Scan:
     complete: bool = False
     """The predicate is all of the statement's WHERE, and the table all of its FROM."""
     joins: tuple[JoinKey, ...] = ()
+    shown: tuple[int, ...] = ()
+    """The columns that are wanted, where virtual ones are among them: virtual_columns.py."""
 
     def ask(self, values: Mapping[int, str | None], exactness: ExactnessTable = TABLE) -> ScanAsk:
         """The ask for the backend, with the parameters' values in their text form."""
@@ -480,6 +483,8 @@ def _order(node: Tree, reference: _Reference) -> tuple[OrderKey, ...] | None:
         qualified = len(names) == 2 and names[0] == reference.alias
         # A bare name in ORDER BY is first an output name.
         if column is None or item.useOp or not (qualified or (len(names) == 1 and not outputs)):
+            return None
+        if table.kind == "foreign" and isinstance(column.source, Seed):
             return None
         descending = item.sortby_dir == enums.SortByDir.SORTBY_DESC
         nulls_first = (

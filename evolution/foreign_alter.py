@@ -42,11 +42,17 @@ def check_foreign_commands(commands: Iterable[Node]) -> None:
                 hint="A foreign table changes by ADD and DROP COLUMN, RENAME and OPTIONS; or drop "
                 "it and make it again.",
             )
-        if kind == "AT_AddColumn" and (command.def_.constraints or command.def_.fdwoptions):
+        if kind == "AT_AddColumn" and (_stored_parts(command.def_) or command.def_.fdwoptions):
             raise FeatureNotSupported(
                 f'column "{command.def_.colname}" can only be added with its type',
                 hint="ALTER COLUMN … OPTIONS (ADD path '…') says afterwards where it lies.",
             )
+
+
+def _stored_parts(column: Node) -> bool:
+    """Whether there is more of it than a type and, of a virtual column, its expression."""
+    constraints = column.constraints or ()
+    return any(c.contype.name != "CONSTR_GENERATED" for c in constraints)
 
 
 def check_partitions(version: Version, table: Table) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 from catalog.model import Table, Version
 from core.errors import FeatureNotSupported
 from evolution.request import DdlRequest
+from evolution.seeds.foreign import over_fetched_rows
 from evolution.seeds.shape import shape_expression
 from evolution.seeds.validate import check_expression
 from rewrite.edits import Edit, replace_text
@@ -47,6 +48,8 @@ class GeneratedColumns:
         written = self._request.text[start:end]
         expression = written.strip()
         at = start + len(written) - len(written.lstrip())
+        if self._table.kind == "foreign":
+            expression = over_fetched_rows(expression, at=at)
         check_expression(expression, self._version, self._table, name, at=at)
         shaped = shape_expression(expression, self._version, self._table)
         self.expressions[name] = expression
