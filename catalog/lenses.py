@@ -169,6 +169,26 @@ def shadow_columns(
 # ---------------------------------------------------------------------------------- the store
 
 
+def total_function(lens_id: int, position: int, shown: str, stored: str, down: str) -> list[str]:
+    """A way back that a client wrote, as a function that gives NULL where it fails: what an older
+    version cannot show must stop neither its readers nor the writers of the others.
+    """
+    name = f"morph_catalog.{quote_ident(f'back_{lens_id}_{position}')}"
+    body = (
+        f"BEGIN RETURN {fill(down, ('$1',))}; EXCEPTION WHEN data_exception THEN RETURN NULL; END"
+    )
+    return [
+        f"CREATE FUNCTION {name}({shown}) RETURNS {stored} LANGUAGE plpgsql IMMUTABLE "
+        f"SET search_path = pg_catalog, pg_temp AS {quote_literal(body)}",
+        f"GRANT EXECUTE ON FUNCTION {name}({shown}) TO morph_client",
+    ]
+
+
+def total_call(lens_id: int, position: int) -> str:
+    """The call of a `total_function`, as a `down` of a lens over one column."""
+    return f'morph_catalog.{quote_ident(f"back_{lens_id}_{position}")}("$1")'
+
+
 def layout_statements(store: str, lenses: Sequence[Lens]) -> list[str]:
     """Columns of the store's table that lenses need, those that are not there yet."""
     name = f"{STORE_SCHEMA}.{quote_ident(store)}"
@@ -253,13 +273,39 @@ def _written(lenses: Sequence[Lens], lens: Lens) -> str:
             lines.append(_not_null(column, residue(lens, n)))
     overs = [f"o{c.id}" for c in lens.over]
     unders = [f"u{lens.id}_{c.id}" for c in lens.under]
+    lines += ["c := false;", *_as_it_was(lenses, lens, overs), "IF NOT c THEN"]
     for name, down in zip(unders, lens.down, strict=True):
         lines.append(f"{name} := {fill(down, overs)};")
     for n, column in enumerate(lens.over):
         lines += _keep_residue(lens, n, column, unders)
     for name, column in zip(unders, lens.under, strict=True):
         lines.append(_store_under(lenses, column, name))
-    return "\n".join([*lines, "END IF;", ""])
+    return "\n".join([*lines, "END IF;", "END IF;", ""])
+
+
+def _as_it_was(lenses: Sequence[Lens], lens: Lens, overs: Sequence[str]) -> list[str]:
+    """`c` becomes true for what was written and is what the row showed before: then nothing below
+    changes, though `down` may have another form of the same value (GetPut). What could not be read
+    before, because `up` has no value for it, is a change.
+    """
+    before = ", ".join(read_over(lenses, lens, c.id, row="OLD.") for c in lens.over)
+    restored = [
+        f"NEW.{stored} := OLD.{stored};"
+        for stored in (quote_ident(residue(lens, n)) for n in range(len(lens.over)))
+    ]
+    for column in lens.under:
+        if isinstance(column.source, DocPath):
+            path = text_array(column.source.path)
+            restored.append(
+                f"NEW._doc := morph_catalog.put_path(NEW._doc, {path}, OLD._doc #> {path});"
+            )
+    return [
+        "IF TG_OP = 'UPDATE' THEN",
+        f"BEGIN c := NOT {differ(', '.join(overs), before)};",
+        "EXCEPTION WHEN data_exception THEN c := false; END;",
+        f"IF c THEN {' '.join(restored)} END IF;",
+        "END IF;",
+    ]
 
 
 def _not_null(column: Column, stored: str) -> str:
@@ -277,7 +323,8 @@ def _keep_residue(lens: Lens, position: int, column: Column, unders: Sequence[st
     without = f"NEW.{MARKS} := array_remove(NEW.{MARKS}, {column.id});"
     return [
         without,
-        f"IF {lost} THEN {stored} := o{column.id}; "
+        f"BEGIN c := {lost}; EXCEPTION WHEN data_exception THEN c := true; END;",
+        f"IF c THEN {stored} := o{column.id}; "
         f"NEW.{MARKS} := array_append(NEW.{MARKS}, {column.id}); "
         f"PERFORM morph_catalog.inexact({column.id}, {quote_literal(column.name)});",
         f"ELSE {stored} := NULL; END IF;",

@@ -302,7 +302,9 @@ def _converted(
         number, column.name, column.type, old.source,
         not_null=column.not_null, default=column.default, comment=column.comment,
     )  # fmt: skip
-    shown, lens = make_lens(table, old, made, reading.recipes[old.id], reading.new_id())
+    recipe = reading.recipes[old.id]
+    shown, lens, statements = make_lens(table, old, made, recipe, reading.new_id())
+    reading.store += statements
     reading.lenses.setdefault(table.id, []).append(lens)
     return shown
 

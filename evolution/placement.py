@@ -28,6 +28,19 @@ def _column(table: Table, name: str) -> Column:
     return column
 
 
+def _require_no_lens(snapshot: CatalogSnapshot, table: Table, column: Column) -> None:
+    """A value that a version shows in another form stays where its lens expects it."""
+    for version in snapshot.versions.values():
+        shown = version.table_by_id(table.id)
+        for lens in shown.lenses if shown else ():
+            if column.id in {c.id for c in (*lens.under, *lens.over)}:
+                raise ObjectNotInPrerequisiteState(
+                    f'version {version.number} shows the values of column "{column.name}" '
+                    "in another form",
+                    hint="Move it before it is converted, or when that version is gone.",
+                )
+
+
 def _require_no_index(table: Table, column: Column) -> None:
     for index in table.indexes:
         if column.name in index.definition:
@@ -66,6 +79,7 @@ async def materialize(
             hint="Nested fields stay with their sub-document; virtual columns stay computed.",
         )
     _require_no_index(table, column)
+    _require_no_lens(snapshot, table, column)
     _require_nothing_below(snapshot, table, column, source.path)
     store = f"{STORE_SCHEMA}.{quote_ident(table.store)}"
     physical = f"c{column.id}"
@@ -96,6 +110,7 @@ async def dematerialize(
     if any(column.id in c.columns for c in table.constraints):
         raise ObjectNotInPrerequisiteState(f'column "{name}" is used by a constraint')
     _require_no_index(table, column)
+    _require_no_lens(snapshot, table, column)
     store = f"{STORE_SCHEMA}.{quote_ident(table.store)}"
     key = source.field or column.name
     physical = quote_ident(source.column)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from catalog.model import CatalogSnapshot, Table, Version
+from catalog.model import CatalogSnapshot, Column, Table, Version
 from rewrite.context import Context
 from rewrite.rules.expand_stars import row_names
 from rewrite.scope import RelationRef
@@ -126,6 +126,27 @@ def _assigned(owner: Node) -> set[str]:
     return {target.name for targets in lists for target in targets or ()}
 
 
+def _converted(column: Column, old: Table, successor: Table) -> list[Column]:
+    """What the successor shows instead of a column whose values it has in another form."""
+    wanted, found = [column.id], list[Column]()
+    seen: set[int] = set()
+    lenses = (*old.lenses, *successor.lenses)
+    while wanted:
+        column_id = wanted.pop()
+        if column_id in seen:
+            continue
+        seen.add(column_id)
+        shown = successor.column_by_id(column_id)
+        if shown is not None:
+            found.append(shown)
+            continue
+        for lens in lenses:
+            sides = ([c.id for c in lens.under], [c.id for c in lens.over])
+            for here, there in (sides, sides[::-1]):
+                wanted += there if column_id in here else []
+    return sorted(found, key=lambda c: c.id)
+
+
 def _column_notices(
     used: set[str], ref: RelationRef, current: Version, successor: Table
 ) -> list[Notice]:
@@ -136,7 +157,11 @@ def _column_notices(
             continue
         new = successor.column_by_id(column.id)
         where = f'column "{column.name}" of table "{old.name}" is deprecated'
-        if new is None:
+        converted = _converted(column, old, successor) if new is None else []
+        if converted:
+            shown = " and ".join(f'"{c.name}" of type {c.type}' for c in converted)
+            notices.append(Notice(where, f"Use {shown} in version {current.number}."))
+        elif new is None:
             detail = f"Version {current.number}, the current one, does not have it."
             notices.append(Notice(where, "It will go when this version is retired.", detail))
         elif new.name != column.name:

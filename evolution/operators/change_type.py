@@ -15,6 +15,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from catalog.lenses import total_call, total_function
 from catalog.model import Column, DocPath, Lens, Lensed, Stored, Table, Version
 from catalog.readers import field_of, fill
 from catalog.sqltext import quote_ident, quote_literal
@@ -62,12 +63,12 @@ class Conversion:
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """The expressions of a lens over one column: `up` over `"$1"` in the form that is stored, typed
-    as the new column, `down` typed as the stored one. `total`: `up` is NULL for NULL only.
+    as the new column, `down` typed as the stored one. `given`: `down` is the client's.
     """
 
     up: str
     down: str
-    total: bool
+    given: bool
 
 
 def usings(commands: Sequence[Node], request: DdlRequest) -> dict[str, str]:
@@ -201,8 +202,7 @@ async def compile_recipe(request: DdlRequest, schema: str, conversion: Conversio
         down = await _given_back(request, schema, conversion, wanted)
     else:
         down = await _own_back(request, schema, conversion, expression)
-    total = bool(using) and isinstance(expression.node, ast.CoalesceExpr)
-    return Recipe(assigned(up, new_type), down, total)
+    return Recipe(assigned(up, new_type), down, given=bool(wanted))
 
 
 def usings_of(request: DdlRequest) -> dict[str, str]:
@@ -387,16 +387,20 @@ END"""
 
 def make_lens(
     table: Table, old: Column, new: Column, recipe: Recipe, lens_id: int
-) -> tuple[Column, Lens]:
-    """The column as the new version shows it, and its lens. `new` has the new id: the old one stays
-    what it is for the versions that show the values in the old form.
+) -> tuple[Column, Lens, list[str]]:
+    """The column as the new version shows it, its lens, and statements for the store. `new` has the
+    new id: the old one stays what it is for the versions that show the values in the old form.
     """
+    statements: list[str] = []
+    if recipe.given:
+        statements = total_function(lens_id, 0, new.type, old.type, recipe.down)
+        recipe = replace(recipe, down=total_call(lens_id, 0))
     under, up, down = _under(table, old, recipe)
     field = _field(table, old)
     stored = Stored(f"c{new.id}", new.type, field=field)
     over = replace(new, source=stored, default=None, comment=None, identity="")
     lens = Lens(lens_id, (under,), (over,), (up,), (down,))
-    return replace(new, source=Lensed(lens_id, field=field)), lens
+    return replace(new, source=Lensed(lens_id, field=field)), lens, statements
 
 
 def _under(table: Table, old: Column, recipe: Recipe) -> tuple[Column, str, str]:
