@@ -52,7 +52,6 @@ from core.errors import (
     ConnectionFailure,
     FeatureNotSupported,
     InvalidParameterValue,
-    MorphError,
     NumericValueOutOfRange,
     QueryCanceled,
 )
@@ -140,13 +139,15 @@ class Link:
         if self._session is not None:
             return self._session
         if self._closed:
-            raise ConnectionFailure(f'Cassandra instance "{self.instance}" is closed')
-        if self._opening is None or (self._opening.done() and self._session is None):
-            self._opening = asyncio.create_task(self._connect())
-        await asyncio.wait({self._opening}, timeout=self._remaining(deadline))
-        if not self._opening.done():
+            raise self._gone()
+        opening = self._opening
+        if opening is None or (opening.done() and self._session is None):
+            opening = self._opening = asyncio.create_task(self._connect())
+            opening.add_done_callback(_seen)
+        await asyncio.wait({opening}, timeout=self._remaining(deadline))
+        if not opening.done():
             raise self._late()
-        return self._opening.result()
+        return opening.result()
 
     async def _connect(self) -> Session:
         cluster = self._cluster()
@@ -159,6 +160,8 @@ class Link:
             raise cannot_connect(fault, self.instance, self.options.local_dc, found) from fault
         if cluster.protocol_version < PROTOCOL_MIN or self._closed:
             await asyncio.to_thread(cluster.shutdown)
+            if self._closed:
+                raise self._gone()
             raise FeatureNotSupported("the Cassandra server is older than 3.0")
         session.client_protocol_handler = RawHandler
         self._session = session
@@ -218,15 +221,17 @@ class Link:
             self.watch(keyspace, table, change)
 
     async def close(self) -> None:
-        """Gives up the connections; requests in flight fail."""
+        """Gives up the connections; requests in flight fail. Who does not wait for the end leaves
+        nothing behind either: a connection that is being made is given up when it is there.
+        """
         self._closed = True
-        opening, self._opening, self._session = self._opening, None, None
+        opening, session = self._opening, self._session
+        self._opening = self._session = None
         self._statements.clear()
-        if opening is None:
-            return
-        with contextlib.suppress(MorphError):
-            session = await opening
+        if session is not None:
             await asyncio.to_thread(session.cluster.shutdown)
+        elif opening is not None:
+            await asyncio.wait({opening})
 
     # Requests
 
@@ -238,6 +243,7 @@ class Link:
         else:
             session = await self.open(deadline)
             found = asyncio.ensure_future(self._prepare(session, text))
+            found.add_done_callback(_seen)
             self._statements[text] = found
             if len(self._statements) > PREPARED_MAX:
                 self._statements.popitem(last=False)
@@ -370,8 +376,17 @@ class Link:
             return REQUEST_SECONDS
         return deadline - asyncio.get_running_loop().time()
 
+    def _gone(self) -> ConnectionFailure:
+        return ConnectionFailure(f'Cassandra instance "{self.instance}" is closed')
+
     def _late(self) -> QueryCanceled:
         return QueryCanceled(f'Cassandra instance "{self.instance}": no answer within the deadline')
+
+
+def _seen(work: asyncio.Future[Any]) -> None:
+    """Who asked for it may not wait any more: then nobody looks at the fault."""
+    if not work.cancelled():
+        work.exception()
 
 
 def _set_result(answer: asyncio.Future[Any], page: Any) -> None:

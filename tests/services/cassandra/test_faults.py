@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -200,6 +201,36 @@ async def test_silent_server() -> None:
         await backend.server(Scope(deadline=now + 30.0))
     silent.close()
     await backend.close()
+
+
+def _drivers() -> int:
+    """How many clusters have threads in this process."""
+    return sum(each.name == "Task Scheduler" for each in threading.enumerate())
+
+
+# R1.9: a server that is dropped while its nodes are silent leaves no threads of its driver behind
+async def test_given_up_while_it_connects() -> None:
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    before = _drivers()
+    silent = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
+    port = str(silent.sockets[0].getsockname()[1])
+    backend = CassandraBackend(
+        "ring", StoreOptions(parts={"host": "127.0.0.1", "port": port}, connect_timeout=2.0)
+    )
+    asking = asyncio.create_task(backend.server(Scope()))
+    while _drivers() == before:
+        await asyncio.sleep(0.01)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(backend.close(), 0.2)
+    with pytest.raises(ConnectionFailure):
+        await asking
+    async with asyncio.timeout(60):
+        while _drivers() > before:
+            await asyncio.sleep(0.05)
+    silent.close()
 
 
 # R0.4: too few replicas for the consistency level is 08006 and names the level
