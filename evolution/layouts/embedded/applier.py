@@ -13,7 +13,7 @@ import asyncpg
 from evolution.layouts.embedded.feeds import Feed, save, source_snapshot
 from evolution.layouts.embedded.log import TRUNCATE, log_name, new_keys, new_records
 from evolution.layouts.embedded.refusals import Copy, copy_rows, forget, forget_all
-from evolution.layouts.embedded.tables import ROW, StoreTable
+from evolution.layouts.embedded.tables import ROW, StoreTable, read_table
 
 PLAN = (
     # Every access is by key or by the end of the log; statistics of a table that is being filled
@@ -98,3 +98,30 @@ async def _moved(db: asyncpg.Connection, before: str, now: str) -> bool:
         now,
     )
     return found
+
+
+async def repair_rows(db: asyncpg.Connection, feed: Feed, keys: list[list[str]]) -> int:
+    """Make the rows with these keys again from the live ones, as of the checkpoint's successor; how
+    many changed.
+    """
+    live, shadow = await read_table(db, feed.live), await read_table(db, feed.shadow)
+    before = feed.checkpoint
+    await apply_log(db, feed, live, shadow)
+    if not keys:
+        return 0
+    members = ", ".join(live.key_values(key) for key in keys)
+    of_shadow = f"{live.key_tuple('s')} IN ({members})"
+    old = await db.fetch(f"SELECT s::text FROM {shadow.qualified} s WHERE {of_shadow}")
+    await db.execute(f"DELETE FROM {shadow.qualified} s WHERE {of_shadow}")
+    await forget(
+        db,
+        feed,
+        live,
+        f"SELECT {live.key_list()} FROM (VALUES {members}) v ({live.key_list()})",
+    )
+    condition = f"{live.key_tuple(ROW)} IN ({members}) AND {in_reach(feed, live)}"
+    await copy_rows(db, Copy(feed, live, shadow, f"{live.qualified} {ROW}", condition))
+    new = await db.fetch(f"SELECT s::text FROM {shadow.qualified} s WHERE {of_shadow}")
+    await applied(db, feed, before, 1)
+    left, right = {r[0] for r in old}, {r[0] for r in new}
+    return max(len(left - right), len(right - left))

@@ -7,7 +7,7 @@ SQLSTATE, so the controller need not know the driver.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -21,6 +21,7 @@ from core.errors import (
     SerializationFailure,
     StoreError,
 )
+from evolution.transaction import Row
 
 Connect = Callable[[], Awaitable[asyncpg.Connection]]
 
@@ -65,17 +66,33 @@ def tree_error(error: Exception) -> MorphError:
     return ConnectionFailure(f"the private PostgreSQL broke off: {error or type(error).__name__}")
 
 
+class OwnerTransaction:
+    """An `evolution.transaction.Transaction` on a connection of the layouts, which is in one."""
+
+    def __init__(self, connection: asyncpg.Connection) -> None:
+        self._connection = connection
+
+    async def apply(self, statements: Sequence[str]) -> None:
+        """See Transaction: the connection is morph_owner's already."""
+        for statement in statements:
+            await self._connection.execute(statement)
+
+    async def fetch(self, sql: str) -> list[Row]:
+        """See Transaction."""
+        rows = await self._connection.fetch(sql)
+        return [tuple(None if v is None else str(v) for v in row) for row in rows]
+
+
 class Sessions:
-    """One connection for the steps, made when it is needed and again when it broke."""
+    """Connections for the steps: as many as steps run at once, kept for the next ones."""
 
     def __init__(self, connect: Connect) -> None:
-        self._connect = connect
-        self._lock = asyncio.Lock()
-        self._connection: asyncpg.Connection | None = None
+        self.connect = connect
+        self._idle: list[asyncpg.Connection] = []
 
     async def open(self) -> asyncpg.Connection:
         """A connection of the caller's own, set up."""
-        connection = await self._connect()
+        connection = await self.connect()
         try:
             await connection.execute("; ".join(SETTINGS))
         except BaseException:
@@ -90,42 +107,43 @@ class Sessions:
         """One transaction. After `deadline_s` it is given up and the connection closed, which
         undoes it. Errors of the driver come out as those of the tree.
         """
-        async with self._lock:
-            try:
-                async with asyncio.timeout(deadline_s):
-                    connection = await self._ready()
-                    async with connection.transaction(isolation=isolation):
-                        yield connection
-            except (asyncpg.PostgresError, *_LOST) as error:
-                self._drop_broken()
-                raise tree_error(error) from error
-            except TimeoutError:
-                self._drop()
-                raise QueryCanceled(
-                    f"a step of a layout took longer than {deadline_s:g} s and was undone"
-                ) from None
-            except BaseException:
-                self._drop_broken()
-                raise
+        connection: asyncpg.Connection | None = None
+        try:
+            async with asyncio.timeout(deadline_s):
+                connection = await self._take()
+                async with connection.transaction(isolation=isolation):
+                    yield connection
+            self._idle.append(connection)
+        except (asyncpg.PostgresError, *_LOST) as error:
+            self._put_back(connection)
+            raise tree_error(error) from error
+        except TimeoutError:
+            if connection is not None:
+                connection.terminate()
+            raise QueryCanceled(
+                f"a step of a layout took longer than {deadline_s:g} s and was undone"
+            ) from None
+        except BaseException:
+            self._put_back(connection)
+            raise
 
-    async def _ready(self) -> asyncpg.Connection:
-        if self._connection is None or self._connection.is_closed():
-            self._connection = await self.open()
-        return self._connection
+    async def _take(self) -> asyncpg.Connection:
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.is_closed():
+                return connection
+        return await self.open()
 
-    def _drop_broken(self) -> None:
-        connection = self._connection
-        if connection is not None and (connection.is_closed() or connection.is_in_transaction()):
-            self._drop()
-
-    def _drop(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
+    def _put_back(self, connection: asyncpg.Connection | None) -> None:
+        if connection is None or connection.is_closed():
+            return
+        if connection.is_in_transaction():
             connection.terminate()
+        else:
+            self._idle.append(connection)
 
     async def close(self) -> None:
-        """End the connection."""
-        async with self._lock:
-            connection, self._connection = self._connection, None
-            if connection is not None:
-                await connection.close()
+        """End the connections that no step uses."""
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            await connection.close()

@@ -5,22 +5,42 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Final
 
 import asyncpg
 
 from catalog.store import load_snapshot
-from core.errors import SerializationFailure
-from evolution.layouts.base import Discrepancy, Progress, ShadowTable, ShadowWork
-from evolution.layouts.embedded import feeds, log, refusals, shadow
-from evolution.layouts.embedded.applier import PLAN, applied, apply_log
+from core.errors import (
+    ObjectNotInPrerequisiteState,
+    QueryCanceled,
+    SerializationFailure,
+    StoreError,
+)
+from evolution.layouts.base import (
+    CutOver,
+    Discrepancy,
+    Flip,
+    Progress,
+    ShadowTable,
+    ShadowWork,
+    Sides,
+    Verify,
+)
+from evolution.layouts.embedded import feeds, log, refusals, residues, shadow
+from evolution.layouts.embedded.applier import PLAN, applied, apply_log, repair_rows
 from evolution.layouts.embedded.backfill import copy_chunk, freeze
+from evolution.layouts.embedded.compare import together
+from evolution.layouts.embedded.cut_over import Fence, NotNow, cut_over, outcome, plan_of
 from evolution.layouts.embedded.feeds import Feed
 from evolution.layouts.embedded.finish import make_not_null, make_object, missing_objects
+from evolution.layouts.embedded.foreign_keys import unvalidated
 from evolution.layouts.embedded.sessions import Connect, LockNotAvailable, Sessions
 from evolution.layouts.embedded.tables import exists, qualified, read_table
+from evolution.validation.lines import key_values
 
 _PENDING_MAX: Final = 100_000
+_FEW: Final = 200
 _REPORTED_MAX: Final = 1_000
 _RETRY_S: Final = 0.1
 _FINISH_STEPS: Final = 120
@@ -39,6 +59,7 @@ class EmbeddedLayouts:
     def __init__(self, connect: Connect, clock: Callable[[], float] = time.monotonic) -> None:
         self._sessions = Sessions(connect)
         self._clock = clock
+        self._validated: set[int] = set()
 
     async def close(self) -> None:
         """End the connections."""
@@ -87,6 +108,8 @@ class EmbeddedLayouts:
 
     async def catch_up(self, work: ShadowWork) -> Progress:
         """See Layouts."""
+        if work.direction == "back" and work.change_id not in self._validated:
+            await self._validate_keys(work)
         return await self._feed(work, backfill=False)
 
     async def _feed(self, work: ShadowWork, *, backfill: bool) -> Progress:
@@ -175,6 +198,84 @@ class EmbeddedLayouts:
             )
         return found
 
+    # ------------------------------------------------------------------ looking
+
+    def sides(self, work: ShadowWork, table: ShadowTable) -> AbstractAsyncContextManager[Sides]:
+        """See Layouts."""
+        return together(self._sessions.connect, work, table)
+
+    async def blocking(self, work: ShadowWork, limit: int) -> tuple[int, Sequence[Discrepancy]]:
+        """See Layouts."""
+        count, found = 0, []
+        await self.catch_up(work)
+        async with self._sessions.step(work.pace.step_s * _FINISH_STEPS) as db:
+            snapshot = await load_snapshot(db)
+            for table, feed in await _taken(db, work):
+                ids = [c.id for lens in shadow.promoted_lenses(snapshot, table) for c in lens.under]
+                part, first = await residues.blocking(db, feed, ids, limit)
+                count += part
+                found += first
+        return count, found[:limit]
+
+    async def repair(self, work: ShadowWork, table: ShadowTable, keys: Sequence[bytes]) -> int:
+        """See Layouts."""
+        async with self._sessions.step(work.pace.step_s) as db:
+            await db.execute(PLAN)
+            feed = await feeds.find(db, work, table, lock=True)
+            assert feed is not None, "the shadow was begun"
+            return await repair_rows(db, feed, [key_values(key) for key in keys])
+
+    # ------------------------------------------------------------------ the cut-over
+
+    async def cut_over(
+        self, work: ShadowWork, *, deadline_s: float, verify: Verify, flip: Flip
+    ) -> CutOver:
+        """See Layouts."""
+        fence = Fence(self._clock)
+        try:
+            if await self._turned(work):
+                return CutOver(True)
+            await self._drain(work, deadline_s)
+            async with self._sessions.step(deadline_s, isolation="read_committed") as db:
+                plan = await plan_of(db, work)
+            async with self._sessions.step(deadline_s * 2) as db:
+                found = await cut_over(
+                    db, work, plan, fence, deadline_s=deadline_s, verify=verify, flip=flip
+                )
+        except (NotNow, LockNotAvailable, SerializationFailure, QueryCanceled, StoreError) as error:
+            return outcome(error, fence)
+        fence.end()
+        self._validated.discard(work.change_id)
+        return CutOver(True, fence.held_s, "", tuple(found))
+
+    async def _turned(self, work: ShadowWork) -> bool:
+        """True when this cut-over has happened already."""
+        async with self._sessions.step(work.pace.step_s) as db:
+            return all(
+                feed.direction != work.direction and feed.live == table.shadow
+                for table, feed in await _taken(db, work)
+            )
+
+    async def _drain(self, work: ShadowWork, deadline_s: float) -> None:
+        """Leave as little as possible for the time in which writers wait."""
+        until = self._clock() + deadline_s / 2
+        while (await self.catch_up(work)).pending > _FEW and self._clock() < until:
+            pass
+
+    async def _validate_keys(self, work: ShadowWork) -> None:
+        """Foreign keys that a cut-over moved look at the rows, one at a time."""
+        deadline_s = work.pace.step_s * _FINISH_STEPS
+        async with self._sessions.step(deadline_s, isolation="read_committed") as db:
+            keys = await unvalidated(db, [table.live for table in work.tables])
+        for key in keys:
+            try:
+                async with self._sessions.step(deadline_s, isolation="read_committed") as db:
+                    await db.execute(f"SET LOCAL lock_timeout = {shadow.LOCK_WAIT_MS}")
+                    await db.execute(key.validate())
+            except (LockNotAvailable, StoreError):
+                continue  # it holds for what is written, and is validated another time
+        self._validated.add(work.change_id)
+
     # ------------------------------------------------------------------ the end
 
     async def discard(self, work: ShadowWork) -> None:
@@ -182,7 +283,19 @@ class EmbeddedLayouts:
         await self._remove(work)
 
     async def contract(self, work: ShadowWork) -> None:
-        """See Layouts."""
+        """See Layouts. Older changes' reverse shadows, which are fed through these, go first.
+
+        Raises ObjectNotInPrerequisiteState (55000) when there are some.
+        """
+        async with self._sessions.step(work.pace.step_s) as db:
+            for table, feed in await _taken(db, work):
+                for other in await feeds.of_table(db, table.table_id):
+                    if other.live == feed.shadow:
+                        raise ObjectNotInPrerequisiteState(
+                            f"change {other.change_id} can be rolled back only through change "
+                            f"{work.change_id}",
+                            hint=f"Contract change {other.change_id} first.",
+                        )
         await self._remove(work)
 
     async def _remove(self, work: ShadowWork) -> None:

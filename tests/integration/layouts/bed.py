@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import asyncpg
 import psycopg
 
-from catalog.model import Table
-from catalog.store import load_snapshot
-from evolution.layouts.base import Pace, Progress, ShadowTable, ShadowWork
+from catalog.model import Version
+from catalog.store import SNAPSHOT_QUERY, load_snapshot, snapshot_from_rows
+from evolution.layouts.base import (
+    CutOver,
+    Discrepancy,
+    Pace,
+    Progress,
+    ShadowTable,
+    ShadowWork,
+    Sides,
+)
 from evolution.layouts.embedded.store import EmbeddedLayouts
+from evolution.lifecycle import promote, roll_back
+from evolution.transaction import Transaction
 from tests.integration.server_process import ServerProcess
 
 _NUMBERS = itertools.count(1001)
 STEPS_MAX = 10_000
+TRIES_MAX = 20
 
 
 async def connect_root(server: ServerProcess) -> asyncpg.Connection:
@@ -30,16 +43,25 @@ async def connect_root(server: ServerProcess) -> asyncpg.Connection:
     )
 
 
-async def store_table(server: ServerProcess, name: str) -> Table:
-    """The table in the newest version."""
+async def newest(server: ServerProcess) -> tuple[Version, Version]:
+    """The newest version and its parent (itself when it is the first)."""
     db = await connect_root(server)
     try:
         snapshot = await load_snapshot(db)
     finally:
         await db.close()
-    table = snapshot.versions[snapshot.head].table(name)
-    assert table is not None, name
-    return table
+    head = snapshot.versions[snapshot.head]
+    return head, snapshot.versions.get(head.parent, head)
+
+
+async def verify(table: ShadowTable, sides: Sides, keys: Sequence[bytes]) -> list[Discrepancy]:
+    """Both sides completely: the tables of the tests are small."""
+    live, shadow = sides
+    left, right = await live.chunk(None, None, 0), await shadow.chunk(None, None, 0)
+    if left.data == right.data:
+        return []
+    differ = set(left.data.splitlines()) ^ set(right.data.splitlines())
+    return [Discrepancy("VALUE_MISMATCH", str(sorted(differ)[:4]), "", table.table_id)]
 
 
 @dataclass
@@ -61,14 +83,67 @@ class Bed:
         self.client.execute(f"CREATE TABLE {name} ({columns})")
 
     async def aim(self, *names: str, pace: Pace | None = None) -> ShadowWork:
-        """The change is about these tables."""
+        """The change is about these tables, and about the lenses that the newest version added."""
         change = self.work.change_id
+        head, parent = await newest(self.server)
         tables = []
         for name in names:
-            table = await store_table(self.server, name)
-            tables.append(ShadowTable(table.id, name, table.store, f"{table.store}s{change}"))
-        self.work = replace(self.work, tables=tuple(tables), pace=pace or self.work.pace)
+            table = head.table(name)
+            assert table is not None, name
+            old = parent.table_by_id(table.id)
+            known = {lens.id for lens in old.lenses} if old is not None else set()
+            lenses = tuple(lens.id for lens in table.lenses if lens.id not in known)
+            shadow = f"{table.store}s{change}"
+            tables.append(ShadowTable(table.id, name, table.store, shadow, lenses))
+        self.work = replace(
+            self.work,
+            version=head.number,
+            parent=parent.number,
+            tables=tuple(tables),
+            pace=pace or self.work.pace,
+        )
         return self.work
+
+    async def ready(self, *names: str) -> None:
+        """Begin, copy, finish."""
+        await self.begin(*names)
+        await self.copy()
+        assert await self.layouts.finish(self.work) == []
+
+    async def cut_over(self, **options: Any) -> CutOver:
+        """One try; afterwards `work` is the way back."""
+        result = await self.layouts.cut_over(
+            self.work, **{"deadline_s": 5.0, "verify": verify, "flip": self.flip, **options}
+        )
+        if result.done:
+            self.turn()
+        return result
+
+    async def through(self) -> CutOver:
+        """The cut-over, tried again as the controller does."""
+        for attempt in range(TRIES_MAX):
+            result = await self.cut_over()
+            if result.done:
+                return result
+            await asyncio.sleep(min(0.02 * 2**attempt, 0.5))
+        raise AssertionError(result.reason)
+
+    def turn(self) -> None:
+        """What served is the shadow now."""
+        tables = tuple(replace(t, live=t.shadow, shadow=t.live) for t in self.work.tables)
+        back = "back" if self.work.direction == "forward" else "forward"
+        self.work = replace(self.work, tables=tables, direction=back)  # type: ignore[arg-type]
+
+    async def flip(self, tx: Transaction) -> None:
+        """Move the pointer, if the change made a version."""
+        rows = await tx.fetch(SNAPSHOT_QUERY)
+        snapshot = snapshot_from_rows(rows)
+        if self.work.version == self.work.parent:
+            return
+        if self.work.direction == "forward":
+            await promote(tx, snapshot, self.work.version)
+        else:
+            await roll_back(tx, snapshot, self.work.version)
 
     async def begin(self, *names: str, pace: Pace | None = None) -> None:
         """Aim and begin."""

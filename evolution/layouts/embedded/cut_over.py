@@ -1,0 +1,387 @@
+"""The cut-over: PostgreSQL's lock queue is the fence, one transaction is the flip (EVOLUTION 6).
+
+Order of the locks: the shadows (nobody else has them), the views of all versions and the live
+tables in SHARE ROW EXCLUSIVE. Writers wait at the view then, before they know what is under it, and
+readers go on. The rest of the log comes in, the verification looks. Then the same in ACCESS
+EXCLUSIVE: what reads waits too, for the few milliseconds in which the views are put over the other
+layout. COMMIT is the flip; who waited finds the new views.
+
+Writers are never held longer than `HOLD_S`, which is below PostgreSQL's deadlock_timeout: a client
+that waits for the fence while the fence waits for it is no deadlock victim; the fence gives up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+import asyncpg
+
+from catalog import lenses as lens_sql
+from catalog.lenses import lenses_of
+from catalog.model import CatalogSnapshot, Lens
+from catalog.sqltext import PUBLIC, quote_ident, quote_literal
+from catalog.store import load_snapshot
+from core.errors import MorphError
+from evolution.ddl import LOCK_CATALOG
+from evolution.layouts.base import (
+    CutOver,
+    Discrepancy,
+    Flip,
+    ShadowTable,
+    ShadowWork,
+    Verify,
+)
+from evolution.layouts.embedded import capture, feeds, foreign_keys, log, refusals
+from evolution.layouts.embedded.applier import PLAN, apply_log
+from evolution.layouts.embedded.compare import inside
+from evolution.layouts.embedded.feeds import Feed
+from evolution.layouts.embedded.foreign_keys import ForeignKey
+from evolution.layouts.embedded.objects import read_objects
+from evolution.layouts.embedded.sessions import OwnerTransaction
+from evolution.layouts.embedded.shadow import (
+    added_columns,
+    expressions,
+    parked,
+    promoted_lenses,
+)
+from evolution.layouts.embedded.swapped import (
+    catalog_statements,
+    swapped_versions,
+    view_names,
+    view_statements,
+)
+from evolution.layouts.embedded.tables import StoreTable, qualified, read_table
+from evolution.validation.lines import key_bytes
+
+HOLD_S: Final = 0.8
+"""How long writers are held at most while the fence waits for locks or the last look."""
+LAST_KEYS: Final = 100
+_SNAPSHOTS_HELD: Final = """
+SELECT count(*) FROM pg_stat_activity
+WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
+  AND usename <> session_user AND backend_xmin IS NOT NULL
+  AND (state LIKE 'idle in transaction%'
+    OR (state = 'active' AND wait_event_type IS DISTINCT FROM 'Lock' AND query_start > xact_start))
+"""
+Clock = Callable[[], float]
+
+
+class NotNow(Exception):
+    """The cut-over cannot be made now; everything stays as it was."""
+
+    def __init__(self, reason: str, discrepancies: Sequence[Discrepancy] = ()) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.discrepancies = tuple(discrepancies)
+
+
+@dataclass
+class Fence:
+    """How long writers are held: since `begun`, 0.0 before."""
+
+    clock: Clock = time.monotonic
+    begun: float = 0.0
+    ended: float = 0.0
+
+    def start(self) -> None:
+        """Writers may wait from now on."""
+        self.begun = self.clock()
+
+    def end(self) -> None:
+        """They go on."""
+        if self.begun and not self.ended:
+            self.ended = self.clock()
+
+    @property
+    def left_s(self) -> float:
+        """What is left of HOLD_S."""
+        return HOLD_S - (self.clock() - self.begun) if self.begun else HOLD_S
+
+    @property
+    def held_s(self) -> float:
+        """How long they were held."""
+        return (self.ended or self.clock()) - self.begun if self.begun else 0.0
+
+
+@dataclass
+class Side:
+    """One table of the cut-over as the transaction finds it."""
+
+    table: ShadowTable
+    feed: Feed
+    live: StoreTable
+    shadow: StoreTable
+    lenses: tuple[Lens, ...]
+
+
+@dataclass
+class Plan:
+    """What was looked up before anybody waits: it holds while the catalog's epoch does."""
+
+    epoch: int
+    views: list[str]
+    public: list[str]
+    keys: list[ForeignKey]
+    ids: set[int] = field(default_factory=set)
+
+
+async def plan_of(db: asyncpg.Connection, work: ShadowWork) -> Plan:
+    """Look up what has to be locked."""
+    snapshot = await load_snapshot(db)
+    ids = {table.table_id for table in work.tables}
+    names = {t.name for v in snapshot.versions.values() for t in v.tables if t.id in ids}
+    public = await db.fetch(
+        "SELECT relname FROM pg_class WHERE relnamespace = $1::regnamespace AND relkind = 'r' "
+        "AND relname = ANY ($2) ORDER BY relname",
+        PUBLIC,
+        sorted(names),
+    )
+    keys = await foreign_keys.read_keys(db, [table.live for table in work.tables])
+    return Plan(
+        snapshot.epoch,
+        view_names(snapshot, ids),
+        [f"{PUBLIC}.{quote_ident(row[0])}" for row in public],
+        keys,
+        ids,
+    )
+
+
+async def _lock(db: asyncpg.Connection, fence: Fence, names: Sequence[str], mode: str) -> None:
+    if names:
+        await _wait_at_most(db, fence)
+        await db.execute(f"LOCK TABLE {', '.join(names)} IN {mode} MODE")
+
+
+async def _wait_at_most(db: asyncpg.Connection, fence: Fence) -> None:
+    milliseconds = int(fence.left_s * 1000)
+    if milliseconds <= 0:
+        raise NotNow(f"the locks were not given within {HOLD_S:g} s")
+    await db.execute(f"SET LOCAL lock_timeout = {milliseconds}")
+
+
+async def hold_writers(db: asyncpg.Connection, work: ShadowWork, plan: Plan, fence: Fence) -> None:
+    """Take the catalog, the shadows, and hold writers. No statement before takes a snapshot."""
+    live = [table.live for table in work.tables]
+    await _wait_at_most(db, fence)
+    await db.execute(LOCK_CATALOG)
+    shadows = [qualified(table.shadow) for table in work.tables]
+    await _lock(db, fence, shadows, "ACCESS EXCLUSIVE")
+    fence.start()
+    others = [qualified(name) for name in foreign_keys.partners(plan.keys, live)]
+    held = [*plan.views, *(qualified(name) for name in live), *others]
+    await _lock(db, fence, held, "SHARE ROW EXCLUSIVE")
+
+
+async def hold_readers(db: asyncpg.Connection, work: ShadowWork, plan: Plan, fence: Fence) -> None:
+    """Wait for those who read in open transactions; from now on nobody is waited for."""
+    live = [table.live for table in work.tables]
+    sources = {key.source for key in plan.keys} - set(live)
+    held = [
+        *plan.views,
+        *(qualified(name) for name in live),
+        *(qualified(name) for name in sorted(sources)),
+        *plan.public,
+    ]
+    await _lock(db, fence, held, "ACCESS EXCLUSIVE")
+    await _wait_at_most(db, fence)
+
+
+async def drain(db: asyncpg.Connection, work: ShadowWork, plan: Plan) -> list[Side]:
+    """Bring in the rest of the log: nobody writes any more. Refuses what cannot go on."""
+    await db.execute(PLAN)
+    snapshot = await load_snapshot(db)
+    if snapshot.epoch != plan.epoch:
+        raise NotNow("the catalog changed while the cut-over began")
+    if await _snapshots_held(db):
+        raise NotNow(
+            "a transaction of a client holds a snapshot from before the cut-over, "
+            "in which the new layout is not complete"
+        )
+    sides = []
+    for table, feed in await feeds.take(db, work):
+        live, shadow = await read_table(db, feed.live), await read_table(db, feed.shadow)
+        if added_columns(live, shadow):
+            raise NotNow("the live layout has new columns")
+        await apply_log(db, feed, live, shadow)
+        _require_complete(feed)
+        await _require_none_refused(db, feed)
+        sides.append(Side(table, feed, live, shadow, promoted_lenses(snapshot, table)))
+    return sides
+
+
+async def _snapshots_held(db: asyncpg.Connection) -> bool:
+    """A transaction that keeps one snapshot would see the new layout as it was then."""
+    await db.execute("SET LOCAL ROLE NONE")  # only the superuser sees what others do
+    try:
+        return bool(await db.fetchval(_SNAPSHOTS_HELD))
+    finally:
+        await db.execute("SET LOCAL ROLE morph_owner")
+
+
+def _require_complete(feed: Feed) -> None:
+    if not feed.copied:
+        raise NotNow("the backfill has not ended")
+    if not feed.finished:
+        raise NotNow("the shadow has not all indexes and constraints")
+
+
+async def _require_none_refused(db: asyncpg.Connection, feed: Feed) -> None:
+    found = await refusals.refused(db, feed, LAST_KEYS)
+    if found:
+        left_out = await refusals.count(db, feed)
+        raise NotNow(f"{left_out} rows cannot be in the new layout", found)
+
+
+async def verified(
+    db: asyncpg.Connection, sides: Sequence[Side], verify: Verify, last: Mapping[int, list[bytes]]
+) -> list[Discrepancy]:
+    """The last look; raises NotNow when it finds something critical."""
+    found: list[Discrepancy] = []
+    for side in sides:
+        async with inside(db, side.feed, side.live, side.shadow) as both:
+            found += await verify(side.table, both, last.get(side.table.table_id, []))
+    if any(each.severity == "critical" for each in found):
+        raise NotNow("the layouts differ", found)
+    return found
+
+
+async def flip_layouts(
+    db: asyncpg.Connection, work: ShadowWork, plan: Plan, sides: Sequence[Side]
+) -> None:
+    """Everything that makes the shadows serve, but the pointer."""
+    snapshot = await load_snapshot(db)
+    promoted = {side.table.table_id: side.lenses for side in sides}
+    fresh = swapped_versions(snapshot, work.tables, promoted)
+    statements: list[str] = []
+    for side in sides:
+        statements += await _swap_statements(db, side, fresh)
+    statements += _key_statements(plan, sides)
+    statements += view_statements(fresh, plan.ids)
+    statements += catalog_statements(fresh, plan.ids)
+    for statement in statements:
+        await db.execute(statement)
+    for side in sides:
+        await _turn_feed(db, side, fresh)
+
+
+def _key_statements(plan: Plan, sides: Sequence[Side]) -> list[str]:
+    tables = {side.table.live: side.table.shadow for side in sides}
+    columns = {side.table.live: foreign_keys.key_columns(side.lenses) for side in sides}
+    return [
+        *(key.drop() for key in plan.keys),
+        *(key.moved(tables, columns).add() for key in plan.keys),
+    ]
+
+
+async def _swap_statements(db: asyncpg.Connection, side: Side, fresh: CatalogSnapshot) -> list[str]:
+    """Names, sequences, triggers of one table."""
+    live, shadow = side.table.live, side.table.shadow
+    statements = [
+        *capture.detach_statements(qualified(live)),
+        *lens_sql.drop_trigger_statements(live),
+    ]
+    ours, theirs = await read_objects(db, live), await read_objects(db, shadow)
+    statements += [each.rename(live, each.name, parked(live, each.name)) for each in ours]
+    names = {
+        parked(shadow, name): name for name in _final_names(fresh, side, [o.name for o in ours])
+    }
+    statements += [
+        each.rename(shadow, each.name, names[each.name]) for each in theirs if each.name in names
+    ]
+    statements += [
+        f"SELECT setval(pg_get_serial_sequence({quote_literal(qualified(shadow))}, "
+        f"{quote_literal(column.name)}), last_value, is_called) FROM {sequence}"
+        for column in side.live.columns
+        if column.identity
+        for sequence in [await _sequence(db, qualified(live), column.name)]
+    ]
+    statements += capture.unguard_statements(qualified(shadow))
+    statements += capture.guard_statements(qualified(live))
+    statements += capture.function_statements(side.shadow, side.table.table_id, fresh.epoch)
+    statements += capture.attach_statements(qualified(shadow), side.table.table_id)
+    lenses = lenses_of(fresh.versions.values(), side.table.table_id)
+    return [*statements, *lens_sql.trigger_statements(shadow, lenses)]
+
+
+def _final_names(fresh: CatalogSnapshot, side: Side, ours: Sequence[str]) -> set[str]:
+    names = set(ours)
+    for version in fresh.versions.values():
+        shown = version.table_by_id(side.table.table_id)
+        if shown is not None:
+            names |= {c.store_name for c in shown.constraints} | {
+                i.store_name for i in shown.indexes
+            }
+    return names
+
+
+async def _sequence(db: asyncpg.Connection, table: str, column: str) -> str:
+    name: str = await db.fetchval("SELECT pg_get_serial_sequence($1, $2)", table, column)
+    return name
+
+
+async def _turn_feed(db: asyncpg.Connection, side: Side, fresh: CatalogSnapshot) -> None:
+    """From now on the old layout is fed from the new one; both are equal at this moment."""
+    feed, table = side.feed, side.table
+    back = ShadowTable(table.table_id, table.name, table.shadow, table.live, table.lenses)
+    feed.columns = expressions(fresh, back, side.shadow)
+    feed.live, feed.shadow = table.shadow, table.live
+    feed.direction = "back" if feed.direction == "forward" else "forward"
+    feed.start_lsn = await log.wind_clock(db, table.table_id)
+    feed.finished = True
+    await feeds.save(db, feed)
+
+
+async def last_keys(db: asyncpg.Connection, side: Side) -> list[bytes]:
+    """The keys written last, as the verification takes them."""
+    rows = await db.fetch(
+        f"SELECT {side.live.key_texts('l')} FROM {log.log_name(side.table.table_id)} l "
+        f"WHERE l.op <> '{log.TRUNCATE}' ORDER BY l.lsn DESC LIMIT {LAST_KEYS}"
+    )
+    return [key_bytes(row[0]) for row in rows]
+
+
+@asynccontextmanager
+async def _within(deadline_s: float) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(deadline_s):
+            yield
+    except TimeoutError:
+        raise NotNow(f"it took longer than {deadline_s:g} s") from None
+
+
+async def cut_over(
+    db: asyncpg.Connection,
+    work: ShadowWork,
+    plan: Plan,
+    fence: Fence,
+    *,
+    deadline_s: float,
+    verify: Verify,
+    flip: Flip,
+) -> list[Discrepancy]:
+    """All of it in the transaction of `db`, which has no snapshot yet. What the verification found
+    that is not critical; raises NotNow when it cannot be done.
+    """
+    async with _within(deadline_s):
+        await hold_writers(db, work, plan, fence)
+        sides = await drain(db, work, plan)
+        last = {side.table.table_id: await last_keys(db, side) for side in sides}
+        found = await verified(db, sides, verify, last)
+        await hold_readers(db, work, plan, fence)
+        await flip_layouts(db, work, plan, sides)
+        await flip(OwnerTransaction(db))
+    return found
+
+
+def outcome(error: Exception, fence: Fence) -> CutOver:
+    """A cut-over that did not happen."""
+    fence.end()
+    if isinstance(error, NotNow):
+        return CutOver(False, fence.held_s, error.reason, error.discrepancies)
+    assert isinstance(error, MorphError)
+    return CutOver(False, fence.held_s, error.primary)
