@@ -76,6 +76,10 @@ class Capabilities:
     writes: bool = False
     savepoints: bool = False
     """Its transactions can go back to a savepoint."""
+    rekeys: bool = False
+    """The key of a row can be changed."""
+    completes: bool = False
+    """`apply` can give rows back as the store has them (RowChanges.returning)."""
     documents: bool = False
     """A row of the store may have more than a table's columns show."""
     few: bool = False
@@ -223,21 +227,29 @@ class RowChanges:
     `inserted`: whole rows. `updated`: the key columns as they were and the columns that were set.
     `before`: as many rows as `updated` and in its order, the values that were read of the columns
     in it: a row that is no longer so in the store was changed meanwhile (40001). `deleted`: the key
-    columns, and values as they were read. A batch that is None has no rows.
+    columns, and values as they were read. A batch that is None has no rows. In a store with
+    `rekeys` a key column in `updated` may be a new one; `before` has what it was. `returning`, in a
+    store with `completes`: the rows are wanted back.
     """
 
     inserted: pa.RecordBatch | None = None
     updated: pa.RecordBatch | None = None
     before: pa.RecordBatch | None = None
     deleted: pa.RecordBatch | None = None
+    returning: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class WriteResult:
-    """How many rows were written, and the store's position after it where it has one."""
+    """How many rows were written, and the store's position after it where it has one. `inserted`
+    and `updated`, if they were wanted back: all columns of these rows as the store has them now,
+    in the order of the changes.
+    """
 
     rows: int
     position: str = ""
+    inserted: pa.RecordBatch | None = None
+    updated: pa.RecordBatch | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,6 +365,10 @@ class Backend(Protocol):
         """
         ...
 
+    def fills(self, table: Table) -> frozenset[int]:
+        """The ids of columns to which the store itself gives a value in a row that has none."""
+        ...
+
     async def observe(self, table: Table, sample: SampleSpec) -> ObservedTable:
         """What a sample of the stored documents looks like: the input of drift detection."""
         ...
@@ -431,6 +447,11 @@ class BackendDefaults:
         """Refuses: the store is read-only."""
         del changes, scope
         raise FeatureNotSupported(f"{self.kind} table {table.name} cannot be written")
+
+    def fills(self, table: Table) -> frozenset[int]:
+        """None: rows are stored as they are given."""
+        del table
+        return frozenset()
 
     async def begin(self, scope: Scope, *, isolation: str, read_only: bool) -> StoreTransaction:
         """Refuses: the store has no transactions."""

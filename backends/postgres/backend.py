@@ -36,6 +36,7 @@ from backends.postgres.copying import RowReader, copied, text_batch
 from backends.postgres.faults import translated
 from backends.postgres.pushdown import POINT_ROWS, NativeScan, PointRead
 from backends.postgres.transactions import PostgresTransaction, begin_text
+from backends.postgres.types import store_columns
 from backends.postgres.writing import write
 from backends.stores import StoreOptions
 from catalog.model import Table
@@ -59,6 +60,8 @@ class PostgresBackend(BackendDefaults):
         keys=True,
         writes=True,
         savepoints=True,
+        completes=True,
+        rekeys=True,
     )
 
     def __init__(self, name: str, options: StoreOptions) -> None:
@@ -150,14 +153,18 @@ class PostgresBackend(BackendDefaults):
         assert isinstance(transaction, PostgresTransaction)
         try:
             async with transaction.use(scope.deadline) as connection:
-                rows = await write(connection, table, changes, self.name, scope.deadline)
+                done = await write(connection, table, changes, self.name, scope.deadline)
             if given is None:
                 await transaction.commit(scope.deadline)
         except BaseException:
             if given is None:
                 await transaction.rollback(None)
             raise
-        return WriteResult(rows)
+        return done
+
+    def fills(self, table: Table) -> frozenset[int]:
+        """See Backend."""
+        return frozenset(number for number, c in store_columns(table).items() if c.filled)
 
     # ------------------------------------------------------------------ what is there
 

@@ -100,12 +100,17 @@ class StoreColumn:
         return base_type(self.declared) in TEXTS
 
 
+def native_columns(table: Table) -> tuple[Column, ...]:
+    """The columns that the store has: not those that are computed here."""
+    return tuple(column for column in table.columns if isinstance(column.source, Native))
+
+
 def store_columns(table: Table) -> Mapping[int, StoreColumn]:
     """The columns of a foreign table by id; remembered, as a plan asks for them each time."""
     known = _COLUMNS.get(id(table))
     if known is not None and known[0] is table:
         return known[1]
-    columns = {column.id: store_column(column) for column in table.columns}
+    columns = {column.id: store_column(column) for column in native_columns(table)}
     if len(_COLUMNS) >= _COLUMNS_MAX:
         _COLUMNS.clear()
     _COLUMNS[id(table)] = table, columns
