@@ -170,11 +170,19 @@ class Comparison:
         self.reading.kinds.append("drop constraint")
         if constraint.name not in self._command.dropped_constraints:
             return  # it went with a column or table; older versions have it still
-        if constraint.kind == "p":
+        if constraint.kind == "p" and table.has_doc:
             raise FeatureNotSupported(
                 f'cannot drop the primary key of table "{table.name}"',
-                hint="Rows need their key in every version.",
+                hint="Documents need their key in every version.",
             )
+        for other in self._request.head.tables:
+            for key in other.constraints:
+                if key.references == table.id and constraint.columns == key.foreign_columns:
+                    raise FeatureNotSupported(
+                        f'constraint "{key.name}" of table "{other.name}" references what '
+                        f'"{constraint.name}" makes unique',
+                        hint=f'Drop "{key.name}" first.',
+                    )
         name = quote_ident(constraint.store_name)
         self.reading.store.append(f"ALTER TABLE {store_table(table)} DROP CONSTRAINT {name}")
         self.removed.append((table, constraint))

@@ -11,7 +11,14 @@ from dataclasses import dataclass, replace
 
 from catalog import shapes
 from catalog.model import CatalogSnapshot, Table, Version
-from catalog.sqltext import PUBLIC, quote_ident, shape_schema, view_schema, whole_schema
+from catalog.sqltext import (
+    PUBLIC,
+    STORE_SCHEMA,
+    quote_ident,
+    shape_schema,
+    view_schema,
+    whole_schema,
+)
 from catalog.store import change_statement, state_statements, version_statement
 from evolution.dependents import dependent_views
 from evolution.seeds.expand import seed_sql
@@ -77,11 +84,7 @@ async def add_version(
     store_statements: Sequence[str] = (),
 ) -> CatalogSnapshot:
     """A new version at the head, or the same number again (a transaction of DDL is one change)."""
-    statements: list[str] = []
     previous = snapshot.versions.get(version.number)
-    if previous is not None:
-        statements += shapes.drop_view_statements(previous)
-        statements += shapes.drop_shape_statements(previous)
     fresh = replace(
         snapshot,
         epoch=snapshot.epoch + 1,
@@ -89,14 +92,48 @@ async def add_version(
         versions={**snapshot.versions, version.number: version},
         next_id=next_id,
     )
-    statements += store_statements
-    statements += shapes.shape_statements(version, shape_seed_sql)
-    statements += _views(fresh, version)
+    if previous is None:
+        before: list[str] = []
+        after = [*shapes.shape_statements(version, shape_seed_sql), *_views(fresh, version)]
+    else:
+        before, after = _remade(fresh, previous, version)
+    statements = [*before, *store_statements, *after]
     statements.append(version_statement(version))
     statements += [_record(version.number, op, "virtual") for op in operations]
     statements += state_statements(fresh)
     await tx.apply(statements)
     return fresh
+
+
+def _remade(snapshot: CatalogSnapshot, old: Version, new: Version) -> tuple[list[str], list[str]]:
+    """What to run before and after the store changes so that the objects of `old` become those of
+    `new`, the same version after one more statement. Only what looks different is made again: a
+    script of many statements in one transaction would run out of locks.
+    """
+    looks = {t.id: _look(snapshot, old, t) for t in old.tables}
+    now = {t.id: _look(snapshot, new, t) for t in new.tables}
+    changed = {i for i in {*looks, *now} if looks.get(i) != now.get(i)}
+    stores = {
+        f"{STORE_SCHEMA}.{quote_ident(t.store)} "
+        for version in (old, new)
+        for t in version.tables
+        if t.id in changed and t.store
+    }
+    changed |= {i for i, look in now.items() for s in stores if any(s in text for text in look)}
+    for version in (old, new):
+        changed |= {v.id for v in dependent_views(snapshot, version, changed)}
+    before = drop_table_statements(snapshot, old, [t for t in old.tables if t.id in changed])
+    after = table_statements(snapshot, new, [t for t in new.tables if t.id in changed])
+    after += _lost_keys(new, changed, shape_schema(new.number))
+    if new.number == snapshot.current:
+        after += _lost_keys(new, changed, PUBLIC)
+    return before, after
+
+
+def _look(snapshot: CatalogSnapshot, version: Version, table: Table) -> tuple[str, ...]:
+    """All that is made for a table, as text."""
+    fresh = replace(snapshot, current=0, versions={**snapshot.versions, version.number: version})
+    return tuple(table_statements(fresh, version, [table]))
 
 
 def _record(change_id: int, operation: Operation, state: str) -> str:
@@ -192,15 +229,15 @@ def public_statements(snapshot: CatalogSnapshot, old: Version | None, new: Versi
     made = [t for t in new.tables if t.id in changed]
     statements = shapes.drop_shape_statements(replace(old, tables=tuple(gone)), public=True)
     statements += shapes.shape_statements(new, shape_seed_sql, public=True, only=made)
-    return statements + _lost_keys(new, changed)
+    return statements + _lost_keys(new, changed, PUBLIC)
 
 
 def _public_shape(version: Version, table: Table) -> list[str]:
     return shapes.shape_statements(version, shape_seed_sql, public=True, only=[table])
 
 
-def _lost_keys(version: Version, changed: set[int]) -> list[str]:
-    """Foreign keys of tables that stayed to tables that were made again."""
+def _lost_keys(version: Version, changed: set[int], schema: str) -> list[str]:
+    """Foreign keys of shapes that stayed to shapes that were made again."""
     lost = []
     for table in version.tables:
         keys = tuple(c for c in table.constraints if c.references in changed)
@@ -209,7 +246,7 @@ def _lost_keys(version: Version, changed: set[int]) -> list[str]:
     if not lost:
         return []
     return [
-        f"SET LOCAL search_path = {quote_ident(PUBLIC)}, pg_temp",
-        *shapes.shape_foreign_keys(PUBLIC, lost),
+        f"SET LOCAL search_path = {quote_ident(schema)}, pg_temp",
+        *shapes.shape_foreign_keys(schema, lost),
         "SET LOCAL search_path = pg_catalog, pg_temp",
     ]

@@ -55,7 +55,8 @@ REFUSED = [
     ("ALTER TABLE a ADD COLUMN x int GENERATED ALWAYS AS (n) STORED", "0A000", "STORED"),
     ("ALTER TABLE a DROP COLUMN id", "2BP01", "depend on it"),
     ("ALTER TABLE a DROP COLUMN id CASCADE", "0A000", "part of the primary key"),
-    ("ALTER TABLE b DROP CONSTRAINT b_pkey", "0A000", "primary key"),
+    ("ALTER TABLE a DROP CONSTRAINT a_pkey", "2BP01", "cannot drop constraint a_pkey on table a"),
+    ("ALTER TABLE a DROP CONSTRAINT a_pkey CASCADE", "0A000", 'what "a_pkey" makes unique'),
     ("ALTER TABLE a OWNER TO morph", "0A000", "OWNER"),
     ("ALTER TABLE a SET SCHEMA v1", "0A000", "SET SCHEMA"),
     ("ALTER TABLE a ENABLE ROW LEVEL SECURITY", "0A000", "ROW SECURITY"),
@@ -344,3 +345,61 @@ def test_comments_and_psql(client: Connection) -> None:  # R0.2
     said = "SELECT obj_description('{0}.a'::regclass), col_description('{0}.a'::regclass, 4)"
     for schema in ("public", "v1", "v2"):
         assert rows(client, said.format(schema)) == [("all of it", "a number")]
+
+
+# what a Flyway script of a real project does: the serial key goes, a natural one comes
+def test_a_table_gets_another_primary_key(client: Connection) -> None:
+    client.execute("SET morph.ddl_mode = direct")
+    with client.transaction():
+        client.execute("ALTER TABLE b DROP CONSTRAINT IF EXISTS b_pkey")
+        client.execute("ALTER TABLE b DROP COLUMN IF EXISTS id")
+        client.execute("ALTER TABLE b ADD PRIMARY KEY (a_id)")
+    assert rows(client, "INSERT INTO b VALUES (1) ON CONFLICT (a_id) DO NOTHING RETURNING *") == []
+    assert rows(client, "SELECT * FROM b") == [(1,)]
+    with pytest.raises(errors.UniqueViolation):
+        client.execute("INSERT INTO v1.b (a_id) VALUES (1)")
+    client.execute("INSERT INTO a (id) VALUES (2)")
+    assert rows(client, "INSERT INTO v1.b (a_id) VALUES (2) RETURNING id > 1") == [(True,)]
+    client.execute("INSERT INTO a (id) VALUES (3); INSERT INTO b VALUES (3)")
+    assert rows(client, "SELECT id > 2 FROM v1.b WHERE a_id = 3") == [(True,)]
+
+
+def shown(client: Connection, schema: str, table: str) -> list[Any]:
+    return rows(
+        client,
+        "SELECT column_name, data_type, is_nullable FROM information_schema.columns "
+        f"WHERE table_schema = '{schema}' AND table_name = '{table}' ORDER BY ordinal_position",
+    )
+
+
+# each statement of a transaction shows in public, not the first alone
+def test_a_direct_transaction_shows_all_of_it(client: Connection) -> None:
+    client.execute("SET morph.ddl_mode = direct")
+    with client.transaction():
+        client.execute("ALTER TABLE a ADD COLUMN x1 int")
+        client.execute("ALTER TABLE a ADD COLUMN x2 text")
+        client.execute("ALTER TABLE a RENAME x1 TO y1")
+        assert [c[0] for c in shown(client, "public", "a")][-2:] == ["y1", "x2"]
+        client.execute("ALTER TABLE a RENAME TO aa")
+        client.execute("CREATE INDEX aa_y1 ON aa (y1)")
+    assert shown(client, "public", "aa") == shown(client, "v2", "aa")
+    assert shown(client, "public", "a") == shown(client, "v2", "a") == []
+    keys = "SELECT conrelid::regclass::text, confrelid::regclass::text FROM pg_constraint " \
+        "WHERE contype = 'f' AND connamespace = '{0}'::regnamespace"  # fmt: skip
+    assert rows(client, keys.format("public")) == [("b", "aa")]
+    assert rows(client, keys.format("v2")) == [("v2.b", "v2.aa")]
+    assert rows(client, "SELECT * FROM va") == [(1, "x")]
+
+
+# one long script in one transaction, as Flyway runs it, within PostgreSQL's lock table
+def test_a_script_of_many_statements(client: Connection) -> None:
+    client.execute("SET morph.ddl_mode = direct")
+    for number in range(20):
+        client.execute(f"CREATE TABLE s{number} (id serial PRIMARY KEY, code text, v int)")
+    with client.transaction():
+        for number in range(20):
+            client.execute(f"ALTER TABLE s{number} DROP CONSTRAINT s{number}_pkey")
+            client.execute(f"ALTER TABLE s{number} DROP COLUMN id")
+            client.execute(f"ALTER TABLE s{number} ADD PRIMARY KEY (code)")
+            client.execute(f"ALTER TABLE s{number} ADD COLUMN w int DEFAULT 7")
+    assert rows(client, "INSERT INTO s19 VALUES ('k', 1) RETURNING *") == [("k", 1, 7)]
