@@ -53,6 +53,11 @@ class Write:
     places: Sequence[int]
     returns: bool = False
 
+    @property
+    def rows(self) -> int:
+        """How many it writes."""
+        return len(self.places)
+
 
 def writes(table: Table, changes: RowChanges) -> Iterator[Write]:
     """The statements for the changes: deletions first, so that a key can be used again."""
@@ -93,7 +98,7 @@ async def write(
                 else:
                     tag = await connection.execute(each.text, *values)
                     done = int(tag.rsplit(" ", 1)[-1])
-        _check_count(table, done, len(each.places))
+        _check_count(table, done, each.rows)
         if each.returns:
             back[each.kind] |= _placed(each, found)
         rows += done
@@ -184,10 +189,14 @@ def _names(letter: str, fields: Sequence[_Field]) -> list[str]:
     return [f"{letter}{n}" for n in range(len(fields))]
 
 
-def _rows_sql(names: Sequence[str]) -> str:
-    """The parameters as rows u(names): unnest of several arrays goes by its bare name only."""
+def _rows_sql(names: Sequence[str], *, numbered: bool = False) -> str:
+    """The parameters as rows u(names): unnest of several arrays goes by its bare name only. With
+    `numbered` they have their place from 1 on, too.
+    """
     arrays = ", ".join(f"${n}::pg_catalog.text[]" for n in range(1, len(names) + 1))
-    return f"unnest({arrays}) WITH ORDINALITY AS u({', '.join([*names, 'place'])})"
+    if numbered:
+        return f"unnest({arrays}) WITH ORDINALITY AS u({', '.join([*names, 'place'])})"
+    return f"unnest({arrays}) AS u({', '.join(names)})"
 
 
 def _returning(table: Table, *first: str) -> str:
@@ -226,7 +235,7 @@ def _by_filled(
 
 def _insert(table: Table, batch: pa.RecordBatch, places: Sequence[int], *, returns: bool) -> Write:
     fields = _fields(table, batch)
-    into = f"INSERT INTO {relation_sql(table.native)} AS t"
+    into = f"INSERT INTO {relation_sql(table.native)}{' AS t' if returns else ''}"
     back = _returning(table) if returns else ""
     if not fields:  # all columns are left to the store
         text = f"{into} SELECT FROM pg_catalog.generate_series(1, {len(places)}){back}"
@@ -257,7 +266,7 @@ def _update(
     where += [f.same(f"u.{n}") for n, f in zip(olds, old, strict=True)]
     text = (
         f"UPDATE {relation_sql(table.native)} AS t SET {assigned} "
-        f"FROM {_rows_sql([*keys, *news, *olds])} WHERE {' AND '.join(where)}"
+        f"FROM {_rows_sql([*keys, *news, *olds], numbered=returns)} WHERE {' AND '.join(where)}"
         f"{_returning(table, 'u.place') if returns else ''}"
     )
     return Write("updated", text, tuple(f.values for f in (*key, *new, *old)), places, returns)

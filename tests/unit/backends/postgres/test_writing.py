@@ -77,6 +77,36 @@ def test_update_looks_at_what_was_read() -> None:  # R1.8
     ]
 
 
+def test_a_key_that_changes_is_set() -> None:  # R1.7
+    [write] = writes(
+        TABLE,
+        RowChanges(updated=_batch(c1=[1, 5], c2=["a", "b"]), before=_batch(c1=[1, 2], c2=["", ""])),
+    )
+    assert 'SET "name" = u.n0::pg_catalog.varchar, "ID" = u.n1::pg_catalog.int8 ' in write.text
+    assert 'WHERE t."ID" = u.k0::pg_catalog.int8 AND ' in write.text
+    assert [column.to_pylist() for column in write.columns[:3]] == [
+        *(["1", "2"], ["a", "b"], ["1", "5"])
+    ]
+
+
+def test_rows_that_are_wanted_back() -> None:  # R1.7
+    changes = RowChanges(
+        inserted=_batch(c1=[1], c6=[None]),
+        updated=_batch(c1=[2], c2=["b"]),
+        before=_batch(c1=[2], c2=["a"]),
+        returning=True,
+    )
+    update, insert = writes(TABLE, changes)
+    shown = (
+        'CASE WHEN pg_catalog.num_nulls(t."ID") = 0 THEN pg_catalog.format(\'%s\', t."ID") END, '
+    )
+    assert " AS u(k0, n0, o0, place) " in update.text
+    assert f" RETURNING u.place, {shown}" in update.text
+    assert insert.text.startswith('INSERT INTO "s"."t" AS t ("ID") SELECT ')
+    assert f" RETURNING {shown}" in insert.text
+    assert (update.kind, insert.kind) == ("updated", "inserted")
+
+
 def test_deletions_come_first_and_in_pieces() -> None:  # R1.7
     many = _batch(c1=list(range(CHUNK_ROWS + 1)))
     made = list(writes(TABLE, RowChanges(inserted=_batch(c1=[1]), deleted=many)))
