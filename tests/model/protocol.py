@@ -410,9 +410,9 @@ class Model:
         """The invariant that a step broke, "" for none."""
         if after.change.epoch < world.change.epoch:
             return "I8"
-        if self.rules.snapshot_guard and label.endswith(": commit"):
-            if not after.checkpoint >= world.checkpoint:
-                return "I3"
+        committed = self.rules.snapshot_guard and label.endswith(": commit")
+        if committed and not after.checkpoint >= world.checkpoint:
+            return "I3"
         if label in ("flip", "flip back"):
             fenced = world.change.phase in (P.FENCED, P.RB_FENCED)
             if not fenced or after.change.epoch != (world.locked or world.owner):
