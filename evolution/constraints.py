@@ -16,6 +16,7 @@ from catalog.sqltext import STORE_SCHEMA, quote_ident
 from core.errors import FeatureNotSupported
 from evolution.introspect import SCRATCH, ScratchConstraint
 from evolution.seeds.expressions import substitute
+from rewrite.parsing import parse_statements
 from rewrite.tree import OPEN_PAREN, Tokens
 
 IDENTIFIER_MAX = 63
@@ -85,7 +86,7 @@ def read_constraint(
         listed = ", ".join(quote_ident(_stored(target.name, c)) for c in keys)
         clause = (
             f"FOREIGN KEY ({names}) REFERENCES {STORE_SCHEMA}.{quote_ident(target.store)} "
-            f"({listed}){_foreign_rest(found.definition)}"
+            f"({listed}){_foreign_rest(found.definition, names)}"
         )
         constraint = replace(
             constraint, references=target.id, foreign_columns=tuple(c.id for c in keys)
@@ -106,8 +107,25 @@ def _check_clause(table: Table, found: ScratchConstraint, used: Sequence[Column]
     return f"CHECK {substitute(found.expression or 'true', replacements)}{rest}"
 
 
-def _foreign_rest(definition: str) -> str:
-    return _around_columns(definition, 1)[1]
+def _foreign_rest(definition: str, names: str) -> str:
+    """What follows the referenced columns; `names` are the key's own, as they are to be called.
+
+    ON DELETE SET NULL and SET DEFAULT may list some of the key's columns.
+    """
+    rest = _around_columns(definition, 1)[1]
+    if "(" not in rest:
+        return rest
+    renamed = dict(zip(_listed(definition), _listed(f"({names})"), strict=True))
+    head, tail = _around_columns(rest, 0)
+    return f"{head}({', '.join(quote_ident(renamed[n]) for n in _listed(rest))}){tail}"
+
+
+def _listed(text: str) -> list[str]:
+    """The names of the first list in parentheses."""
+    head, tail = _around_columns(text, 0)
+    inside = text[len(head) : len(text) - len(tail)]
+    statement = parse_statements(f"INSERT INTO t {inside} SELECT")[0].stmt
+    return [c.name for c in statement.cols]
 
 
 def _around_columns(definition: str, nth: int) -> tuple[str, str]:
@@ -147,7 +165,7 @@ def _fit(version: Version, table: Table, constraint: Constraint) -> Constraint |
         return None
     definition = (
         f"FOREIGN KEY ({ours}) REFERENCES {quote_ident(other.name)}({theirs})"
-        f"{_foreign_rest(constraint.definition)}"
+        f"{_foreign_rest(constraint.definition, ours)}"
     )
     return replace(constraint, definition=definition)
 

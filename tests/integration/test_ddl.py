@@ -80,7 +80,8 @@ REFUSED = [
     ("ALTER TABLE gone ADD COLUMN x int", "42P01", "gone"),
     ("CREATE TABLE a (id int)", "42P07", "already exists"),
     ("CREATE TABLE pg_x (id int)", "42939", "reserved"),
-    ("CREATE TABLE p (id int) PARTITION BY HASH (id)", "0A000", "hash"),
+    ("CREATE TABLE p (id int, n int) PARTITION BY HASH (id, n)", "0A000", "one column"),
+    ("CREATE TABLE p (id int) PARTITION BY LIST (gone)", "42703", "gone"),
     ("CREATE TABLE p () INHERITS (a)", "0A000", "inheritance"),
     ("CREATE UNLOGGED TABLE p (id int)", "0A000", "unlogged"),
     ("CREATE TABLE p (id int, x nosuch)", "42704", "nosuch"),
@@ -403,3 +404,26 @@ def test_a_script_of_many_statements(client: Connection) -> None:
             client.execute(f"ALTER TABLE s{number} ADD PRIMARY KEY (code)")
             client.execute(f"ALTER TABLE s{number} ADD COLUMN w int DEFAULT 7")
     assert rows(client, "INSERT INTO s19 VALUES ('k', 1) RETURNING *") == [("k", 1, 7)]
+
+
+# ON DELETE SET NULL with a list: its names are each version's own
+def test_a_foreign_key_sets_some_of_its_columns(client: Connection) -> None:
+    client.execute("CREATE TABLE sites (tenant int, id int, PRIMARY KEY (tenant, id))")
+    client.execute(
+        "CREATE TABLE pages (tenant int, site int, title text, FOREIGN KEY (tenant, site) "
+        "REFERENCES sites ON DELETE SET NULL (site) ON UPDATE CASCADE)"
+    )
+    client.execute("ALTER TABLE pages RENAME COLUMN site TO of_site")
+    client.execute("INSERT INTO sites VALUES (1, 2); INSERT INTO pages VALUES (1, 2, 't')")
+    client.execute("DELETE FROM sites")
+    assert rows(client, "SELECT * FROM v2.pages") == [(1, None, "t")]
+    definition = (
+        "SELECT pg_get_constraintdef(oid) FROM pg_constraint "
+        "WHERE contype = 'f' AND conrelid = 'v2.pages'::regclass"
+    )
+    assert rows(client, definition) == [
+        (
+            "FOREIGN KEY (tenant, of_site) REFERENCES v2.sites(tenant, id) "
+            "ON UPDATE CASCADE ON DELETE SET NULL (of_site)",
+        )
+    ]
