@@ -223,6 +223,48 @@ CREATE TABLE IF NOT EXISTS morph_catalog.fences (
   expires_at timestamptz NOT NULL
 );
 
+-- What validations found (evolution/validation): a report for each table and run, with where it got
+-- (`run_cursor`, `in_flight`), and the details of up to 10,000 discrepancies; counts are of all.
+CREATE TABLE IF NOT EXISTS morph_catalog.validation_reports (
+  report_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  change_id int NOT NULL,
+  table_id int NOT NULL,
+  relation text NOT NULL,
+  method text NOT NULL,
+  state text NOT NULL DEFAULT 'running',
+  verdict text NOT NULL DEFAULT '',
+  message text NOT NULL DEFAULT '',
+  started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  from_key text NOT NULL DEFAULT '',
+  to_key text NOT NULL DEFAULT '',
+  run_cursor bytea,
+  in_flight bytea[] NOT NULL DEFAULT '{}',
+  rows_compared bigint NOT NULL DEFAULT 0,
+  bytes bigint NOT NULL DEFAULT 0,
+  seconds double precision NOT NULL DEFAULT 0,
+  bound double precision,
+  counts jsonb NOT NULL DEFAULT '{}',
+  severities jsonb NOT NULL DEFAULT '{}'
+);
+CREATE INDEX IF NOT EXISTS validation_reports_table
+  ON morph_catalog.validation_reports (change_id, table_id, report_id);
+
+CREATE TABLE IF NOT EXISTS morph_catalog.discrepancies (
+  report_id bigint NOT NULL REFERENCES morph_catalog.validation_reports ON DELETE CASCADE,
+  seq int NOT NULL,
+  type text NOT NULL,
+  severity text NOT NULL,
+  message text NOT NULL,
+  record_id text NOT NULL,
+  row_key bytea,
+  column_name text NOT NULL DEFAULT '',
+  primary_value_hash text NOT NULL DEFAULT '',
+  shadow_value_hash text NOT NULL DEFAULT '',
+  lsn bigint NOT NULL DEFAULT 0,
+  PRIMARY KEY (report_id, seq)
+);
+
 -- Written many times a second and told again by the layouts after a crash: no durability needed.
 CREATE UNLOGGED TABLE IF NOT EXISTS morph_catalog.shadow_progress (
   change_id int PRIMARY KEY,
@@ -411,8 +453,8 @@ CREATE OR REPLACE FUNCTION morph_catalog.not_staged(relation text)
 BEGIN
   RAISE EXCEPTION 'foreign table "%" cannot be used here', relation USING
     ERRCODE = 'feature_not_supported',
-    DETAIL = 'Rows of other stores reach statements of the client, not functions and prepared SQL.',
-    HINT = 'Copy what is needed into a temporary table first.';
+    DETAIL = 'Rows of other stores reach statements of the client, not those in functions and DO.',
+    HINT = 'Copy what is needed into a temporary table first, and write by a statement of its own.';
 END $$;
 
 -- Writes to fields of a document. NULL removes the field: missing and NULL are the same in SQL.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from catalog.system_views.change_steps import CHANGE_STEPS
 from catalog.system_views.changes import CHANGES
 from catalog.system_views.columns import COLUMNS
+from catalog.system_views.discrepancies import DISCREPANCIES
 from catalog.system_views.drift_events import DRIFT_EVENTS
 from catalog.system_views.instances import INSTANCES
 from catalog.system_views.progress import PROGRESS
@@ -12,6 +13,7 @@ from catalog.system_views.seeds import SEEDS
 from catalog.system_views.sessions import SESSIONS
 from catalog.system_views.statements import STATEMENTS
 from catalog.system_views.tables import TABLES
+from catalog.system_views.validation_reports import VALIDATION_REPORTS
 from catalog.system_views.versions import VERSIONS
 from catalog.system_views.view import SystemView
 
@@ -22,6 +24,8 @@ SYSTEM_VIEWS: tuple[SystemView, ...] = (
     CHANGES,
     CHANGE_STEPS,
     PROGRESS,
+    VALIDATION_REPORTS,
+    DISCREPANCIES,
     SEEDS,
     DRIFT_EVENTS,
     INSTANCES,

@@ -11,8 +11,10 @@ from evolution.layouts.base import Chunk, Side, Sides
 
 _MORE: Final = 1_000
 _ATTEMPTS: Final = 8
-_CLASSES: Final = ("22", "23", "2B", "42", "XX", "P0")
-"""Errors that a value of a row causes; others are of the store and end the pass."""
+_OF_ROWS: Final = ("22", "23", "54", "P0", "XX001", "XX002")
+"""Errors that a value of a row causes."""
+_FINAL: Final = (*_OF_ROWS, "0A", "42", "XX")
+"""Errors that no repetition heals."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,12 @@ class Aligned:
 
 def caused_by_a_row(error: MorphError) -> bool:
     """True for an error that reading other rows does not have."""
-    return error.sqlstate.startswith(_CLASSES)
+    return error.sqlstate.startswith(_OF_ROWS)
+
+
+def final(error: MorphError) -> bool:
+    """True for an error that comes again when it is tried again."""
+    return error.sqlstate.startswith(_FINAL)
 
 
 async def aligned(sides: Sides, after: bytes | None, rows: int) -> Aligned:

@@ -20,9 +20,11 @@ class Report:
     """One validation of one table. Times are ISO 8601 in UTC.
 
     `cursor` is the last key that was compared, from which a run that was cut off goes on; keys are
-    those of the sides. `rows_compared` counts rows of the live side, `bytes` what was read of both.
+    those of the sides. `rows_compared` counts rows of the live side, `bytes_read` is of both.
     `bound` is the upper bound at 95 % of the share of rows that differ, None where all were
-    compared. `verdict`: equal (nothing critical), different, unknown (the run failed).
+    compared. `verdict`: equal (nothing critical), different, unknown (the run failed before).
+    `in_flight` are rows to look at again, with the LSN at which they were seen; `details_saved` of
+    the details are in the store.
     """
 
     report_id: int
@@ -39,19 +41,26 @@ class Report:
     to_key: str = ""
     cursor: bytes | None = None
     rows_compared: int = 0
-    rows_total: int = 0
-    bytes: int = 0
+    bytes_read: int = 0
     seconds: float = 0.0
     bound: float | None = None
     findings: Findings = field(default_factory=Findings)
+    in_flight: dict[bytes, int] = field(default_factory=dict)
+    details_saved: int = 0
 
     @property
     def rows_per_s(self) -> float:
         """The mean rate, pauses included."""
         return self.rows_compared / self.seconds if self.seconds else 0.0
 
+    def fail(self, message: str) -> None:
+        """The run cannot go on."""
+        self.state, self.message = "failed", message
+        self.verdict = "different" if self.findings.critical else "unknown"
+
     def close(self) -> None:
         """Nothing is left to compare."""
+        self.in_flight = {}
         self.state = "done"
         self.verdict = "different" if self.findings.critical else "equal"
 
@@ -77,7 +86,7 @@ def as_dict(report: Report) -> dict[str, Any]:
         "fromKey": report.from_key,
         "toKey": report.to_key,
         "rowsCompared": report.rows_compared,
-        "bytes": report.bytes,
+        "bytes": report.bytes_read,
         "seconds": round(report.seconds, 3),
         "bound": report.bound,
         "counts": dict(sorted(report.findings.counts.items())),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 
 import asyncpg
 
-from evolution.layouts.base import SideColumn, Sides
+from evolution.layouts.base import ShadowTable, ShadowWork, SideColumn, Sides
 from evolution.validation.embedded.select import SideSelect, SqlColumn
 from evolution.validation.embedded.side import EmbeddedSide, read_together
 from evolution.validation.pace import ReadingPace
@@ -94,3 +94,31 @@ class Bed:
 
         made = report or Report(1, TABLE_ID, 7, method)
         return await Scrub(self.sides, made, saved, ReadingPace(**pace)).run()  # type: ignore[arg-type]
+
+
+class BedLayouts:
+    """What a validator asks of layouts, over a bed."""
+
+    def __init__(self, bed: Bed) -> None:
+        self._bed = bed
+
+    def sides(self, work: ShadowWork, table: ShadowTable) -> AbstractAsyncContextManager[Sides]:
+        """See Layouts."""
+        return self._bed.sides()
+
+    async def repair(self, work: ShadowWork, table: ShadowTable, keys: Sequence[bytes]) -> int:
+        """See Layouts: the bed's shadow is a plain copy with one key column."""
+        connection = await connect(self._bed.cluster)
+        ids = [int(key) for key in keys]
+        try:
+            gone = await connection.fetch(
+                "DELETE FROM morph_store.shadow WHERE id = ANY($1) RETURNING id", ids
+            )
+            made = await connection.fetch(
+                "INSERT INTO morph_store.shadow SELECT * FROM morph_store.live WHERE id = ANY($1) "
+                "RETURNING id",
+                ids,
+            )
+            return len({r["id"] for r in (*gone, *made)})
+        finally:
+            await connection.close(timeout=5)

@@ -36,11 +36,8 @@ async def make(root: asyncpg.Connection, rows: int = 500) -> None:
 
 
 def bed(cluster: Cluster, **more: str) -> Bed:
-    return Bed(
-        cluster,
-        select("live", COLUMNS, lsn="t._l", **more),
-        select("shadow", COLUMNS, lsn="t._l", **more),
-    )
+    more = {"lsn": "t._l", **more}
+    return Bed(cluster, select("live", COLUMNS, **more), select("shadow", COLUMNS, **more))
 
 
 def details(report: Report) -> list[Discrepancy]:
@@ -292,6 +289,20 @@ async def test_a_row_that_up_fails_on_is_told_and_the_rest_compared(
     ]  # fmt: skip
     assert details(report)[0].message == "22012: division by zero"
     assert report.rows_compared == 496
+
+
+async def test_too_many_unreadable_rows_end_the_run(
+    validation_cluster: Cluster, root: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("evolution.validation.scrub.UNREADABLE_MAX", 3)
+    await make(root)
+    both = bed(validation_cluster)
+    never = [*COLUMNS[:2], ("price", "numeric", "t.price / (t.id - t.id)"), *COLUMNS[3:]]
+    both.live = select("live", never, lsn="t._l")
+    both.shadow = select("shadow", [*COLUMNS[:2], ("price", "numeric", "t.price"), *COLUMNS[3:]])
+    report = await both.scrub()
+    assert (report.state, report.verdict) == ("failed", "different")
+    assert report.findings.counts == {"COERCION_ERROR": 3}
 
 
 async def test_keys_of_two_columns_and_of_bytes(

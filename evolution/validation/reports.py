@@ -1,0 +1,21 @@
+"""Where reports are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from evolution.validation.report import Method, Report
+
+
+class Reports(Protocol):
+    """Keeps reports; what is saved survives a crash."""
+
+    async def begin(self, change_id: int, table_id: int, relation: str, method: Method) -> Report:
+        """The report of a run: the one that was not ended, as far as it got, or a new one."""
+
+    async def save(self, report: Report) -> None:
+        """Write down how far the report is. `timestamp` becomes the time of this."""
+
+    async def keys(self, report_id: int) -> tuple[int, int, Sequence[bytes]]:
+        """(change, table, keys of the rows that have details in a report)."""

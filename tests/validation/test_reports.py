@@ -1,0 +1,144 @@
+"""R4.5: reports survive, resume, and are the same as JSON and as rows."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+
+import asyncpg
+import pytest
+
+from core.errors import InvalidParameterValue, UndefinedObject
+from evolution.layouts.base import Discrepancy, ShadowTable, ShadowWork
+from evolution.validation.embedded.reports import EmbeddedReports
+from evolution.validation.findings import Found
+from evolution.validation.pace import ReadingPace
+from evolution.validation.report import as_dict, as_json
+from evolution.validation.validator import ValidationLimits, Validator
+from private_pg.cluster import Cluster
+from tests.validation.bed import TABLE_ID, BedLayouts, connect
+from tests.validation.test_scrub import bed, make
+
+TABLE = ShadowTable(TABLE_ID, "things", "live", "shadow")
+WORK = ShadowWork(7, 7, 6, 1, (TABLE,))
+
+
+def found(seq: int) -> Found:
+    one = Discrepancy(
+        "VALUE_MISMATCH", "the texts differ", f"k{seq}", TABLE_ID, "name", "aa", "bb", 9
+    )
+    return Found(one, b"k%d" % seq)
+
+
+@pytest.fixture
+def reports(validation_cluster: Cluster, reports_catalog: None) -> EmbeddedReports:
+    return EmbeddedReports(partial(connect, validation_cluster), kept=3)
+
+
+async def test_a_report_is_resumed_as_it_was(reports: EmbeddedReports) -> None:
+    first = await reports.begin(7, TABLE_ID, "things", "checksum")
+    first.findings.extend(found(n) for n in range(5))
+    first.cursor, first.rows_compared, first.from_key = b"\x00k\t", 12, "k0"
+    first.in_flight = {b"k\xff": 3}
+    await reports.save(first)
+    first.findings.extend(found(n) for n in range(5, 8))
+    await reports.save(first)
+    again = await reports.begin(7, TABLE_ID, "things", "checksum")
+    assert (again.report_id, again.cursor, again.rows_compared) == (first.report_id, b"\x00k\t", 12)
+    assert again.findings.details == [found(n) for n in range(8)]
+    assert again.findings.counts == first.findings.counts
+    assert list(again.in_flight) == [b"k\xff"]
+    assert (await reports.begin(7, TABLE_ID, "things", "full")).report_id > first.report_id
+    again.close()
+    await reports.save(again)
+    assert (await reports.begin(7, TABLE_ID, "things", "checksum")).report_id > first.report_id
+
+
+async def test_json_and_rows_say_the_same(
+    reports: EmbeddedReports, root: asyncpg.Connection
+) -> None:
+    report = await reports.begin(7, TABLE_ID, "things", "sample")
+    report.findings.extend(found(n) for n in range(2))
+    report.bound, report.seconds, report.rows_compared = 0.125, 2.0, 10
+    report.close()
+    await reports.save(report)
+    row = await root.fetchrow("SELECT *, report::text AS json FROM morph.validation_reports")
+    assert row is not None
+    assert json.loads(row["json"]) == as_dict(report) == json.loads(as_json(report))
+    assert (row["discrepancies"], row["critical"], row["verdict"]) == (2, 2, "different")
+    assert (row["rows_per_s"], row["table_name"]) == (5, "things")
+    plain = json.loads(as_json(report))
+    assert {"tableId", "timestamp", "discrepancies"} <= plain.keys()
+    assert {"type", "message", "recordId"} <= plain["discrepancies"][0].keys()
+    assert plain["timestamp"].endswith("Z")
+    details = await root.fetch("SELECT * FROM morph.discrepancies")
+    assert [(d["seq"], d["record_id"], d["column_name"]) for d in details] == [
+        (1, "k0", "name"), (2, "k1", "name"),
+    ]  # fmt: skip
+
+
+async def test_old_reports_go(reports: EmbeddedReports, root: asyncpg.Connection) -> None:
+    for _ in range(5):
+        report = await reports.begin(7, TABLE_ID, "things", "full")
+        report.findings.add(found(1))
+        report.close()
+        await reports.save(report)
+    assert await root.fetchval("SELECT count(*) FROM morph.validation_reports") == 3
+    assert await root.fetchval("SELECT count(*) FROM morph.discrepancies") == 3
+
+
+async def test_the_validator_compares_verifies_and_repairs(
+    validation_cluster: Cluster, root: asyncpg.Connection, reports: EmbeddedReports
+) -> None:
+    await make(root)
+    both = bed(validation_cluster)
+    limits = ValidationLimits(ReadingPace(0.001))
+    validator = Validator(BedLayouts(both), reports, limits)
+    assert (await validator.validate(WORK, "checksum")).critical == 0
+    await root.execute(
+        "UPDATE morph_store.shadow SET price = price + 1 WHERE id = 100;"
+        "DELETE FROM morph_store.shadow WHERE id = 200;"
+        "INSERT INTO morph_store.shadow (id) VALUES (900)"
+    )
+    verdict = await validator.validate(WORK, "full")
+    assert (verdict.critical, verdict.complete) == (3, True)
+    assert verdict.reason == ("things: 1 EXTRA_IN_SHADOW, 1 MISSING_IN_SHADOW, 1 VALUE_MISMATCH")
+    async with both.sides() as sides:
+        seen = await validator.verify(TABLE, sides, [b"1", b"100", b"200", b"900", b"12345"])
+    assert sorted((d.type, d.record_id) for d in seen) == [
+        ("EXTRA_IN_SHADOW", "900"), ("MISSING_IN_SHADOW", "200"), ("VALUE_MISMATCH", "100"),
+    ]  # fmt: skip
+    assert await validator.repair(WORK, verdict.report_id) == 3
+    assert (await validator.validate(WORK, "full")).critical == 0
+    with pytest.raises(UndefinedObject):
+        await validator.repair(WORK, 10_000)
+    with pytest.raises(InvalidParameterValue, match="does not exist"):
+        await validator.validate(WORK, "guess")
+    with pytest.raises(InvalidParameterValue, match="does not compare tables"):
+        await validator.validate(WORK, "query")
+
+
+async def test_what_others_found_is_a_report(
+    reports: EmbeddedReports, validation_cluster: Cluster, root: asyncpg.Connection
+) -> None:
+    validator = Validator(BedLayouts(bed(validation_cluster)), reports, ValidationLimits())
+    violation = Discrepancy("CONSTRAINT_VIOLATION", "not unique", "4", TABLE_ID)
+    report_id = await validator.record(WORK, [violation, violation], "full")
+    row = await root.fetchrow("SELECT * FROM morph.validation_reports")
+    assert row is not None
+    assert (row["report_id"], row["state"], row["critical"]) == (report_id, "done", 2)
+    assert await validator.record(WORK, [], "full") > report_id
+
+
+async def test_a_fault_of_a_row_ends_the_report(
+    validation_cluster: Cluster, root: asyncpg.Connection, reports: EmbeddedReports
+) -> None:
+    await make(root)
+    both = bed(validation_cluster, lsn="t.nothing")
+    validator = Validator(BedLayouts(both), reports, ValidationLimits())
+    with pytest.raises(Exception, match="nothing does not exist"):
+        await validator.validate(WORK, "checksum")
+    row = await root.fetchrow("SELECT * FROM morph.validation_reports")
+    assert row is not None
+    assert (row["state"], row["verdict"]) == ("failed", "unknown")
+    assert row["message"] == "42703: column t.nothing does not exist"
