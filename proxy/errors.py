@@ -19,13 +19,14 @@ from catalog.model import (
     Version,
 )
 from catalog.sqltext import STORE_SCHEMA
+from core.errors import FeatureNotSupported
 from engine.plans import Plan, PlanCache, explain_position
 from evolution.history import column_hint, table_hint
 from proxy.protocol.framing import HEADER_BYTES
 from proxy.protocol.reports import decode_report, encode_error
 
 INTERNAL_SCHEMA = "morph_catalog."
-_TOLD = (b"42501", b"42703", b"42P01", INTERNAL_SCHEMA.encode())
+_TOLD = (b"42501", b"42703", b"42P01", b"has no handler", INTERNAL_SCHEMA.encode())
 _STORE_NAMES = re.compile(r'"(t\d+|c\d+)"')
 _KEY_COLUMNS = re.compile(r"^Key \(([^)]*)\)")
 _FAILING_ROW = "Failing row contains ("
@@ -37,6 +38,7 @@ _NO_COLUMN = re.compile(
     r'^column (?:"(.+?)"|(?:\S+\.)?(\S+))(?: of relation "(.+)")? does not exist$'
 )
 _NO_TABLE = re.compile(r'^relation "(?:([^".]+)\.)?([^"]+)" does not exist$')
+_NO_HANDLER = re.compile(r'^foreign-data wrapper "(mongodb|cassandra|postgres)" has no handler$')
 _PAST_REWRITER = re.compile(r"^permission denied for (?:table|view) (.+)$")
 
 
@@ -149,6 +151,15 @@ def _explain_guard(fields: dict[str, str], version: Version | None) -> None:
         )
 
 
+def _explain_handler(fields: dict[str, str]) -> None:
+    """Shapes of foreign tables cannot be planned; that they were reached says nothing else."""
+    if fields.get("C") == "55000" and _NO_HANDLER.match(fields.get("M", "")):
+        fields["C"] = FeatureNotSupported.sqlstate
+        fields["M"] = "foreign tables cannot be used in dynamic SQL"
+        fields["D"] = "The text was made at run time, so the stores never heard of it."
+        fields["H"] = "Copy what is needed into a temporary table first."
+
+
 def _drop_internal_context(fields: dict[str, str]) -> None:
     """Calls of our own functions say nothing to a client that never wrote them."""
     if INTERNAL_SCHEMA not in fields.get("W", ""):
@@ -196,6 +207,7 @@ def translate(raw: bytes, plan: Plan | None, plans: PlanCache, snapshot: Catalog
     if version is not None and (touches or fields.get("s") == STORE_SCHEMA):
         _put_back(fields, version, snapshot)
     _explain_guard(fields, version)
+    _explain_handler(fields)
     _drop_internal_context(fields)
     if fields.get("C") in (_UNDEFINED_COLUMN, _UNDEFINED_TABLE):
         _explain_names(fields, plan, plans, snapshot)

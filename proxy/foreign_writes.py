@@ -38,11 +38,11 @@ from engine.plans import Plan
 from proxy.piles import Limits
 from proxy.protocol import requests
 from proxy.protocol.message_types import ClientType
-from proxy.relay import Sink
+from proxy.relay import BackendError, Sink
 from proxy.residual import Bound, Residual
 from proxy.row_spool import Spool
 from proxy.session_store import SessionStore
-from proxy.staged_copy import StagedCopy, temporary
+from proxy.staged_copy import StagedCopy, own_words, temporary
 from proxy.staging import PlannedScan, StagedRows, Staging, rows_of
 from proxy.store_waits import bounded
 from proxy.store_writing import StoreWriting
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from proxy.session import Session
     from proxy.store_transactions import StoreTransactions
 
-WINDOW_SHARE: Final = 8
+WINDOW_SHARE: Final = 16
 SMALL_ROWS: Final = 1000
 """Up to so many changed rows the size of what was staged is not asked for."""
 
@@ -115,8 +115,12 @@ class ForeignWrites:
                 sink = await self._upsert(session, federated, copy, own, relations, bound, staged)
             else:
                 await self._stage(session, copy, own)
-                sink = await self._residual.collect(session, federated.text(relations), bound)
+                text = federated.text(relations)
+                sink = await self._residual.collect(session, text, bound)
             await self._write(session, writing, copy, _rows_done(sink.tag))
+        except BackendError as error:
+            own_words(error.fields)
+            raise
         finally:
             copy.close()
         await self._staging.drop(session, [*staged.tables, copy.relation])
@@ -141,7 +145,11 @@ class ForeignWrites:
         await self._stage(session, copy, ())
         session.copy_waiting = lambda kind, body: _forward(session, kind, body)
         text = copy_from_text(plan.analysis, statement, copy.relation)
-        sink = await self._residual.collect(session, text, Bound())
+        try:
+            sink = await self._residual.collect(session, text, Bound())
+        except BackendError as error:
+            own_words(error.fields)
+            raise
         await self._write(session, writing, copy, _rows_done(sink.tag))
         await self._staging.drop(session, [copy.relation])
         return sink.tag

@@ -8,6 +8,7 @@ windows of bounded size, in the order in which the rows were staged.
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
@@ -16,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from backends.base import RowChanges
-from catalog.sqltext import quote_ident, quote_literal
+from catalog.sqltext import PUBLIC, quote_ident, quote_literal
 from core.encoding.rows import COPY_HEADER, COPY_TRAILER, encode_copy_rows
 from core.types import type_by_name
 from engine.changes import (
@@ -213,6 +214,18 @@ def _without_arrived(found: Difference, late: list[Difference]) -> Difference:
         return found
     late.append(Difference(RowChanges(inserted=found.changes.inserted), found.arrived))
     return Difference(replace(found.changes, inserted=None))
+
+
+_NUMBER = re.compile(r", (?:null|\d+)\)\.\Z")
+
+
+def own_words(fields: dict[str, str]) -> None:
+    """An error about a row of the copy, as the client knows the table: without the number."""
+    if not fields.get("s", "").startswith("pg_temp"):
+        return
+    fields["s"] = PUBLIC
+    if fields.get("D", "").startswith("Failing row contains ("):
+        fields["D"] = _NUMBER.sub(").", fields["D"])
 
 
 def temporary(name: str) -> str:

@@ -420,3 +420,41 @@ def test_check_names_the_lines_of_what_does_not_answer(tmp_path: Path) -> None: 
         "10:1: instance[2]",
     ], done.stdout
     assert done.stderr == ""
+
+
+PARTED = "CREATE TABLE parted (id int NOT NULL, total numeric) PARTITION BY LIST (id)"
+FAR_TEXTS = {
+    "PERFORM * FROM orders": "functions and DO",
+    "INSERT INTO orders VALUES (1)": "functions and DO",
+    "UPDATE orders SET total = 1": "functions and DO",
+    "DELETE FROM parted": "functions and DO",
+    "EXECUTE $x$SELECT * FROM orders$x$": "at run time",
+    "EXECUTE $x$DELETE FROM orders$x$": "at run time",
+}
+
+
+@pytest.mark.parametrize("text", list(FAR_TEXTS))
+def test_functions_and_do_blocks_over_foreign_tables_say_why(  # Issue 4.10
+    client: Connection, text: str
+) -> None:
+    client.execute(ORDERS.encode())
+    client.execute(PARTED.encode())
+    body = f"$$ BEGIN {text}; END $$"
+    client.execute(
+        f"CREATE OR REPLACE FUNCTION f() RETURNS void LANGUAGE plpgsql AS {body}".encode()
+    )
+    for statement in ("SELECT f()", f"DO {body}"):
+        with pytest.raises(psycopg.errors.FeatureNotSupported) as caught:
+            client.execute(statement.encode())
+        assert FAR_TEXTS[text] in (caught.value.diag.message_detail or "")
+        assert "temporary table" in (caught.value.diag.message_hint or "")
+
+
+def test_what_transactions_do_with_stores_can_be_set(open_directory: Path) -> None:
+    config = '[stores]\nstore_writes = "at_commit"\nmulti_store_commit = "sequential"\n'
+    with running(open_directory / "store-settings", config) as process, process.connect() as client:
+        assert rows(client, "SHOW morph.store_writes") == [("at_commit",)]
+        assert rows(client, "SHOW morph.multi_store_commit") == [("sequential",)]
+        client.execute("SET morph.store_writes = refuse")
+        client.execute("RESET morph.store_writes")
+        assert rows(client, "SHOW morph.store_writes") == [("at_commit",)]
