@@ -23,9 +23,9 @@ Deploy = Literal["any", "reader", "writer"]
 @dataclass(frozen=True, slots=True)
 class Effect:
     """One operator applied to one table. `up` and `down` say in SQL or words what becomes of a
-    value on the way to the new version and back; `residue` what is kept beside, "" for nothing. `reads`
-    and `writes` are ids of columns (of the table itself where all of it is meant): the footprint.
-    `coercion` is the class of the cast where there is one.
+    value on the way to the new version and back; `residue` what is kept beside, "" for nothing.
+    `reads` and `writes` are ids of columns (of the table itself where all of it is meant): the
+    footprint. `coercion` is the class of the cast where there is one.
     """
 
     kind: str
