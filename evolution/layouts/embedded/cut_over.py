@@ -1,13 +1,19 @@
 """The cut-over: PostgreSQL's lock queue is the fence, one transaction is the flip (EVOLUTION 6).
 
-Order of the locks: the shadows (nobody else has them), the views of all versions and the live
-tables in SHARE ROW EXCLUSIVE. Writers wait at the view then, before they know what is under it, and
-readers go on. The rest of the log comes in, the verification looks. Then the same in ACCESS
-EXCLUSIVE: what reads waits too, for the few milliseconds in which the views are put over the other
-layout. COMMIT is the flip; who waited finds the new views.
+Order of the locks: the catalog, the shadows (nobody else has them), the shapes of `public`, the
+views of all versions, tables at the other ends of foreign keys, the live tables. A statement that
+comes now waits at its view, before it knows what is under it; one that is there already ends. Then
+the rest of the log comes in, the verification looks, and the views are put over the other layout.
+COMMIT is the flip: who waited finds the new views.
 
-Writers are never held longer than `HOLD_S`, which is below PostgreSQL's deadlock_timeout: a client
-that waits for the fence while the fence waits for it is no deadlock victim; the fence gives up.
+Readers wait for these milliseconds, too: a transaction that may read on, and then writes, would
+wait for the fence while the fence waits for it. Views are locked by a DDL statement of no effect,
+because LOCK TABLE of a view goes down to its table at once: those who come later would wait there,
+with locks on other views.
+
+The fence never waits for a lock longer than `HOLD_S` after its first one, which is below
+PostgreSQL's deadlock_timeout: where it and a client wait for each other, the fence gives up and the
+client goes on. Tries are short first, so that nobody waits long behind an open transaction.
 """
 
 from __future__ import annotations
@@ -26,10 +32,8 @@ from catalog.lenses import lenses_of
 from catalog.model import CatalogSnapshot, Lens
 from catalog.sqltext import PUBLIC, quote_ident, quote_literal
 from catalog.store import load_snapshot
-from core.errors import MorphError
 from evolution.ddl import LOCK_CATALOG
 from evolution.layouts.base import (
-    CutOver,
     Discrepancy,
     Flip,
     ShadowTable,
@@ -59,7 +63,12 @@ from evolution.layouts.embedded.tables import StoreTable, qualified, read_table
 from evolution.validation.lines import key_bytes
 
 HOLD_S: Final = 0.8
-"""How long writers are held at most while the fence waits for locks or the last look."""
+"""How long clients are held at most while the fence waits for locks."""
+TRIES_S: Final = (0.1, 0.2, 0.4, HOLD_S)
+"""How long each try waits for its locks."""
+SNAPSHOTS_S: Final = 0.1
+"""How long statements on other tables get to end."""
+_LOOK_S: Final = 0.005
 LAST_KEYS: Final = 100
 _SNAPSHOTS_HELD: Final = """
 SELECT count(*) FROM pg_stat_activity
@@ -82,14 +91,15 @@ class NotNow(Exception):
 
 @dataclass
 class Fence:
-    """How long writers are held: since `begun`, 0.0 before."""
+    """How long clients are held: since `begun`, 0.0 before; for locks at most `hold_s`."""
 
     clock: Clock = time.monotonic
+    hold_s: float = HOLD_S
     begun: float = 0.0
     ended: float = 0.0
 
     def start(self) -> None:
-        """Writers may wait from now on."""
+        """Clients may wait from now on."""
         self.begun = self.clock()
 
     def end(self) -> None:
@@ -99,8 +109,8 @@ class Fence:
 
     @property
     def left_s(self) -> float:
-        """What is left of HOLD_S."""
-        return HOLD_S - (self.clock() - self.begun) if self.begun else HOLD_S
+        """How long a lock may still be waited for."""
+        return self.hold_s - (self.clock() - self.begun) if self.begun else self.hold_s
 
     @property
     def held_s(self) -> float:
@@ -151,44 +161,32 @@ async def plan_of(db: asyncpg.Connection, work: ShadowWork) -> Plan:
     )
 
 
-async def _lock(db: asyncpg.Connection, fence: Fence, names: Sequence[str], mode: str) -> None:
+async def _lock(db: asyncpg.Connection, fence: Fence, names: Sequence[str]) -> None:
     if names:
         await _wait_at_most(db, fence)
-        await db.execute(f"LOCK TABLE {', '.join(names)} IN {mode} MODE")
+        await db.execute(f"LOCK TABLE {', '.join(names)} IN ACCESS EXCLUSIVE MODE")
 
 
 async def _wait_at_most(db: asyncpg.Connection, fence: Fence) -> None:
     milliseconds = int(fence.left_s * 1000)
     if milliseconds <= 0:
-        raise NotNow(f"the locks were not given within {HOLD_S:g} s")
+        raise NotNow(f"the locks were not given within {fence.hold_s:g} s")
     await db.execute(f"SET LOCAL lock_timeout = {milliseconds}")
 
 
-async def hold_writers(db: asyncpg.Connection, work: ShadowWork, plan: Plan, fence: Fence) -> None:
-    """Take the catalog, the shadows, and hold writers. No statement before takes a snapshot."""
+async def hold(db: asyncpg.Connection, work: ShadowWork, plan: Plan, fence: Fence) -> None:
+    """Wait for those who use the tables, hold those who come. Nobody is waited for afterwards."""
     live = [table.live for table in work.tables]
     await _wait_at_most(db, fence)
     await db.execute(LOCK_CATALOG)
-    shadows = [qualified(table.shadow) for table in work.tables]
-    await _lock(db, fence, shadows, "ACCESS EXCLUSIVE")
+    await _lock(db, fence, [qualified(table.shadow) for table in work.tables])
     fence.start()
-    others = [qualified(name) for name in foreign_keys.partners(plan.keys, live)]
-    held = [*plan.views, *(qualified(name) for name in live), *others]
-    await _lock(db, fence, held, "SHARE ROW EXCLUSIVE")
-
-
-async def hold_readers(db: asyncpg.Connection, work: ShadowWork, plan: Plan, fence: Fence) -> None:
-    """Wait for those who read in open transactions; from now on nobody is waited for."""
-    live = [table.live for table in work.tables]
-    sources = {key.source for key in plan.keys} - set(live)
-    held = [
-        *plan.views,
-        *(qualified(name) for name in live),
-        *(qualified(name) for name in sorted(sources)),
-        *plan.public,
-    ]
-    await _lock(db, fence, held, "ACCESS EXCLUSIVE")
-    await _wait_at_most(db, fence)
+    await _lock(db, fence, plan.public)
+    for view in plan.views:
+        await _wait_at_most(db, fence)
+        await db.execute(f"ALTER VIEW {view} RESET (security_barrier)")
+    partners = foreign_keys.partners(plan.keys, live)
+    await _lock(db, fence, [qualified(name) for name in (*partners, *live)])
 
 
 async def drain(db: asyncpg.Connection, work: ShadowWork, plan: Plan) -> list[Side]:
@@ -197,11 +195,6 @@ async def drain(db: asyncpg.Connection, work: ShadowWork, plan: Plan) -> list[Si
     snapshot = await load_snapshot(db)
     if snapshot.epoch != plan.epoch:
         raise NotNow("the catalog changed while the cut-over began")
-    if await _snapshots_held(db):
-        raise NotNow(
-            "a transaction of a client holds a snapshot from before the cut-over, "
-            "in which the new layout is not complete"
-        )
     sides = []
     for table, feed in await feeds.take(db, work):
         live, shadow = await read_table(db, feed.live), await read_table(db, feed.shadow)
@@ -214,13 +207,22 @@ async def drain(db: asyncpg.Connection, work: ShadowWork, plan: Plan) -> list[Si
     return sides
 
 
-async def _snapshots_held(db: asyncpg.Connection) -> bool:
-    """A transaction that keeps one snapshot would see the new layout as it was then."""
+async def require_no_old_snapshots(db: asyncpg.Connection, fence: Fence) -> None:
+    """A transaction that keeps one snapshot would see the new layout as it was then. Who used the
+    tables has ended by now, who waits for them has to look again; others get a moment to end their
+    statements, and in READ COMMITTED their snapshots with them.
+    """
     await db.execute("SET LOCAL ROLE NONE")  # only the superuser sees what others do
-    try:
-        return bool(await db.fetchval(_SNAPSHOTS_HELD))
-    finally:
-        await db.execute("SET LOCAL ROLE morph_owner")
+    until = fence.clock() + SNAPSHOTS_S
+    while await db.fetchval(_SNAPSHOTS_HELD):
+        if fence.clock() > until:
+            raise NotNow(
+                "a transaction of a client holds a snapshot from before the cut-over, "
+                "in which the new layout is not complete"
+            )
+        await asyncio.sleep(_LOOK_S)
+        await db.execute("SELECT pg_stat_clear_snapshot()")
+    await db.execute("SET LOCAL ROLE morph_owner")
 
 
 def _require_complete(feed: Feed) -> None:
@@ -364,24 +366,16 @@ async def cut_over(
     verify: Verify,
     flip: Flip,
 ) -> list[Discrepancy]:
-    """All of it in the transaction of `db`, which has no snapshot yet. What the verification found
-    that is not critical; raises NotNow when it cannot be done.
+    """All of it in the transaction of `db`, which is READ COMMITTED: once the locks are held, all
+    its statements see the same. What the verification found that is not critical; raises NotNow
+    when it cannot be done.
     """
     async with _within(deadline_s):
-        await hold_writers(db, work, plan, fence)
+        await hold(db, work, plan, fence)
+        await require_no_old_snapshots(db, fence)
         sides = await drain(db, work, plan)
         last = {side.table.table_id: await last_keys(db, side) for side in sides}
         found = await verified(db, sides, verify, last)
-        await hold_readers(db, work, plan, fence)
         await flip_layouts(db, work, plan, sides)
         await flip(OwnerTransaction(db))
     return found
-
-
-def outcome(error: Exception, fence: Fence) -> CutOver:
-    """A cut-over that did not happen."""
-    fence.end()
-    if isinstance(error, NotNow):
-        return CutOver(False, fence.held_s, error.reason, error.discrepancies)
-    assert isinstance(error, MorphError)
-    return CutOver(False, fence.held_s, error.primary)

@@ -31,7 +31,7 @@ from evolution.layouts.embedded import feeds, log, refusals, residues, shadow
 from evolution.layouts.embedded.applier import PLAN, applied, apply_log, repair_rows
 from evolution.layouts.embedded.backfill import copy_chunk, freeze
 from evolution.layouts.embedded.compare import together
-from evolution.layouts.embedded.cut_over import Fence, NotNow, cut_over, outcome, plan_of
+from evolution.layouts.embedded.cut_over import TRIES_S, Fence, NotNow, cut_over, plan_of
 from evolution.layouts.embedded.feeds import Feed
 from evolution.layouts.embedded.finish import make_not_null, make_object, missing_objects
 from evolution.layouts.embedded.foreign_keys import unvalidated
@@ -231,19 +231,40 @@ class EmbeddedLayouts:
         self, work: ShadowWork, *, deadline_s: float, verify: Verify, flip: Flip
     ) -> CutOver:
         """See Layouts."""
-        fence = Fence(self._clock)
+        until = self._clock() + deadline_s
+        result = CutOver(False)
         try:
             if await self._turned(work):
                 return CutOver(True)
-            await self._drain(work, deadline_s)
+            for hold_s in TRIES_S:
+                result = await self._try(work, hold_s, until - self._clock(), verify, flip)
+                if result.done or result.discrepancies or self._clock() + 3 * hold_s > until:
+                    break
+                await asyncio.sleep(2 * hold_s)  # who was held goes on
+        except (SerializationFailure, QueryCanceled, StoreError) as error:
+            return CutOver(False, result.waited_s, error.primary)
+        return result
+
+    async def _try(
+        self, work: ShadowWork, hold_s: float, deadline_s: float, verify: Verify, flip: Flip
+    ) -> CutOver:
+        """One try, with as little as possible left of the log before anybody waits."""
+        while (await self.catch_up(work)).pending > _FEW:
+            pass
+        fence = Fence(self._clock, hold_s)
+        try:
             async with self._sessions.step(deadline_s, isolation="read_committed") as db:
                 plan = await plan_of(db, work)
-            async with self._sessions.step(deadline_s * 2) as db:
+            async with self._sessions.step(2 * deadline_s, isolation="read_committed") as db:
                 found = await cut_over(
                     db, work, plan, fence, deadline_s=deadline_s, verify=verify, flip=flip
                 )
-        except (NotNow, LockNotAvailable, SerializationFailure, QueryCanceled, StoreError) as error:
-            return outcome(error, fence)
+        except NotNow as error:
+            fence.end()
+            return CutOver(False, fence.held_s, error.reason, error.discrepancies)
+        except LockNotAvailable as error:
+            fence.end()
+            return CutOver(False, fence.held_s, error.primary)
         fence.end()
         self._validated.discard(work.change_id)
         return CutOver(True, fence.held_s, "", tuple(found))
@@ -255,12 +276,6 @@ class EmbeddedLayouts:
                 feed.direction != work.direction and feed.live == table.shadow
                 for table, feed in await _taken(db, work)
             )
-
-    async def _drain(self, work: ShadowWork, deadline_s: float) -> None:
-        """Leave as little as possible for the time in which writers wait."""
-        until = self._clock() + deadline_s / 2
-        while (await self.catch_up(work)).pending > _FEW and self._clock() < until:
-            pass
 
     async def _validate_keys(self, work: ShadowWork) -> None:
         """Foreign keys that a cut-over moved look at the rows, one at a time."""

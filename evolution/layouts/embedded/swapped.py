@@ -45,12 +45,14 @@ def shown_tables(version: Version, ids: set[int]) -> list[Table]:
 
 
 def view_names(snapshot: CatalogSnapshot, ids: set[int]) -> list[str]:
-    """All version views over these tables, for SQL."""
+    """All version views over these tables, for SQL: those that are read before those that are only
+    written, as most transactions go.
+    """
     return [
-        f"{quote_ident(schema)}.{quote_ident(table.name)}"
+        f"{quote_ident(schema(version.number))}.{quote_ident(table.name)}"
+        for schema in (view_schema, whole_schema)
         for version in snapshot.versions.values()
         for table in shown_tables(version, ids)
-        for schema in (view_schema(version.number), whole_schema(version.number))
     ]
 
 

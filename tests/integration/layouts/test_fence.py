@@ -1,0 +1,109 @@
+"""Cut-overs under load: writers and readers in blocks and out of them, and no client error
+(EVOLUTION 6, invariants I1, I5, I6, I7).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import psycopg
+
+from evolution.layouts.embedded.cut_over import HOLD_S
+from tests.integration.layouts.bed import Bed
+
+ROWS = 500
+
+
+@dataclass
+class Load:
+    """Sessions of clients; `acknowledged` is what they were told is written, by key."""
+
+    dsn: str
+    stop: threading.Event = field(default_factory=threading.Event)
+    errors: list[str] = field(default_factory=list)
+    acknowledged: dict[int, str] = field(default_factory=dict)
+    longest_s: float = 0.0
+    done: int = 0
+    keys: Iterator[int] = field(default_factory=lambda: itertools.count(10_000))
+
+    def run(self, work: str, seed: int) -> None:
+        """One session until the end; what fails is kept."""
+        rng = random.Random(seed)
+        try:
+            with psycopg.connect(self.dsn, autocommit=True) as session:
+                while not self.stop.is_set():
+                    begun = time.monotonic()
+                    getattr(self, work)(session, rng, seed)
+                    self.longest_s = max(self.longest_s, time.monotonic() - begun)
+                    self.done += 1
+        except psycopg.Error as error:
+            self.errors.append(f"{work}: {error.sqlstate} {error}")
+
+    def write(self, session: psycopg.Connection, rng: random.Random, seed: int) -> None:
+        """A statement of its own; each session has its own keys, so the last one told wins."""
+        key = seed + 8 * rng.randrange(ROWS // 8)
+        text = f"{rng.random()}"
+        if rng.random() < 0.2:
+            key = next(self.keys)
+            session.execute("INSERT INTO orders VALUES (%s, %s)", (key, text))
+        else:
+            session.execute("UPDATE orders SET x = %s WHERE id = %s", (text, key))
+        self.acknowledged[key] = text
+
+    def block(self, session: psycopg.Connection, rng: random.Random, seed: int) -> None:
+        """A transaction that reads first and writes then."""
+        key = seed + 8 * rng.randrange(ROWS // 8)
+        text = f"{rng.random()}"
+        with session.transaction():
+            session.execute("SELECT * FROM orders WHERE id = %s FOR UPDATE", (key,))
+            session.execute("UPDATE orders SET x = %s WHERE id = %s", (text, key))
+        self.acknowledged[key] = text
+
+    def read(self, session: psycopg.Connection, rng: random.Random, _: int) -> None:
+        """Reads in a block: they stand against the flip until they end."""
+        with session.transaction():
+            count = session.execute("SELECT count(*) FROM orders").fetchone()
+            assert count is not None
+            assert count[0] >= ROWS, "rows are missing"
+            session.execute("SELECT x FROM orders WHERE id = %s", (rng.randrange(ROWS),))
+
+
+@contextmanager
+def running(load: Load, works: list[str]) -> Iterator[None]:
+    """The sessions, joined at the end."""
+    threads = [threading.Thread(target=load.run, args=(work, n)) for n, work in enumerate(works)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        load.stop.set()
+        for thread in threads:
+            thread.join()
+
+
+async def test_writers_and_readers_notice_nothing(bed: Bed) -> None:
+    bed.make("orders", "id int PRIMARY KEY, x text")
+    bed.ddl(f"INSERT INTO orders SELECT g, 'start' FROM generate_series(0, {ROWS - 1}) g")
+    load = Load(bed.server.dsn)
+    with running(load, ["write", "write", "block", "block", "read", "read"]):
+        await bed.ready("orders")
+        held = []
+        for _ in range(3):
+            held.append((await bed.through()).waited_s)
+            done = load.done
+            while load.done < done + 50 and not load.errors:
+                await asyncio.sleep(0.01)
+    assert load.errors == []
+    assert max(held) < 2 * HOLD_S
+    found = dict(bed.client.execute("SELECT id, x FROM orders").fetchall())
+    assert {k: found.get(k) for k in load.acknowledged} == load.acknowledged
+    await bed.layouts.catch_up(bed.work)
+    assert bed.differences() == []

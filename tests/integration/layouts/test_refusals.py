@@ -1,0 +1,91 @@
+"""What the new layout cannot hold is named, never lost and never removed (EVOLUTION 5, 8)."""
+
+from __future__ import annotations
+
+from evolution.layouts.base import Pace
+from tests.integration.layouts.bed import Bed
+
+
+async def lensed(bed: Bed, values: str, using: str = "x::int", columns: str = "x text") -> None:
+    """A table whose new version shows x as int."""
+    bed.make("price", f"id int PRIMARY KEY, {columns}")
+    bed.ddl(f"INSERT INTO price {values}")
+    bed.ddl("SET morph.ddl_mode = virtual")
+    bed.ddl("SET morph.back = 'coalesce(x::text, ''none'')'")
+    bed.ddl(f"ALTER TABLE price ALTER COLUMN x TYPE int USING {using}")
+    await bed.begin("price", pace=Pace(chunk_s=0.0001, step_s=60))
+
+
+async def test_rows_on_which_up_fails_are_named_and_left_out(bed: Bed) -> None:
+    await lensed(
+        bed,
+        "SELECT g, CASE WHEN g % 100 = 7 THEN 'no' ELSE g::text END FROM generate_series(1, 900) g",
+    )
+    progress = await bed.copy()
+    assert progress.left_out == 9
+    assert {e.record_id for e in progress.errors} == {str(n) for n in range(7, 900, 100)}
+    assert {(e.type, e.severity) for e in progress.errors} == {("COERCION_ERROR", "critical")}
+    assert "22P02" in progress.errors[0].message
+    assert progress.rows == 891
+    result = await bed.cut_over()
+    assert not result.done
+    result = await bed.layouts.finish(bed.work)
+    assert len(result) == 9
+    result = await bed.cut_over()
+    assert not result.done
+
+
+async def test_a_row_that_is_put_right_comes_in(bed: Bed) -> None:
+    await lensed(bed, "VALUES (1, '1'), (2, 'two'), (3, 'three')")
+    assert (await bed.copy()).left_out == 2
+    bed.ddl("UPDATE v1.price SET x = '2' WHERE id = 2")
+    bed.ddl("UPDATE v1.price SET x = 'drei' WHERE id = 3")
+    bed.ddl("INSERT INTO v1.price VALUES (4, 'four')")
+    progress = await bed.layouts.catch_up(bed.work)
+    assert {e.record_id for e in progress.errors} == {"3", "4"}
+    bed.ddl("DELETE FROM v1.price WHERE id IN (3, 4)")
+    assert (await bed.layouts.catch_up(bed.work)).left_out == 0
+    assert await bed.layouts.finish(bed.work) == []
+    assert (await bed.cut_over()).done
+
+
+async def test_duplicates_are_reported_and_stay(bed: Bed) -> None:
+    """pt-online-schema-change's hard lesson: rows that share a unique value are not removed."""
+    bed.make("price", "id int PRIMARY KEY, x text UNIQUE, y int")
+    bed.ddl("CREATE UNIQUE INDEX price_y ON price ((y % 100)) WHERE y > 0")
+    bed.ddl("INSERT INTO price VALUES (1, 'a', 1), (2, 'b', 2), (3, NULL, 3), (4, NULL, -1)")
+    await bed.begin("price")
+    await bed.copy()
+    shadow = f'morph_store."{bed.work.tables[0].shadow}"'
+    key = bed.work.tables[0].table_id + 1
+    bed.root.execute(
+        f"SET morph.applying = on; UPDATE {shadow} SET c{key + 1} = 'a' WHERE c{key} = 2; "
+        f"UPDATE {shadow} SET c{key + 2} = 103 WHERE c{key} = 1"
+    )
+    found = await bed.layouts.finish(bed.work)
+    assert {(d.type, d.record_id) for d in found} == {
+        ("CONSTRAINT_VIOLATION", "1"),
+        ("CONSTRAINT_VIOLATION", "2"),
+        ("CONSTRAINT_VIOLATION", "3"),
+    }
+    assert len(bed.rows(bed.work.tables[0].shadow)) == 4
+    assert not (await bed.cut_over()).done
+    await bed.layouts.repair(bed.work, bed.work.tables[0], [b"1", b"2"])
+    assert await bed.layouts.finish(bed.work) == []
+    assert (await bed.cut_over()).done
+
+
+async def test_not_null_of_the_new_layout(bed: Bed) -> None:
+    await lensed(
+        bed,
+        "VALUES (1, '1'), (2, ''), (3, '-3')",
+        using="nullif(x, '')::int",
+        columns="x text NOT NULL",
+    )
+    await bed.copy()
+    found = await bed.layouts.finish(bed.work)
+    assert [(d.type, d.record_id) for d in found] == [("CONSTRAINT_VIOLATION", "2")]
+    bed.ddl("DELETE FROM price WHERE id = 2")
+    await bed.layouts.catch_up(bed.work)
+    assert await bed.layouts.finish(bed.work) == []
+    assert (await bed.cut_over()).done
