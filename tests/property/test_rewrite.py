@@ -97,6 +97,7 @@ _TABLES = {
     },
     "customers": {"number": ["id", "score"], "text": ["name", "status"]},
     "plain": {"number": ["id", "n"], "text": ["v"]},
+    "prices": {"number": ["id", "price"], "text": ["code", "v"]},
 }
 _WRITTEN = {
     "orders": {
@@ -105,11 +106,13 @@ _WRITTEN = {
     },
     "customers": {"number": ["score"], "text": ["name", "status"]},
     "plain": {"number": ["n"], "text": ["v"]},
+    "prices": {"number": ["price"], "text": ["code", "v"]},
 }
 _SPELLINGS = {
     "orders": ["orders", '"orders"', "public.orders", "ONLY orders", "Orders", "public . orders"],
     "customers": ["customers", "public.customers", '"customers"', "customers *"],
     "plain": ["plain", "public.plain", "PLAIN"],
+    "prices": ["prices", "public.prices"],
 }
 
 

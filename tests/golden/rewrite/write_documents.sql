@@ -54,3 +54,36 @@ INSERT INTO people ("id", _store_doc) SELECT "_s"."id", morph_catalog.fits(morph
 
 INSERT INTO people (address, scores) SELECT v, NULL FROM plain;
 INSERT INTO people (_store_doc) SELECT CASE WHEN coalesce(pg_catalog.jsonb_typeof(CAST(("_s"."address") AS jsonb)), 'null') IN ('null', 'object') AND coalesce(pg_catalog.jsonb_typeof(CAST(("_s"."address") AS jsonb) OPERATOR(pg_catalog.->) 'city'), 'null') IN ('null', 'string') AND coalesce(pg_catalog.jsonb_typeof(CAST(("_s"."address") AS jsonb) OPERATOR(pg_catalog.->) 'zip'), 'null') IN ('null') THEN JSON_OBJECT('scores': morph_catalog.array_json(CAST(("_s"."scores") AS bigint[])), 'level': pg_catalog.to_jsonb(CAST((7) AS bigint)) ABSENT ON NULL RETURNING jsonb) OPERATOR(pg_catalog.||) CASE WHEN pg_catalog.to_jsonb(CAST(("_s"."address") AS jsonb)) IS NULL THEN '{}'::jsonb ELSE pg_catalog.jsonb_build_object('address', pg_catalog.to_jsonb(CAST(("_s"."address") AS jsonb))) END ELSE morph_catalog.fits(JSON_OBJECT('scores': morph_catalog.array_json(CAST(("_s"."scores") AS bigint[])), 'level': pg_catalog.to_jsonb(CAST((7) AS bigint)) ABSENT ON NULL RETURNING jsonb) OPERATOR(pg_catalog.||) CASE WHEN pg_catalog.to_jsonb(CAST(("_s"."address") AS jsonb)) IS NULL THEN '{}'::jsonb ELSE pg_catalog.jsonb_build_object('address', pg_catalog.to_jsonb(CAST(("_s"."address") AS jsonb))) END, '{"columns": [{"name": "address.city", "path": ["address", "city"], "type": "text"}, {"name": "address.zip", "path": ["address", "zip"], "type": "bigint"}], "children": []}'::jsonb) END FROM (SELECT "_s".* FROM (SELECT v, NULL FROM plain) AS "_s"("address", "scores") OFFSET 0) AS "_s";
+
+UPDATE prices SET price = price * 2, v = 'x' WHERE id = 1;
+UPDATE prices SET v = 'x', "_store_c94" = CAST((price * 2) AS numeric(10,2)), _store_wrote = '{94}'::pg_catalog.int4[] WHERE id = 1;
+
+UPDATE prices p SET (price, code) = (DEFAULT, 'ab');
+UPDATE prices p SET "_store_c94" = CAST((1.5) AS numeric(10,2)), "_store_c97" = CAST(('ab') AS character varying), _store_wrote = '{94,97}'::pg_catalog.int4[];
+
+UPDATE prices SET (price, v) = (SELECT n, v FROM plain);
+UPDATE prices SET ("_store_c94", v, _store_wrote) = (SELECT CAST(("_m0"."_m0_0") AS numeric(10,2)), "_m0"."_m0_1", '{94}'::pg_catalog.int4[] FROM (SELECT 1) AS "_m"("_one") LEFT JOIN (SELECT * FROM (SELECT n, v FROM plain) AS "_q" OFFSET 0) AS "_m0"("_m0_0", "_m0_1") ON true);
+
+UPDATE prices SET v = 'x';
+UPDATE prices SET v = 'x';
+
+UPDATE prices SET _doc = '{}' WHERE price > 1;
+UPDATE prices SET ("id", "_store_c94", "_store_c97", "v", _store_doc, _store_wrote) = (SELECT ("_m0"."_m0_0"->>'id')::bigint, CAST((("_m0"."_m0_0"->>'price')::numeric(10,2)) AS numeric(10,2)), CAST((("_m0"."_m0_0"->>'code')::character varying(4)) AS character varying), ("_m0"."_m0_0"->>'v'), ("_m0"."_m0_0" OPERATOR(pg_catalog.-) ARRAY['id', 'price', 'code', 'v']::text[]), '{94,97}'::pg_catalog.int4[] FROM (SELECT 1) AS "_m"("_one") LEFT JOIN (SELECT * FROM (SELECT morph_catalog.fits(CAST(('{}') AS jsonb), '{"columns": [{"name": "id", "path": ["id"], "type": "bigint"}, {"name": "price", "path": ["price"], "type": "numeric(10,2)"}, {"name": "code", "path": ["code"], "type": "character varying(4)"}, {"name": "v", "path": ["v"], "type": "text"}], "children": []}'::jsonb)) AS "_q" OFFSET 0) AS "_m0"("_m0_0") ON true) WHERE price > 1;
+
+INSERT INTO prices VALUES (1, 2.5, 'ab', 'x'), (2, DEFAULT, NULL, 'y');
+INSERT INTO prices ("id", "_store_c94", "_store_c97", "v", _store_wrote, _store_doc)  VALUES (1, CAST((2.5) AS numeric(10,2)), CAST(('ab') AS character varying), 'x', '{94,97}'::pg_catalog.int4[], '{}'::jsonb), (2, CAST((1.5) AS numeric(10,2)), CAST((NULL) AS character varying), 'y', '{94,97}'::pg_catalog.int4[], '{}'::jsonb);
+
+INSERT INTO prices (id) VALUES (1);
+INSERT INTO prices ("id", "_store_c94", "_store_c97", _store_wrote, _store_doc) VALUES (1, CAST((1.5) AS numeric(10,2)), CAST((NULL) AS character varying), '{94,97}'::pg_catalog.int4[], '{}'::jsonb);
+
+INSERT INTO prices (id, _doc) VALUES (1, '{"code": "ab"}');
+INSERT INTO prices ("id", "_store_c94", "_store_c97", "v", _store_wrote, _store_doc) SELECT "_s"."id", CAST((CASE WHEN "_s"."_d" OPERATOR(pg_catalog.?) 'price' THEN ("_s"."_d"->>'price')::numeric(10,2) ELSE 1.5 END) AS numeric(10,2)), CAST((("_s"."_d"->>'code')::character varying(4)) AS character varying), ("_s"."_d"->>'v'), '{94,97}'::pg_catalog.int4[], (('{}'::jsonb OPERATOR(pg_catalog.||) "_s"."_d") OPERATOR(pg_catalog.-) ARRAY['id', 'price', 'code', 'v']::text[]) FROM (SELECT "_s".*, morph_catalog.fits(CAST(("_s"."_doc") AS jsonb), '{"columns": [{"name": "id", "path": ["id"], "type": "bigint"}, {"name": "price", "path": ["price"], "type": "numeric(10,2)"}, {"name": "code", "path": ["code"], "type": "character varying(4)"}, {"name": "v", "path": ["v"], "type": "text"}], "children": []}'::jsonb) AS "_d" FROM (VALUES (1, '{"code": "ab"}')) AS "_s"("id", "_doc") OFFSET 0) AS "_s";
+
+INSERT INTO prices AS p (id, price) SELECT id, n FROM plain ON CONFLICT (id) DO UPDATE SET price = excluded.price + p.price;
+INSERT INTO prices AS p ("id", "_store_c94", "_store_c97", _store_wrote, _store_doc) SELECT "_s"."id", CAST(("_s"."price") AS numeric(10,2)), CAST((NULL) AS character varying), '{94,97}'::pg_catalog.int4[], '{}'::jsonb FROM (SELECT id, n FROM plain) AS "_s"("id", "price") ON CONFLICT (id) DO UPDATE SET "_store_c94" = CAST((excluded.price + p.price) AS numeric(10,2)), _store_wrote = '{94}'::pg_catalog.int4[];
+
+MERGE INTO prices p USING plain s ON p.id = s.id WHEN MATCHED THEN UPDATE SET price = s.n WHEN NOT MATCHED THEN INSERT (id, code) VALUES (s.id, s.v);
+MERGE INTO prices p USING plain s ON p.id = s.id WHEN MATCHED THEN UPDATE SET "_store_c94" = CAST((s.n) AS numeric(10,2)), _store_wrote = '{94}'::pg_catalog.int4[] WHEN NOT MATCHED THEN INSERT ("id", "_store_c97", "_store_c94", _store_wrote, _store_doc) VALUES (s.id, CAST((s.v) AS character varying), CAST((1.5) AS numeric(10,2)), '{94,97}'::pg_catalog.int4[], '{}'::jsonb);
+
+INSERT INTO prices DEFAULT VALUES;
+INSERT INTO prices ("_store_c94", "_store_c97", _store_wrote, _store_doc) VALUES (CAST((1.5) AS numeric(10,2)), CAST((NULL) AS character varying), '{94,97}'::pg_catalog.int4[], '{}'::jsonb);

@@ -10,6 +10,8 @@ from catalog.model import (
     Constraint,
     DocPath,
     Element,
+    Lens,
+    Lensed,
     Ordinality,
     ParentKey,
     Stored,
@@ -136,7 +138,38 @@ VISITS = Table(
     parent_id=6,
     parent_path=("visits",),
 )
-V1 = Version(1, 0, (ORDERS, CUSTOMERS, PLAIN, ITEMS, BUSY, PEOPLE, VISITS))
+# The store has `price` as an integer in c92, and `code` as text in the document.
+PRICES = Table(
+    8,
+    "prices",
+    "table",
+    (
+        _stored(91, "id", "bigint", not_null=True),
+        Column(94, "price", "numeric(10,2)", Lensed(93), default="1.5"),
+        Column(97, "code", "character varying(4)", Lensed(96, field="code")),
+        _stored(98, "v", "text"),
+    ),
+    store="t8",
+    has_doc=True,
+    constraints=(_key("prices", 91, "i8_prices_pkey"),),
+    lenses=(
+        Lens(
+            93,
+            (_stored(92, "price", "integer"),),
+            (_stored(94, "price", "numeric(10,2)"),),
+            ('("$1")::numeric(10,2)',),
+            ('("$1")::integer',),
+        ),
+        Lens(
+            96,
+            (_doc(95, ("code",), "text"),),
+            (_stored(97, "code", "character varying(4)"),),
+            ('pg_catalog."varchar"(("$1")::character varying, 8, false)',),
+            ('("$1")::text',),
+        ),
+    ),
+)
+V1 = Version(1, 0, (ORDERS, CUSTOMERS, PLAIN, ITEMS, BUSY, PEOPLE, VISITS, PRICES))
 _renamed = replace(ORDERS.columns[2], name="quantity")
 V2 = Version(
     2,
