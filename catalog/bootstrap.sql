@@ -281,6 +281,13 @@ CREATE UNLOGGED TABLE IF NOT EXISTS morph_catalog.shadow_progress (
   heartbeat_at timestamptz NOT NULL
 );
 
+-- Which versions the sessions of each worker chose themselves, when it was asked last.
+CREATE UNLOGGED TABLE IF NOT EXISTS morph_catalog.pins (
+  worker int PRIMARY KEY,
+  at timestamptz NOT NULL,
+  versions int[] NOT NULL
+);
+
 -- One transition, as evolution/changes/records.py writes it: compare-and-set on (change, state,
 -- revision), a step, the fences, and the announcement at commit. Only for morph_owner: with the
 -- rights of its caller.

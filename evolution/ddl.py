@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from core.errors import FeatureNotSupported
 from evolution.alter_table import alter_table, rename
-from evolution.changes.in_flight import beside_changes
+from evolution.changes.in_flight import beside_changes, register
 from evolution.comments import comment_on
 from evolution.create_table import create_table
 from evolution.create_table_as import create_table_as, select_into
@@ -131,6 +131,8 @@ async def run_ddl(request: DdlRequest) -> Outcome:
         request = replace(request, snapshot=snapshot, namespaces=namespaces)
     before = request.snapshot
     outcome = await beside_changes(request.tx, lambda tx: handler(_on(request, tx)))
+    pending = bool(request.pending)
+    await register(request.tx, before, outcome.snapshot, request.mode, pending=pending)
     made = outcome.snapshot.head
     if request.mode == DIRECT and made not in (outcome.snapshot.current, before.current):
         return replace(outcome, snapshot=await promote(request.tx, outcome.snapshot, made))

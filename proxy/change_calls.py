@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
@@ -36,7 +35,6 @@ from evolution.lifecycle import line, promote
 from evolution.request import Note as Notice
 from evolution.request import Outcome
 from evolution.transaction import Transaction
-from private_pg.cluster import SUPERUSER
 from proxy.protocol.reports import notice_response
 from proxy.store_waits import bounded
 from rewrite.analysis import StatementPlan
@@ -46,7 +44,6 @@ if TYPE_CHECKING:
     from proxy.operations import Operations
     from proxy.session import Session
 
-CONNECT_TIMEOUT_S: Final = 30.0
 LOOK_S: Final = 1.0
 WITHDRAW_S: Final = 10.0
 
@@ -228,13 +225,7 @@ class ChangeCalls:
     async def _fulfil(self, session: Session, wish: Wish, start: Start) -> None:
         worker = self._operations.worker
         try:
-            connection = await asyncpg.connect(
-                host=str(Path(worker.pool.socket_path).parent),
-                user=SUPERUSER,
-                database=worker.database,
-                timeout=CONNECT_TIMEOUT_S,
-                command_timeout=CONNECT_TIMEOUT_S,
-            )
+            connection = await worker.changes.connect()
             try:
                 await self._look_until(session, connection, wish, start)
             finally:

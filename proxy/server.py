@@ -192,6 +192,7 @@ class Server:
         )
         self.worker.spawn(deadlines.watch(), name="deadlines")
         self.worker.spawn(self.worker.instances.watch(), name="instances")
+        self.worker.spawn(self.worker.changes.controller.run(), name="changes")
 
     async def stop(self) -> None:
         """Stop accepting, drain, end."""

@@ -26,10 +26,12 @@ from engine.apart.process import Planners
 from engine.instances import Health, Instances
 from engine.plans import CacheCounts, Plan
 from engine.table_statistics import StatisticsCache
+from evolution.changes.records import CHANGE_CHANNEL
 from private_pg.cluster import DATABASE, PORT, SUPERUSER
 from proxy import cancel_routes
 from proxy.auth.directory import UserDirectory
 from proxy.backend import BackendConnection, send_cancel
+from proxy.change_control import PINS_CHANNEL, ChangeControl
 from proxy.client import ClientConnection
 from proxy.loop_faults import report_loop_fault
 from proxy.pool import BackendPool, Lender, PoolLimits
@@ -148,7 +150,7 @@ class Worker:
         self.instances = Instances(
             settings.stores, self._load_instances, os.environ, self._note_health
         )
-
+        self.changes = ChangeControl(self, settings, socket_directory)
         self.table_statistics = StatisticsCache(
             lambda work, name: self.spawn(work, name=name), self.clock
         )
@@ -180,6 +182,8 @@ class Worker:
 
     async def _prepare_admin(self, admin: asyncpg.Connection) -> None:
         await admin.add_listener(EPOCH_CHANNEL, self._epoch_announced)
+        await admin.add_listener(CHANGE_CHANNEL, self.changes.announced)
+        await admin.add_listener(PINS_CHANNEL, self.changes.pins_asked)
         self.secret = await read_secret(admin)
         started_at = await admin.fetchval("SELECT pg_catalog.pg_postmaster_start_time()")
         if self._started_at not in (None, started_at):
@@ -295,6 +299,7 @@ class Worker:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self.pool.close()
+        await self.changes.close()
         await self.instances.close()
         await self.planners.close()
         if self._cancel_listener is not None:
@@ -486,6 +491,18 @@ class Worker:
             self._caches.clear()
             self.instances.invalidate()
             self.spawn(self._reload_announced(), name="catalog-reload")
+
+    async def ask_admin(self, query: str) -> Any:
+        """One value of the committed catalog; None while there is no connection."""
+        async with self._admin_lock:
+            return await self.admin.fetchval(query) if self.admin is not None else None
+
+    async def tell_admin(self, statement: str, *values: object) -> None:
+        """Write to the catalog's own tables; not while there is no connection."""
+        with contextlib.suppress(*_ADMIN_FAULTS):
+            async with self._admin_lock:
+                if self.admin is not None:
+                    await self.admin.execute(statement, *values)
 
     async def write_runtime(self) -> None:
         """Write sessions and statements where morph.sessions and morph.statements read them."""

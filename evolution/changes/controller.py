@@ -159,6 +159,8 @@ class Controller:
                 try:
                     delay = await driver.step(number)
                     tries = 0
+                except asyncpg.SerializationError:
+                    delay = 0.0  # somebody else wrote the record: look again
                 except FAULTS as error:
                     tries += 1
                     delay = await self._failed(driver, number, tries, error)

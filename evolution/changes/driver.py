@@ -22,6 +22,7 @@ from evolution.changes.needs import Catalog, Pins, Validation
 from evolution.changes.records import (
     Note,
     Record,
+    announce_statement,
     fenced_by,
     load_record,
     load_records,
@@ -103,9 +104,10 @@ class Driver:
         will be left to do. Faults of the store are raised.
         """
         async with self._catalog.transaction() as tx:
-            record = await load_record(tx, change_id)
-        if record.over:
+            found = [r for r in await load_records(tx) if r.change_id == change_id]
+        if not found or found[0].over:
             return None
+        record = found[0]
         handler = self._by_phase.get(record.phase)
         if handler is None:
             return self._settings.idle_pause
@@ -166,15 +168,29 @@ class Driver:
         return fresh
 
     async def _note(self, record: Record, note: Note) -> None:
-        if (note.reason, note.wanted or record.wanted) != (record.reason, record.wanted):
+        wanted = record.wanted if note.wanted is None else note.wanted
+        if (note.reason, wanted) != (record.reason, record.wanted):
             async with self._catalog.transaction() as tx:
-                await tx.apply([note_statement(record, note)])
+                await tx.apply([note_statement(record, note), announce_statement(record.change_id)])
 
     async def _feed(self, record: Record) -> Progress:
+        """Bring in the log; of a shadow that was complete and is not any more (new columns), the
+        copying too.
+        """
         async with self._limit(self._settings.step_timeout):
             progress = await self._layouts.catch_up(self._work(record))
+            if not progress.copied and record.phase in (Phase.PROMOTED, Phase.ROLLED_BACK):
+                progress = await self._layouts.advance(self._work(record))
         await self._show(record, progress)
         return progress
+
+    async def _incomplete(self, record: Record, progress: Progress) -> bool:
+        """Whether DDL made the shadow begin anew; then the change does, too."""
+        if progress.copied:
+            return False
+        reason = "DDL changed its tables"
+        await self._move(record, events.Rebase(reason), Note(reason=reason))
+        return True
 
     async def _show(self, record: Record, progress: Progress) -> None:
         now = self._clock.monotonic()
@@ -229,7 +245,6 @@ class Driver:
     async def _backfilling(self, record: Record) -> float:
         if record.state.held:
             return self._pause(await self._feed(record))
-        begun, before = self._clock.monotonic(), self._rates.get(record.change_id, (0.0, 0, 0.0))[1]
         async with self._limit(self._settings.step_timeout):
             progress = await self._layouts.advance(self._work(record))
         await self._show(record, progress)
@@ -242,13 +257,12 @@ class Driver:
             await self._move(record, events.Hold(reason), Note(reason=reason))
         elif progress.copied:
             await self._move(record, events.Copied())
-        elif self._settings.rows_per_s:
-            wanted = max(progress.rows - before, 0) / self._settings.rows_per_s
-            return max(wanted - (self._clock.monotonic() - begun), 0.0)
         return 0.0
 
     async def _catching_up(self, record: Record) -> float:
         progress = await self._feed(record)
+        if await self._incomplete(record, progress):
+            return 0.0
         if record.state.held or progress.lag_s > self._settings.lag_max:
             return self._pause(progress)
         async with self._limit(self._settings.index_timeout):
@@ -292,6 +306,8 @@ class Driver:
 
     async def _ready(self, record: Record) -> float:
         progress = await self._feed(record)
+        if await self._incomplete(record, progress):
+            return 0.0
         if record.wanted == "validate":
             await self._move(record, events.Revalidate(), Note(wanted="validate"))
             return 0.0
@@ -300,12 +316,16 @@ class Driver:
             return self._pause(progress)
         if record.retry_in_s > 0:
             return min(record.retry_in_s, self._pause(progress))
-        return await self._cut_over(record, progress)
+        return await self._cut_over(record)
 
     # ---------------------------------------------------------------- the cut-over and its way back
 
-    async def _cut_over(self, record: Record, progress: Progress) -> float:
-        again = await self._feed(record)
+    async def _cut_over(self, record: Record) -> float:
+        async with self._limit(self._settings.index_timeout):
+            found = await self._layouts.finish(self._work(record))  # what DDL added since
+        if any(d.severity == "critical" for d in found):
+            return await self._fail(record, found, "full")
+        progress, again = await self._feed(record), await self._feed(record)
         async with self._catalog.transaction() as tx:
             records = await load_records(tx)
             snapshot = await read_snapshot(tx)
@@ -331,7 +351,7 @@ class Driver:
             wanted="" if given_up else None,
         )
         async with self._catalog.transaction() as tx:
-            await tx.apply([note_statement(record, note)])
+            await tx.apply([note_statement(record, note), announce_statement(record.change_id)])
         return BUSY_PAUSE_S
 
     async def _through(
@@ -433,7 +453,8 @@ class Driver:
         return self._pause(progress)
 
     async def _cut_back(self, record: Record) -> float:
-        async with self._limit(self._settings.step_timeout):
+        async with self._limit(self._settings.index_timeout):
+            await self._layouts.finish(self._work(record))  # what DDL added since
             blocking, _ = await self._layouts.blocking(self._work(record), 1)
         async with self._catalog.transaction() as tx:
             records = await load_records(tx)

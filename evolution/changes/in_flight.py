@@ -1,9 +1,10 @@
 """DDL while a change is in flight: what needs data work is registered for the controller, and what
 touches a table under a shadow sends that change back to its beginning.
 
-A shadow is made for the physical columns, indexes and constraints that the live table has. DDL that
-alters those makes it anew (a rebase): the shadow is thrown away and begun again after COMMIT. After
-a promotion the old layout stands for the rollback, and such DDL is refused until it is contracted.
+A shadow follows columns, indexes and constraints that its live table gets. What DDL takes away from
+the store's table or changes there otherwise, it does not: the shadow is thrown away and begun again
+after COMMIT (a rebase). After a promotion the old layout stands for the rollback, and such DDL is
+refused until it is contracted.
 DDL that changes only what versions show touches no store table and is never in the way.
 """
 
@@ -30,18 +31,27 @@ from evolution.changes.states import SHADOWED, Phase, words
 from evolution.transaction import Row, Transaction
 
 SHADOW_MODES: Final = ("auto", "shadow")
-_CHANGES_STORE: Final = re.compile(
-    rf"\s*(?:ALTER\s+TABLE|CREATE\s+(?:UNIQUE\s+)?INDEX|DROP\s+INDEX|UPDATE|TRUNCATE)\b"
-    rf'.*?\b{STORE_SCHEMA}\."?(?:[ik](?P<of>\d+)_|t(?P<table>\d+)(?:s\d+)*\b)',
-    re.IGNORECASE | re.DOTALL,
+_STORE: Final = (
+    rf'.*?\b{STORE_SCHEMA}\."?(?:[ik](?P<of>\d+)_|t(?P<table>\d+)(?:s\d+)*\b)(?P<what>.*)'
+)
+_ALTERS_STORE: Final = re.compile(
+    rf"\s*(?:ALTER\s+TABLE|DROP\s+INDEX){_STORE}", re.IGNORECASE | re.DOTALL
+)
+_FOLLOWED: Final = re.compile(
+    r'"?\s+(?:ADD\s|VALIDATE\s|ALTER\s+(?:COLUMN\s+)?\S+\s+(?:SET\s+NOT\s+NULL|TYPE\s))',
+    re.IGNORECASE,
 )
 _T = TypeVar("_T")
 
 
 def changed_table(statement: str) -> int:
-    """The id of the table whose physical form or rows a statement of the control plane changes."""
-    match = _CHANGES_STORE.match(statement)
-    return int(match["table"] or match["of"]) if match else 0
+    """The id of the table that a statement of the control plane alters in a way which its shadow
+    does not follow, 0 for none.
+    """
+    match = _ALTERS_STORE.match(statement)
+    if match is None or _FOLLOWED.match(match["what"]):
+        return 0
+    return int(match["table"] or match["of"])
 
 
 class _Watched:

@@ -198,8 +198,8 @@ def register_statement(
 
 
 def announce_statement(change_id: int) -> str:
-    """Wake the controllers when the transaction commits."""
-    text = quote_literal(json.dumps({"changeId": change_id, "state": Phase.ANALYZED.value}))
+    """Have everybody who waits for news of a change look when the transaction commits."""
+    text = quote_literal(json.dumps({"changeId": change_id}))
     return f"SELECT pg_notify('{CHANGE_CHANNEL}', {text})"
 
 

@@ -13,7 +13,7 @@ from typing import Final
 from catalog.model import CatalogSnapshot
 from catalog.sqltext import quote_literal
 from core.errors import ObjectNotInPrerequisiteState
-from evolution.changes.records import CHANGE_CHANNEL, Record
+from evolution.changes.records import Record, announce_statement
 from evolution.changes.states import SHADOWED, Phase, words
 from evolution.lifecycle import line
 
@@ -38,12 +38,11 @@ class Wish:
 
 def wish_statements(wish: Wish) -> list[str]:
     """Write a wish and wake the controller at commit. "" takes it back."""
-    payload = quote_literal(f'{{"changeId": {wish.change_id}}}')
     return [
         f"UPDATE morph_catalog.shadows SET wanted = {quote_literal(wish.wanted)}, attempts = 0, "
         "retry_at = NULL, reason = '', revision = revision + 1 "
         f"WHERE change_id = {wish.change_id}",
-        f"SELECT pg_notify('{CHANGE_CHANNEL}', {payload})",
+        announce_statement(wish.change_id),
     ]
 
 
@@ -111,7 +110,7 @@ def fulfilled(record: Record, wish: Wish) -> bool:
     if record.phase in _DONE[wish.wanted]:
         return True
     check(record, wish.wanted)
-    if record.wanted != wish.wanted:
+    if record.wanted != wish.wanted and record.phase is not Phase.CONTRACTING:
         verb = {PROMOTE: "promoted", CONTRACT: "contracted"}.get(wish.wanted, "rolled back")
         raise ObjectNotInPrerequisiteState(
             f"change {record.change_id} could not be {verb}",

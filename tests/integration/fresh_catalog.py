@@ -22,6 +22,8 @@ BEGIN
     EXECUTE format('DROP SERVER %I CASCADE', item.srvname);
   END LOOP;
   DELETE FROM morph_catalog.instances WHERE origin <> 'built in';
+  TRUNCATE morph_catalog.shadows, morph_catalog.change_steps, morph_catalog.fences,
+    morph_catalog.shadow_progress, morph_log.shadows, morph_log.refused;
   TRUNCATE morph_catalog.versions, morph_catalog.changes;
   UPDATE morph_catalog.state SET epoch = epoch + 1, current_version = 0, head_version = 0;
   PERFORM pg_notify('morph_epoch', epoch::text) FROM morph_catalog.state;

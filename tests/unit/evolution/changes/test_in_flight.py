@@ -15,7 +15,8 @@ from tests.unit.evolution.changes.conftest import Catalog
 
 P = Phase
 STORE = 'CREATE TABLE IF NOT EXISTS morph_store."t5" (c1 int)'
-ALTER = 'ALTER TABLE morph_store."t5" ADD COLUMN IF NOT EXISTS "c9" int'
+ALTER = 'ALTER TABLE morph_store."t5" ALTER COLUMN "c1" DROP DEFAULT'
+ADD = 'ALTER TABLE morph_store."t5" ADD COLUMN IF NOT EXISTS "c9" int'
 LOOK = 'CREATE OR REPLACE VIEW public.seen AS SELECT c1 FROM morph_store."t5"'
 
 
@@ -23,12 +24,17 @@ LOOK = 'CREATE OR REPLACE VIEW public.seen AS SELECT c1 FROM morph_store."t5"'
     ("statement", "table"),
     [
         (ALTER, 5),
-        ('ALTER TABLE morph_store."t5s7" ALTER COLUMN c1 TYPE bigint', 5),
         ("ALTER TABLE morph_store.t12 DROP CONSTRAINT k", 12),
-        ('CREATE UNIQUE INDEX "i5_a" ON morph_store."t5" (c1)', 5),
+        ('ALTER TABLE morph_store."t5s7" ALTER COLUMN "c1" DROP NOT NULL', 5),
+        ('ALTER TABLE morph_store."t5" DROP COLUMN "c1"', 5),
         ('DROP INDEX morph_store."i5_a"', 5),
-        ('UPDATE morph_store."t5" t SET c1 = 2', 5),
-        ('TRUNCATE morph_store."t5"', 5),
+        ('ALTER TABLE morph_store."t5" ADD COLUMN IF NOT EXISTS "c9" int', 0),
+        ('ALTER TABLE morph_store."t5" ADD CONSTRAINT "k5_a" CHECK (c1 > 0)', 0),
+        ('ALTER TABLE morph_store."t5s7" ALTER COLUMN c1 TYPE bigint', 0),
+        ('ALTER TABLE morph_store."t5" ALTER COLUMN "c1" SET NOT NULL', 0),
+        ('CREATE UNIQUE INDEX "i5_a" ON morph_store."t5" (c1)', 0),
+        ('UPDATE morph_store."t5" t SET c1 = 2', 0),
+        ('TRUNCATE morph_store."t5"', 0),
         (LOOK, 0),
         ('CREATE TABLE morph_store."t5" (c1 int)', 0),
         ('DROP VIEW morph_v7."t5"', 0),
@@ -72,9 +78,10 @@ async def test_a_change_begins_anew_when_its_table_is_altered(
     assert await run(catalog, ALTER) is P.ANALYZED
 
 
-async def test_ddl_that_only_versions_show_leaves_it_alone(catalog: Catalog) -> None:
+async def test_what_the_shadow_follows_leaves_it_alone(catalog: Catalog) -> None:
     await in_phase(catalog, *COPYING)
     assert await run(catalog, LOOK) is P.BACKFILLING
+    assert await run(catalog, ADD) is P.BACKFILLING
     assert await run(catalog, 'CREATE TABLE IF NOT EXISTS morph_store."t6" (c1 int)') is (
         P.BACKFILLING
     )
@@ -85,12 +92,10 @@ async def test_what_keeps_an_old_layout_refuses_it_by_name(
     catalog: Catalog, path: tuple[ev.Event, ...], hint: str
 ) -> None:
     await in_phase(catalog, *path)
-    columns = "SELECT count(*) FROM pg_attribute WHERE attname = 'c77'"
     with pytest.raises(ObjectNotInPrerequisiteState) as caught:
-        await run(catalog, 'ALTER TABLE morph_store."t5" ADD COLUMN "c77" int')
+        await run(catalog, ALTER)
     assert caught.value.primary == 'change 7 keeps two layouts of table "orders"'
     assert hint in caught.value.hint
-    assert await catalog.connection.fetchval(columns) == 0
 
 
 async def test_a_change_that_has_not_begun_is_in_nobodys_way(catalog: Catalog) -> None:
