@@ -440,15 +440,17 @@ END $$;
 -- The one thing that needs the superuser: a shape may show a virtual generated column whose
 -- expression calls generators (see catalog/shapes.py). It touches nothing but such a flag, of a
 -- table in a shape schema that morph_owner owns.
-CREATE OR REPLACE FUNCTION morph_catalog.mark_virtual(shape regclass)
+DROP FUNCTION IF EXISTS morph_catalog.mark_virtual(regclass);
+CREATE OR REPLACE FUNCTION morph_catalog.mark_virtual(shape regclass, stored text[] DEFAULT '{}')
   RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   UPDATE pg_catalog.pg_attribute a SET attgenerated = 'v'
   FROM pg_catalog.pg_class c
   WHERE a.attrelid = shape AND a.attgenerated = 's' AND c.oid = shape
     AND c.relowner = 'morph_owner'::regrole AND c.relkind IN ('r', 'f')
+    AND a.attname <> ALL (stored)
 $$;
-REVOKE ALL ON FUNCTION morph_catalog.mark_virtual(regclass) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION morph_catalog.mark_virtual(regclass) TO morph_owner;
+REVOKE ALL ON FUNCTION morph_catalog.mark_virtual(regclass, text[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION morph_catalog.mark_virtual(regclass, text[]) TO morph_owner;
 
 SET ROLE morph_owner;
 
@@ -508,10 +510,10 @@ BEGIN
 END $$;
 
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA morph_catalog TO morph_client;
-REVOKE ALL ON FUNCTION morph_catalog.mark_virtual(regclass) FROM morph_client;
+REVOKE ALL ON FUNCTION morph_catalog.mark_virtual(regclass, text[]) FROM morph_client;
 
 RESET ROLE;
-REVOKE ALL ON FUNCTION morph_catalog.mark_virtual(regclass) FROM PUBLIC;
+REVOKE ALL ON FUNCTION morph_catalog.mark_virtual(regclass, text[]) FROM PUBLIC;
 
 SET ROLE morph_owner;
 -- Extended JSON (relaxed, version 2) for types that JSON has no form for.

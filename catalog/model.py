@@ -41,13 +41,15 @@ class DocPath:
 
 @dataclass(frozen=True, slots=True)
 class Seed:
-    """A virtual column: `expression` as the client wrote it, over the columns of its own version.
+    """A generated column: `expression` as the client wrote it, over the columns of its own version.
 
-    `depends` are the ids of the columns it reads.
+    `depends` are the ids of the columns it reads. `column` is the generated column of the store's
+    table that holds the values of one that is STORED, "" for a virtual one.
     """
 
     expression: str
     depends: tuple[int, ...] = ()
+    column: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -179,15 +179,23 @@ def _marked(name: str, table: Table) -> Iterable[str]:
     """A virtual generated column may not call user-defined functions (PostgreSQL 18), and the
     generators are some; the shape never runs, so it may say what the client said.
     """
-    if any(isinstance(c.source, Seed) for c in table.columns):
-        yield f"SELECT morph_catalog.mark_virtual({quote_literal(name)}::regclass)"
+    generated = [c for c in table.columns if isinstance(c.source, Seed)]
+    stored = [c.name for c in generated if isinstance(c.source, Seed) and c.source.column]
+    if len(stored) < len(generated):
+        kept = "".join(f", {quote_literal(n)}" for n in stored).removeprefix(", ")
+        yield (
+            f"SELECT morph_catalog.mark_virtual({quote_literal(name)}::regclass, "
+            f"ARRAY[{kept}]::text[])"
+        )
 
 
 def shows_index(table: Table, index: Index) -> bool:
     """False for an index over a virtual column: PostgreSQL 18 has none, the store's serves."""
     text = index.definition + index.predicate
     return not any(
-        isinstance(c.source, Seed) and re.search(rf"(?<!\w){re.escape(c.name)}(?!\w)", text)
+        isinstance(c.source, Seed)
+        and not c.source.column
+        and re.search(rf"(?<!\w){re.escape(c.name)}(?!\w)", text)
         for c in table.columns
     )
 
@@ -274,7 +282,9 @@ def _column_list(version: Version, table: Table, read_seed: SeedReader) -> list[
     parent = version.table_by_id(table.parent_id)
     columns = []
     for column in table.columns:
-        if isinstance(column.source, Seed):
+        if isinstance(column.source, Seed) and column.source.column:
+            sql = f"{ROW}.{quote_ident(column.source.column)}"
+        elif isinstance(column.source, Seed):
             sql = f"({read_seed(version, table, column)})::{column.type}"
         else:
             sql = read_column(table, column, parent)

@@ -82,6 +82,7 @@ async def alter_table(request: DdlRequest) -> Outcome:
     generated.collect(node.cmds)
     command = Command(
         generated.expressions,
+        frozenset(generated.stored),
         frozenset(c.name for c in node.cmds if c.subtype.name == "AT_DropConstraint"),
         any(c.behavior.name == "DROP_CASCADE" for c in node.cmds),
     )

@@ -15,6 +15,7 @@ from evolution.columns import Reading, read_columns, store_table, with_lenses
 from evolution.constraints import read_constraint, unqualified
 from evolution.dependents import seed_reads, seeds, with_children
 from evolution.foreign_columns import foreign_parts
+from evolution.generated import stored_definition
 from evolution.introspect import SCRATCH, ScratchConstraint, ScratchTable
 from evolution.operators.change_type import Recipe
 from evolution.request import DdlRequest
@@ -23,12 +24,13 @@ from evolution.scratch import ScratchCopy
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What of the client's statement cannot be read off the copy: the expressions of new virtual
-    columns, the constraints that it drops by name, whether it drops what depends, and by column id
-    how it converts values.
+    """What of the client's statement cannot be read off the copy: the expressions of new generated
+    columns and which are STORED, the constraints that it drops by name, whether it drops what
+    depends, and by column id how it converts values.
     """
 
     expressions: Mapping[str, str]
+    stored: frozenset[str] = frozenset()
     dropped_constraints: frozenset[str] = frozenset()
     cascade: bool = False
     recipes: Mapping[int, Recipe] = field(default_factory=dict)
@@ -48,6 +50,7 @@ class Comparison:
             several=bool(set(versions) - {request.pending}),
             seen=request.look.description if request.look else None,
             recipes=command.recipes,
+            stored=command.stored,
         )
         self.dropped: list[Table] = []
         self.added: list[tuple[Table, Constraint]] = []
@@ -72,6 +75,7 @@ class Comparison:
             if after is not None and now is not None and now.kind != "view":
                 version = version.with_table(self._parts(version, old, now, before, after))
         version = self._check_seeds(head, version)
+        self._keep_generated(head, version)
         return replace(version, number=self._request.number, parent=self._request.parent)
 
     def _without(self, version: Version, table: Table) -> Version:
@@ -188,6 +192,16 @@ class Comparison:
         self.removed.append((table, constraint))
 
     # ------------------------------------------------------------------ virtual columns
+
+    def _keep_generated(self, head: Version, version: Version) -> None:
+        """The store gets the new generated columns that are STORED."""
+        known = {column.id for _, column in seeds(head)}
+        for table, column in seeds(version):
+            if column.id not in known and isinstance(column.source, Seed) and column.source.column:
+                self.reading.store.append(
+                    f"ALTER TABLE {store_table(table)} ADD COLUMN "
+                    f"{stored_definition(table, column)}"
+                )
 
     def _check_seeds(self, head: Version, version: Version) -> Version:
         """Virtual columns read what they read before; dropped with CASCADE where they cannot."""

@@ -58,6 +58,7 @@ class Reading:
     notices: list[MorphError] = field(default_factory=list)
     touched: set[int] = field(default_factory=set)  # renamed or dropped columns
     nullable: dict[int, bool] = field(default_factory=dict)  # column id → NOT NULL given or taken
+    stored: frozenset[str] = frozenset()  # new generated columns that are STORED
     seen: Description | None = None  # what the store says of a foreign table
     recipes: Mapping[int, Recipe] = field(default_factory=dict)  # of columns that are converted
     lenses: dict[int, list[Lens]] = field(default_factory=dict)  # table id → new ones
@@ -186,9 +187,10 @@ def _new_column(
 ) -> Column:
     column_id = reading.new_id()
     if column.generated:
-        reading.kinds.append("add virtual column")
-        expression = expressions[column.name]
-        return Column(column_id, column.name, column.type, Seed(expression), comment=column.comment)
+        kept = column.name in reading.stored
+        reading.kinds.append("add generated column" if kept else "add virtual column")
+        seed = Seed(expressions[column.name], column=f"c{column_id}" if kept else "")
+        return Column(column_id, column.name, column.type, seed, comment=column.comment)
     if table.kind == "foreign":
         reading.kinds.append("add column")
         return foreign_column(table, column_id, column, reading.seen)

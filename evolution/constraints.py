@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from catalog.model import Column, Constraint, Stored, Table, Version
+from catalog.model import Column, Constraint, Seed, Stored, Table, Version
 from catalog.sqltext import STORE_SCHEMA, quote_ident
 from core.errors import FeatureNotSupported
 from evolution.introspect import SCRATCH, ScratchConstraint
@@ -33,6 +33,8 @@ def clip(name: str) -> str:
 
 
 def _stored(table: str, column: Column) -> str:
+    if isinstance(column.source, Seed) and column.source.column:
+        return column.source.column
     if not isinstance(column.source, Stored):
         raise FeatureNotSupported(
             f'a constraint on "{table}" cannot use column "{column.name}": it lies in the document',

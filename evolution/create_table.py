@@ -17,7 +17,7 @@ from core.errors import DuplicateTable, FeatureNotSupported, InvalidTableDefinit
 from evolution.changed import shape_columns
 from evolution.columns import definition, stored_column
 from evolution.constraints import clip, fit_foreign_keys, read_constraint
-from evolution.generated import GeneratedColumns
+from evolution.generated import GeneratedColumns, stored_definition
 from evolution.indexes import relation_names, store_statement
 from evolution.introspect import (
     SCRATCH,
@@ -78,20 +78,20 @@ async def create_table(request: DdlRequest) -> Outcome:
     chain = request.tokens.name_chain(node.relation.location)
     target = f"{quote_ident(SCRATCH)}.{quote_ident(node.relation.relname)}"
     edits: list[Edit] = [replace_text(chain[0].start, chain[-1].end, target)]
-    expressions = _generated(request, edits)
+    generated = _generated(request, edits)
     await make_in_scratch(request, request.splice(edits).text)
     found = await take_from_scratch(request)
-    return await publish_table(request, found, "CREATE TABLE", expressions)
+    return await publish_table(request, found, "CREATE TABLE", generated)
 
 
-def _generated(request: DdlRequest, edits: list[Edit]) -> Mapping[str, str]:
-    """Expressions of virtual columns: the columns without them are made first, to know them."""
+def _generated(request: DdlRequest, edits: list[Edit]) -> GeneratedColumns | None:
+    """The statement's generated columns: the others are made first, to know them."""
     columns = [c for c in request.node.tableElts or () if isinstance(c, ast.ColumnDef)]
     virtual = [
         c for c in columns if any(k.contype.name == "CONSTR_GENERATED" for k in c.constraints or ())
     ]
     if not virtual:
-        return {}
+        return None
     names = {c.colname for c in virtual}
     plain = tuple(
         stored_column(-2 - n, ScratchColumn(n, c.colname, "text", False, "", "", None, None))
@@ -103,7 +103,7 @@ def _generated(request: DdlRequest, edits: list[Edit]) -> Mapping[str, str]:
     for column in virtual:
         generated.definition(column)
     edits += generated.edits
-    return generated.expressions
+    return generated
 
 
 async def make_in_scratch(request: DdlRequest, text: str) -> None:
@@ -122,10 +122,13 @@ async def take_from_scratch(request: DdlRequest) -> ScratchTable:
 
 
 async def publish_table(
-    request: DdlRequest, found: ScratchTable, tag: str, expressions: Mapping[str, str] | None = None
+    request: DdlRequest,
+    found: ScratchTable,
+    tag: str,
+    generated: GeneratedColumns | None = None,
 ) -> Outcome:
     """Make the store table and show it in every version where its name is free."""
-    made = _NewTable(request, found, expressions or {})
+    made = _NewTable(request, found, generated)
     snapshot = request.snapshot
     versions: dict[int, Version] = {
         number: fit_foreign_keys(version.with_table(made.table), [made.table])
@@ -151,7 +154,7 @@ class _NewTable:
 
     request: DdlRequest
     found: ScratchTable
-    expressions: Mapping[str, str]
+    generated: GeneratedColumns | None
     next_id: int = 0
     table: Table = field(init=False)
     statements: list[str] = field(default_factory=list)
@@ -170,6 +173,10 @@ class _NewTable:
             definition(f"c{made.id}", column)
             for made, column in zip(columns, self.columns_made, strict=True)
             if not isinstance(made.source, Seed)
+        ] + [
+            stored_definition(self.table, made)
+            for made in self.table.columns
+            if isinstance(made.source, Seed) and made.source.column
         ]
         self.statements.append(f"CREATE TABLE {store} ({', '.join(stored)})")
         constraints = self._constraints(store)
@@ -188,15 +195,16 @@ class _NewTable:
         self.columns_made.append(column)
         if not column.generated:
             return stored_column(self._id(), column)
-        expression = self.expressions.get(column.name)
-        if expression is None:
+        generated = self.generated
+        if generated is None or column.name not in generated.expressions:
             raise FeatureNotSupported(
                 f'generated column "{column.name}" cannot be copied',
                 hint="Leave INCLUDING GENERATED out, and add the column afterwards.",
             )
-        return Column(
-            self._id(), column.name, column.type, Seed(expression), comment=column.comment
-        )
+        number = self._id()
+        kept = f"c{number}" if column.name in generated.stored else ""
+        seed = Seed(generated.expressions[column.name], column=kept)
+        return Column(number, column.name, column.type, seed, comment=column.comment)
 
     def _with_dependencies(self) -> Table:
         columns = []

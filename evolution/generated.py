@@ -4,10 +4,13 @@ scratch table hold them.
 
 from __future__ import annotations
 
-from catalog.model import Table, Version
+from catalog.model import Column, Seed, Stored, Table, Version
+from catalog.sqltext import quote_ident
 from core.errors import FeatureNotSupported
 from evolution.request import DdlRequest
+from evolution.seeds.expressions import parse_expression, substitute
 from evolution.seeds.foreign import over_fetched_rows
+from evolution.seeds.macros import macro_calls
 from evolution.seeds.shape import shape_expression
 from evolution.seeds.validate import check_expression
 from rewrite.edits import Edit, replace_text
@@ -24,6 +27,7 @@ class GeneratedColumns:
         self._version = version
         self._table = table
         self.expressions: dict[str, str] = {}
+        self.stored: set[str] = set()
         self.edits: list[Edit] = []
 
     def collect(self, commands: tuple[Node, ...]) -> None:
@@ -55,11 +59,44 @@ class GeneratedColumns:
         self.expressions[name] = expression
         after = tokens.name(close + 1)
         if after == "STORED":
-            raise FeatureNotSupported(
-                f'generated column "{name}" cannot be STORED from the start', hint=_STORED_HINT
-            )
+            self._keep(name, macros=bool(list(macro_calls(parse_expression(expression)))))
         if shaped.strip("() \n") != expression.strip("() \n"):
             self.edits.append(replace_text(start, end, shaped))
-        stop = tokens.items[close + 1].end if after == "VIRTUAL" else tokens.items[close].end
+        stop = (
+            tokens.items[close + 1].end
+            if after in ("VIRTUAL", "STORED")
+            else tokens.items[close].end
+        )
         # STORED: VIRTUAL refuses user-defined functions (PostgreSQL 18), and generators are such.
         self.edits.append(replace_text(tokens.items[close].end, stop, " STORED"))
+
+    def _keep(self, name: str, *, macros: bool) -> None:
+        """A STORED column; FeatureNotSupported where the store cannot compute it on writing."""
+        if self._table.kind != "table" or macros:
+            raise FeatureNotSupported(
+                f'generated column "{name}" cannot be STORED: it is computed from more than '
+                "the row of a table",
+                hint=_STORED_HINT,
+            )
+        self.stored.add(name)
+
+
+def stored_definition(table: Table, column: Column) -> str:
+    """The store's definition of a STORED generated column; the columns that it reads must be the
+    store's own as they are (FeatureNotSupported, 0A000).
+    """
+    source = column.source
+    assert isinstance(source, Seed)
+    replacements = {}
+    for read in table.columns:
+        kept = isinstance(read.source, Stored) and not read.source.converts(read.type)
+        if kept and isinstance(read.source, Stored):
+            replacements[read.name] = quote_ident(read.source.column)
+        elif read.id in source.depends:
+            raise FeatureNotSupported(
+                f'generated column "{column.name}" cannot be STORED: it reads "{read.name}", '
+                "which is no column of the store",
+                hint=_STORED_HINT,
+            )
+    expression = substitute(source.expression, replacements)
+    return f"{quote_ident(source.column)} {column.type} GENERATED ALWAYS AS ({expression}) STORED"
