@@ -1,0 +1,1 @@
+"""Changes that need data work, from DDL to contraction, through the server."""
