@@ -17,6 +17,7 @@ from catalog.sqltext import STORE_SCHEMA, quote_ident
 from core.errors import FeatureNotSupported, MorphError
 from evolution.foreign_columns import foreign_column
 from evolution.introspect import ScratchColumn, ScratchTable
+from evolution.operators.casts import base_type
 from evolution.operators.change_type import Recipe, make_lens, plain_cast
 from evolution.request import Note
 from evolution.seeds.expressions import column_uses, parse_expression, splice
@@ -33,6 +34,11 @@ _DOCUMENT_WIDENINGS = frozenset(
         ("bigint", "numeric"),
     }
 )
+_SAME_BYTES = (
+    {"timestamp without time zone", "timestamp with time zone"},
+    {"cidr", "inet"},
+)
+"""Types that PostgreSQL may change without a rewrite, though their values are not the same."""
 _DOCUMENT_HINT = (
     "ALTER COLUMN … TYPE … USING coalesce(column, value), with SET NOT NULL in the same statement, "
     "makes a column of its own of it."
@@ -385,6 +391,8 @@ def needs_data_work(
         return True
     if now.type == was.type:
         return False
+    if {base_type(column.type), base_type(now.type)} in _SAME_BYTES:
+        return True
     source = column.source
     if isinstance(source, Stored):
         widened = not rewritten and source.type == column.type

@@ -31,6 +31,12 @@ def base_type(sql_type: str) -> str:
     return (found[1] + found[3]).strip() if found else sql_type
 
 
+def without_length(sql_type: str) -> str:
+    """The type that takes every length of it: `character` alone would mean one character."""
+    name = base_type(sql_type)
+    return {"character": "pg_catalog.bpchar", "bit": "bit varying"}.get(name, name)
+
+
 def assigned(expression: str, sql_type: str) -> str:
     """The expression as a value assigned to a column of the type: what is too long is 22001, which
     an explicit cast would cut off silently.

@@ -27,7 +27,7 @@ from core.errors import (
 )
 from evolution.dependents import seeds
 from evolution.introspect import SCRATCH, scratch_path
-from evolution.operators.casts import assigned, back
+from evolution.operators.casts import assigned, back, without_length
 from evolution.request import DdlRequest
 from evolution.seeds.expressions import (
     Expression,
@@ -192,7 +192,13 @@ async def compile_recipe(request: DdlRequest, schema: str, conversion: Conversio
     """
     column, new_type, using = conversion.column, conversion.new_type, conversion.using
     expression = parse_expression(using or quote_ident(column.name))
-    _require_own_column(expression, column)
+    other = _other_column(expression, column)
+    if other is not None:
+        raise FeatureNotSupported(
+            f'USING of column "{column.name}" reads column "{other}"',
+            hint="A conversion reads the column itself; "
+            "CALL morph.merge_columns makes one column of several.",
+        )
     text = _over(expression, column.name)
     up, problem = await _print(request, schema, (column.name, column.type), new_type, text)
     if problem:
@@ -210,14 +216,10 @@ def usings_of(request: DdlRequest) -> dict[str, str]:
     return usings(getattr(request.node, "cmds", ()), request)
 
 
-def _require_own_column(expression: Expression, column: Column) -> None:
-    for use in column_uses(expression):
-        if use.names[-1] != column.name:
-            raise FeatureNotSupported(
-                f'USING of column "{column.name}" reads column "{use.names[-1]}"',
-                hint="A conversion reads the column itself; "
-                "CALL morph.merge_columns makes one column of several.",
-            )
+def _other_column(expression: Expression, column: Column) -> str | None:
+    """The name of a column that an expression reads besides its own."""
+    names = (use.names[-1] for use in column_uses(expression))
+    return next((name for name in names if name != column.name), None)
 
 
 def _over(expression: Expression, name: str) -> str:
@@ -260,7 +262,11 @@ async def _given_back(request: DdlRequest, schema: str, conversion: Conversion, 
         expression = parse_expression(wanted)
     except MorphError as error:
         raise InvalidParameterValue(f"{BACK_SETTING}: {error}", hint=_BACK_HINT) from error
-    _require_own_column(expression, column)
+    other = _other_column(expression, column)
+    if other is not None:
+        raise InvalidParameterValue(
+            f'{BACK_SETTING} for column "{column.name}" reads column "{other}"', hint=_BACK_HINT
+        )
     shown = (column.name, conversion.new_type)
     text = _over(expression, column.name)
     down, problem = await _print(request, schema, shown, column.type, text)
@@ -326,9 +332,11 @@ async def _print(
     or SQLSTATE and message of why it is no generation expression.
     """
     name, sql_type = value
+    # The cast is said, because PostgreSQL looks for what is not immutable before it adds its own.
+    made = without_length(result)
     make = (
-        f'CREATE TABLE {_HELPER} ({quote_ident(name)} {sql_type}, "~" {result} '
-        f"GENERATED ALWAYS AS ({text}) STORED)"
+        f'CREATE TABLE {_HELPER} ({quote_ident(name)} {sql_type}, "~" {made} '
+        f"GENERATED ALWAYS AS (({text})::{made}) STORED)"
     )
     await request.tx.apply(
         [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -235,3 +236,155 @@ def test_direct_says_what_postgresql_says_of_values(server: ServerProcess) -> No
         with pytest.raises(errors.StringDataRightTruncation):
             client.execute("ALTER TABLE t ALTER COLUMN x TYPE varchar(1)")
         assert rows(client, "SELECT * FROM t WHERE id = 1") == [(1, 10, "a")]
+
+
+def test_two_versions_write_the_same_rows(server: ServerProcess) -> None:  # R4.1 R1.4
+    """Both count in their own form; no update of either is lost."""
+    with server.connect() as client:
+        client.execute("UPDATE t SET x = 0")
+        virtual(client, "ALTER TABLE t ALTER COLUMN x TYPE bigint USING x * 100", "x / 100")
+    rounds, faults = 40, list[psycopg.Error]()
+
+    def count(version: str, step: int) -> None:
+        try:
+            with server.connect() as own:
+                for number in range(rounds):
+                    own.execute(
+                        f"UPDATE {version}.t SET x = x + {step} WHERE id = {number % 3 + 1}"
+                    )
+        except psycopg.Error as error:
+            faults.append(error)
+
+    threads = [threading.Thread(target=count, args=arguments) for arguments in
+               [("v1", 1), ("v2", 100), ("v1", 1), ("v2", 100)]]  # fmt: skip
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    assert not faults
+    with server.connect() as client:
+        assert rows(client, "SELECT sum(x) FROM v1.t") == [(4 * rounds,)]
+        assert rows(client, "SELECT sum(x) FROM v2.t") == [(4 * rounds * 100,)]
+
+
+def test_a_transaction_over_two_versions(server: ServerProcess) -> None:  # R4.1
+    with server.connect() as client:
+        virtual(client, "ALTER TABLE t ALTER COLUMN x TYPE text")
+        client.execute("BEGIN")
+        client.execute("UPDATE v2.t SET x = 'many' WHERE id = 1")
+        client.execute("SAVEPOINT s")
+        client.execute("UPDATE v1.t SET x = 5 WHERE id = 1")
+        assert rows(client, "SELECT x FROM v2.t WHERE id = 1") == [("5",)]
+        client.execute("ROLLBACK TO s")
+        assert rows(client, "SELECT x FROM v2.t WHERE id = 1") == [("many",)]
+        client.execute("COMMIT")
+        assert rows(client, "SELECT x FROM v1.t WHERE id = 1") == [(None,)]
+
+
+def test_ddl_that_is_rolled_back_leaves_no_lens(server: ServerProcess) -> None:  # R4.2
+    with server.connect() as client:
+        client.execute("BEGIN")
+        virtual(client, "ALTER TABLE t ALTER COLUMN x TYPE text")
+        virtual(client, "ALTER TABLE t ALTER COLUMN x TYPE numeric USING x::numeric")
+        client.execute("UPDATE v2.t SET x = 1.5 WHERE id = 1")
+        client.execute("ROLLBACK")
+        client.execute("UPDATE t SET x = 11 WHERE id = 1")
+        assert rows(client, "SELECT x FROM t ORDER BY id") == [(11,), (20,), (None,)]
+        with pytest.raises(errors.UndefinedTable):
+            client.execute("SELECT * FROM v2.t")
+
+
+def test_what_reads_a_converted_column(server: ServerProcess) -> None:  # R4.1 R3.1
+    with server.connect() as client:
+        virtual(client, "ALTER TABLE t ALTER COLUMN x TYPE text")
+        virtual(client, "ALTER TABLE t RENAME COLUMN x TO label")
+        virtual(
+            client, "ALTER TABLE t ADD COLUMN loud text GENERATED ALWAYS AS (label || '!') VIRTUAL"
+        )
+        client.execute("UPDATE v4.t SET label = 'many' WHERE id = 1")
+        assert rows(client, "SELECT label, loud FROM v4.t WHERE id < 3 ORDER BY id") == [
+            ("many", "many!"), ("20", "20!"),
+        ]  # fmt: skip
+        client.execute("CREATE INDEX by_label ON v4.t (label)")
+        client.execute("SET search_path = v4")
+        client.execute("CREATE VIEW labels AS SELECT id, label FROM t")
+        assert rows(client, "SELECT label FROM v4.labels WHERE id = 1") == [("many",)]
+        virtual(client, "ALTER TABLE t DROP COLUMN label CASCADE")
+        client.execute("INSERT INTO v5.t (id) VALUES (4)")
+        assert rows(client, "SELECT x FROM v1.t WHERE id = 4") == [(None,)]
+
+
+def test_what_a_dropped_column_had(server: ServerProcess) -> None:  # R4.1
+    with server.connect() as client:
+        virtual(
+            client,
+            "ALTER TABLE t ALTER COLUMN x TYPE bigint USING x * 100, "
+            "ALTER COLUMN x SET DEFAULT 700",
+            "x / 100",
+        )
+        virtual(client, "ALTER TABLE t DROP COLUMN x")
+        client.execute("INSERT INTO v3.t (id) VALUES (4)")
+        assert rows(client, "SELECT x FROM v2.t WHERE id = 4") == [(700,)]
+        assert rows(client, "SELECT x FROM v1.t WHERE id = 4") == [(7,)]
+
+
+def test_a_wider_type_under_a_lens(server: ServerProcess) -> None:  # R4.1
+    with server.connect() as client:
+        client.execute("CREATE TABLE w (id int PRIMARY KEY, c varchar(3))")
+        client.execute("INSERT INTO w VALUES (1, 'abc')")
+        virtual(client, "ALTER TABLE w ALTER COLUMN c TYPE int USING length(c)", "repeat('x', c)")
+        client.execute("CALL morph.promote(2)")
+        client.execute("CALL morph.rollback(2)")
+        virtual(client, "ALTER TABLE w ALTER COLUMN c TYPE varchar(9)")
+        client.execute("UPDATE v3.w SET c = 'abcdef'")
+        assert rows(client, "SELECT c FROM v2.w") == [(6,)]
+        client.execute("UPDATE v2.w SET c = 2")
+        assert rows(client, "SELECT c FROM v3.w") == [("xx",)]
+
+
+def test_refused_conversions(server: ServerProcess) -> None:  # R4.2
+    with server.connect() as client:
+        client.execute(
+            "CREATE TABLE p (id int PRIMARY KEY, k int UNIQUE, c int CHECK (c > 0), "
+            "r int REFERENCES t (id), g int, s serial, i int GENERATED ALWAYS AS IDENTITY, "
+            "at timestamp, d text)"
+        )
+        client.execute("CREATE UNIQUE INDEX p_g ON p (g)")
+        client.execute(
+            "CREATE FUNCTION public.f(int) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT 1'"
+        )
+        for statement, words in [
+            ("ALTER TABLE p ALTER COLUMN k TYPE text", 'constraint "p_k_key" uses it'),
+            ("ALTER TABLE p ALTER COLUMN c TYPE text USING c::text", "operator does not exist"),
+            ("ALTER TABLE p ALTER COLUMN r TYPE text", "cannot be implemented"),
+            ("ALTER TABLE p ALTER COLUMN c TYPE numeric", 'constraint "p_c_check" uses it'),
+            ("ALTER TABLE t ALTER COLUMN id TYPE numeric", 'constraint "t_pkey" uses it'),
+            ("ALTER TABLE p ALTER COLUMN g TYPE numeric", 'unique index "p_g" uses it'),
+            ("ALTER TABLE p ALTER COLUMN i TYPE smallint", "it is an identity column"),
+            ("ALTER TABLE p ALTER COLUMN at TYPE timestamptz", "not immutable"),
+            ("ALTER TABLE p ALTER COLUMN d TYPE date USING d::date", "not immutable"),
+            ("ALTER TABLE p ALTER COLUMN g TYPE text USING f(g)", "not built in|permission denied"),
+            (
+                "ALTER TABLE p ALTER COLUMN d TYPE bytea USING decode(d, 'hex')",
+                "not get the values",
+            ),
+        ]:
+            with pytest.raises(psycopg.Error, match=words):
+                virtual(client, statement)
+        for back in ("nosuch + 1", "now()::text", "{oops", "1 +"):
+            with pytest.raises(errors.InvalidParameterValue, match=r"morph\.back"):
+                virtual(client, "ALTER TABLE p ALTER COLUMN d TYPE int USING length(d)", back)
+        assert rows(client, "SELECT count(*) FROM morph.versions") == [(1,)]
+
+
+def test_time_zones_are_said(server: ServerProcess) -> None:  # R4.2
+    with server.connect() as client:
+        client.execute("CREATE TABLE z (id int PRIMARY KEY, at timestamp)")
+        client.execute("INSERT INTO z VALUES (1, '2024-03-31 02:30')")
+        virtual(
+            client, "ALTER TABLE z ALTER COLUMN at TYPE timestamptz USING at AT TIME ZONE 'UTC'"
+        )
+        for zone in ("UTC", "Europe/Berlin", "America/New_York"):
+            client.execute(f"SET timezone = '{zone}'")
+            client.execute("UPDATE v2.z SET at = at + interval '1 day'")
+        assert rows(client, "SELECT at::text FROM v1.z") == [("2024-04-03 02:30:00",)]
