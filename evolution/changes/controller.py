@@ -108,6 +108,7 @@ class Controller:
     async def _try_to_own(self) -> None:
         connection = await self._connect()
         try:
+            await connection.execute(f"SET application_name = 'morphgres changes, {self.owner}'")
             while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", LOCK_KEY):
                 await self._wait(asyncio.Event(), ELECTION_PAUSE_S)
                 if not await self._active():

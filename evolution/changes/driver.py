@@ -337,6 +337,9 @@ class Driver:
             self._settings.fence_lag,
         )
         why = refusal(record.state, event)
+        if why and max(event.lags_s) > event.lag_max_s and event.follows:
+            await self._note(record, Note(reason=why, attempts=record.attempts))
+            return BUSY_PAUSE_S  # no failed try: nobody waited for it
         if why:
             return await self._not_fenced(record, why, final=not event.follows)
         return await self._through(record, event, self._flip)

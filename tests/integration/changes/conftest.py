@@ -10,7 +10,10 @@ import pytest
 from tests.integration.fresh_catalog import empty_catalog
 from tests.integration.server_process import ServerProcess, running
 
-QUICK = '[changes]\nidle_pause = "20ms"\nbackoff_min = "20ms"\nbackoff_max = "200ms"\n'
+QUICK = (
+    '[changes]\nidle_pause = "20ms"\nbackoff_min = "20ms"\nbackoff_max = "200ms"\n'
+    'fence_lag = "1s"\n'  # many tests may share the machine
+)
 
 
 @pytest.fixture(scope="package")
