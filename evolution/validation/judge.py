@@ -15,6 +15,7 @@ from evolution.validation.report import Report
 
 RECHECKS: Final = 3
 RECHECK_WAIT_S: Final = 0.2
+SAVE_S: Final = 1.0
 LOOK_UP_ROWS: Final = 1_000
 _LATER_MAX: Final = 100_000
 _UNKNOWN: Final = -1
@@ -43,6 +44,7 @@ class Judge:
         self._saved = saved
         self._sleep = sleep
         self.comparison = Comparison(report.table_id, policy)
+        self._save_at = 0.0
         self.different = 0
         """Rows with something wrong."""
 
@@ -65,9 +67,12 @@ class Judge:
             self._put_off(sides, key, _UNKNOWN)
 
     async def step(self, seconds: float) -> None:
-        """Write down how far the run is."""
+        """Write down how far the run is, if that is not done already in this second."""
         self._report.seconds += seconds
-        await self._saved(self._report)
+        now = monotonic()
+        if now >= self._save_at:
+            await self._saved(self._report)
+            self._save_at = now + SAVE_S
 
     async def look_at(
         self, sides: Sides, keys: Sequence[bytes], before: Mapping[bytes, int]

@@ -93,6 +93,20 @@ class SideQueries:
         text = f"SELECT DISTINCT {fields} FROM ({self._select.pending}) p({', '.join(names)})"
         return f"{text} WHERE {' AND '.join(where)}" if where else text
 
+    def _pending_set(self) -> str:
+        """The keys in flight, read once a statement into a hash table. Through arrays: PostgreSQL
+        expects few elements of them, and so it neither joins (which would read all of a range to
+        its end, LIMIT or not) nor gives up hashing.
+        """
+        names = [f"k{n}" for n in range(len(self._select.key))]
+        listed = ", ".join(names)
+        arrays = ", ".join(
+            f"pg_catalog.unnest(ARRAY(SELECT {name} FROM ({self._select.pending}) p({listed}) "
+            f"ORDER BY {listed}))"
+            for name in names
+        )
+        return f"SELECT {listed} FROM ROWS FROM ({arrays}) u({listed})"
+
     def any_in_flight(self) -> str:
         """True when a key is in flight."""
         return f"SELECT EXISTS ({self._select.pending})" if self._select.pending else "SELECT false"
@@ -120,12 +134,7 @@ class SideQueries:
         if select.condition:
             where = [*where, f"({select.condition})"]
         if pending:
-            names = ", ".join(f"k{n}" for n in range(len(select.key)))
-            same = " AND ".join(f"p.k{n} = {c.sql}" for n, c in enumerate(select.key))
-            where = [
-                *where,
-                f"NOT EXISTS (SELECT FROM ({select.pending}) p({names}) WHERE {same})",
-            ]
+            where = [*where, f"{self._row_key()} NOT IN ({self._pending_set()})"]
         text = f"SELECT {fields} FROM {select.source}"
         if where:
             text += f" WHERE {' AND '.join(where)}"
