@@ -114,6 +114,14 @@ class FederatedPlan:
         key = tuple(relations)
         return self._part(key, self.context.start, at), self._part(key, at, self.context.end)
 
+    def replaced_text(self, relations: Sequence[str], start: int, end: int, text: str) -> str:
+        """The statement's text with other words for a piece of the source."""
+        edits = [e for e in self._edits(tuple(relations)) if e.end <= start or e.start >= end]
+        whole = self.context
+        padded = " " * whole.start + whole.text[whole.start : whole.end]
+        replaced = render(padded, [*edits, replace_text(start, end, text)])
+        return replaced.text[whole.start :]
+
     def _part(self, relations: tuple[str, ...], start: int, end: int) -> str:
         inside = [e for e in self._edits(relations) if start <= e.start and e.end <= end]
         padded = " " * start + self.context.text[start:end]

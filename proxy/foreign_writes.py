@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import TYPE_CHECKING, Final
 
@@ -24,6 +24,7 @@ from core.errors import FeatureNotSupported
 from engine.changes import (
     Difference,
     Target,
+    again_text,
     conflict_columns,
     conflict_texts,
     copy_from_text,
@@ -35,6 +36,7 @@ from engine.federate import FederatedPlan
 from engine.merge import ask_of
 from engine.partitions import Place
 from engine.plans import Plan
+from proxy.completing import Completing, Completion
 from proxy.piles import Limits
 from proxy.protocol import requests
 from proxy.protocol.message_types import ClientType
@@ -57,6 +59,16 @@ if TYPE_CHECKING:
 WINDOW_SHARE: Final = 16
 SMALL_ROWS: Final = 1000
 """Up to so many changed rows the size of what was staged is not asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Again:
+    """What it takes to run a statement once more over its copy."""
+
+    federated: FederatedPlan
+    relations: Sequence[str]
+    text: str
+    bound: Bound
 
 
 class ForeignWrites:
@@ -92,14 +104,15 @@ class ForeignWrites:
 
         Raises what the statement raises in PostgreSQL, and what `Backend.apply` raises.
         """
-        target = target_of(federated)
+        target = await self._target(federated)
         number = federated.target
         assert number is not None
         writing = StoreWriting(self._transactions, self._staging, session, alone)
         if not target.table.partitioned:
             # First of all, so that a write that is refused has read nothing.
             [place] = target.places
-            await writing.open([(place, await self._writable(place.table))])
+            opened = [(place, await self._writable(place.table))]
+            await writing.open(opened, several=target.returning)
         planned = await self._staging.plan(session, federated, values, push=push)
         own = [each for each in planned if each.place == number]
         read = [each for each in planned if each.place != number]
@@ -109,21 +122,67 @@ class ForeignWrites:
         copy = self._copy(session, store, target)
         relations[number] = copy.relation
         bound = bound.with_arrays(staged.arrays)
-        owner = federated.refs[number].owner
         try:
-            if isinstance(owner, ast.InsertStmt) and owner.onConflictClause is not None:
-                sink = await self._upsert(session, federated, copy, own, relations, bound, staged)
+            if isinstance(federated.refs[number].owner, ast.InsertStmt) and target.keeps_rows:
+                text = await self._propose(session, federated, copy, own, relations, bound, staged)
             else:
                 await self._stage(session, copy, own)
                 text = federated.text(relations)
-                sink = await self._residual.collect(session, text, bound)
-            await self._write(session, writing, copy, _rows_done(sink.tag))
+            sink = await self._residual.collect(session, text, bound)
+            again = _Again(federated, relations, text, bound)
+            sink = await self._finish(session, writing, copy, sink, again)
         except BackendError as error:
             own_words(error.fields)
             raise
         finally:
             copy.close()
         await self._staging.drop(session, [*staged.tables, copy.relation])
+        return sink
+
+    async def _finish(
+        self,
+        session: Session,
+        writing: StoreWriting,
+        copy: StagedCopy,
+        sink: Sink,
+        again: _Again | None,
+    ) -> Sink:
+        """Writes what became of the rows; the statement's answer, with what the stores filled in
+        where it is wanted.
+        """
+        target = copy.target
+        completion = None
+        if target.returning and again is not None:
+            limits = Limits.of(self._settings, read_only=False)
+            completion = Completion(target, limits, self._window)
+        try:
+            await self._write(session, writing, copy, _rows_done(sink.tag), completion)
+            if completion is not None and again is not None and completion.differs:
+                sink = await self._answer_again(session, copy, completion, again)
+            await bounded(session, writing.close())
+        except BaseException:
+            await writing.abandon()
+            raise
+        finally:
+            if completion is not None:
+                completion.close()
+        return sink
+
+    async def _answer_again(
+        self, session: Session, copy: StagedCopy, completion: Completion, again: _Again
+    ) -> Sink:
+        """The statement's answer over rows as the stores have completed them."""
+        completed = await completion.load(copy.store)
+        await copy.restore()
+        if copy.target.keeps_rows:
+            completing = Completing(copy, completed)
+            await completing.create()
+            sink = await self._residual.collect(session, again.text, again.bound)
+            await completing.drop()
+        else:
+            text = again_text(again.federated, again.relations, completed)
+            sink = await self._residual.collect(session, text, again.bound)
+        await self._staging.drop(session, [completed])
         return sink
 
     async def copy_in(
@@ -136,6 +195,7 @@ class ForeignWrites:
         """
         [ref] = statement.relations
         target = insert_target(ref.resolved.table, ref.resolved.version)
+        target = replace(target, filled=_filled(target, await self._stores(target)))
         writing = StoreWriting(self._transactions, self._staging, session, alone)
         if not target.table.partitioned:
             [place] = target.places
@@ -150,7 +210,7 @@ class ForeignWrites:
         except BackendError as error:
             own_words(error.fields)
             raise
-        await self._write(session, writing, copy, _rows_done(sink.tag))
+        await self._finish(session, writing, copy, sink, None)
         await self._staging.drop(session, [copy.relation])
         return sink.tag
 
@@ -162,6 +222,26 @@ class ForeignWrites:
                 detail=f'Server "{backend.name}" is of kind {backend.kind}.',
             )
         return backend
+
+    async def _stores(self, target: Target) -> list[StoreBackend]:
+        """The store of each place."""
+        names = [place.table.instance for place in target.places]
+        return [await self._worker.instances.backend(name) for name in names]
+
+    async def _target(self, federated: FederatedPlan) -> Target:
+        """What the statement does, with what its stores do by themselves."""
+        target = target_of(federated, rekeys=True)
+        stores = await self._stores(target)
+        if not all(store.capabilities.rekeys for store in stores):
+            target = target_of(federated)
+        assert federated.target is not None
+        owner = federated.refs[federated.target].owner
+        returns = owner.returningClause is not None and not isinstance(owner, ast.DeleteStmt)
+        return replace(
+            target,
+            filled=_filled(target, stores),
+            returning=returns and any(store.capabilities.completes for store in stores),
+        )
 
     # ------------------------------------------------------------------ the staged copy
 
@@ -212,7 +292,12 @@ class ForeignWrites:
     # ------------------------------------------------------------------ the difference
 
     async def _write(
-        self, session: Session, writing: StoreWriting, copy: StagedCopy, rows: int
+        self,
+        session: Session,
+        writing: StoreWriting,
+        copy: StagedCopy,
+        rows: int,
+        completion: Completion | None,
     ) -> None:
         """What became of the rows, to their stores; `rows` is what the command tag counts, -1 when
         it counts something else.
@@ -220,33 +305,37 @@ class ForeignWrites:
         small = copy.nbytes <= self._window
         if small and not 0 <= rows <= SMALL_ROWS:
             small = await copy.size() + copy.nbytes <= self._window
-        try:
-            if small:
-                found = [each async for each in copy.differences(self._window)]
-                await bounded(session, self._apply(writing, found))
-            else:
-                await self._stream(session, writing, copy)
-        except BaseException:
-            await writing.abandon()
-            raise
+        if small:
+            found = [each async for each in copy.differences(self._window)]
+            await bounded(session, self._apply(writing, found, completion))
+        else:
+            await self._stream(session, writing, copy, completion)
 
     async def _apply(
-        self, writing: StoreWriting, found: Sequence[tuple[Place, Difference]]
+        self,
+        writing: StoreWriting,
+        found: Sequence[tuple[Place, Difference]],
+        completion: Completion | None,
     ) -> None:
         """All changes in one piece a place; those that only lose rows last."""
         if not found:
             return
         ordered = sorted(found, key=lambda each: each[1].changes.inserted is None)
         changed = [(p, await self._writable(p.table), d) for p, d in ordered]
-        moves = any(difference.arrived for _, difference in found)
+        several = completion is not None or any(difference.arrived for _, difference in found)
         if not writing.opened:
-            await writing.open([(p, b) for p, b, _ in changed], several=moves)
+            await writing.open([(p, b) for p, b, _ in changed], several=several)
         writing.check_moves(changed)
         for place, backend, difference in changed:
-            await writing.apply(place, backend, difference.changes)
-        await writing.close()
+            await _apply_one(writing, place, backend, difference, completion)
 
-    async def _stream(self, session: Session, writing: StoreWriting, copy: StagedCopy) -> None:
+    async def _stream(
+        self,
+        session: Session,
+        writing: StoreWriting,
+        copy: StagedCopy,
+        completion: Completion | None,
+    ) -> None:
         """Window after window."""
         target = copy.target
         seen: dict[int, tuple[Place, Difference]] = {}
@@ -265,15 +354,15 @@ class ForeignWrites:
             writing.check_moves(changed)
             async with aclosing(copy.differences(self._window)) as found:
                 async for place, each in found:
-                    await writing.apply(place, backends[place.table.id], each.changes)
-            await writing.close()
+                    backend = backends[place.table.id]
+                    await _apply_one(writing, place, backend, each, completion)
 
         if changed:
             await bounded(session, stream())
 
     # ------------------------------------------------------------------ ON CONFLICT
 
-    async def _upsert(
+    async def _propose(
         self,
         session: Session,
         federated: FederatedPlan,
@@ -282,9 +371,9 @@ class ForeignWrites:
         relations: Sequence[str],
         bound: Bound,
         staged: StagedRows,
-    ) -> Sink:
+    ) -> str:
         """The source runs once, into a table without keys; then the rows that it may meet are
-        read by their keys, and the proposed rows meet them.
+        read by their keys. The text with which the proposed rows meet them.
         """
         proposal = f"_morph_proposed{next(self._numbers)}"
         proposed = temporary(proposal)
@@ -301,7 +390,7 @@ class ForeignWrites:
             plan = each.backend.plan_scan(table, ask_of(scan, {}, push=True))
             own.append(replace(each, scan=scan, plan=plan))
         await self._stage(session, copy, own)
-        return await self._residual.collect(session, rest, bound)
+        return rest
 
     async def _met(
         self, store: SessionStore, target: Target, federated: FederatedPlan, proposed: str
@@ -320,6 +409,27 @@ class ForeignWrites:
             literal = ir.Literal(f"{base}[]", array if array is not None else "{}")
             parts.append(ir.In(ir.ColumnRef(column.id, column.type), (literal,), spread=True))
         return parts[0] if len(parts) == 1 else ir.Or(tuple(parts))
+
+
+async def _apply_one(
+    writing: StoreWriting,
+    place: Place,
+    backend: StoreBackend,
+    found: Difference,
+    completion: Completion | None,
+) -> None:
+    """Writes to a store; what it made of the rows is kept for RETURNING."""
+    if completion is None:
+        await writing.apply(place, backend, found.changes)
+        return
+    changes = replace(found.changes, returning=backend.capabilities.completes)
+    completion.take(found, await writing.apply(place, backend, changes))
+
+
+def _filled(target: Target, stores: Sequence[StoreBackend]) -> frozenset[int]:
+    """The columns that a store fills in."""
+    pairs = zip(target.places, stores, strict=True)
+    return frozenset().union(*(store.fills(place.table) for place, store in pairs))
 
 
 def _forward(session: Session, kind: int, body: bytes) -> None:

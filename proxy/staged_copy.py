@@ -76,7 +76,16 @@ class StagedCopy:
         part = _Part(place, relation, before, self._rows)
         self.parts.append(part)
         self._rows += before.rows
-        if not before.rows:
+        await self._load(part)
+
+    async def restore(self) -> None:
+        """Brings back the rows as they were before the statement."""
+        await self.store.fetch(f"TRUNCATE {self.relation}")
+        for part in self.parts:
+            await self._load(part)
+
+    async def _load(self, part: _Part) -> None:
+        if not part.before.rows:
             return
         columns = load_columns(self.target.table)
         fields = [type_by_name(each) for each in columns.types]
@@ -84,11 +93,12 @@ class StagedCopy:
 
         def pieces() -> Iterator[bytes]:
             yield COPY_HEADER
-            for batch in numbered(before.batches(), part.first):
+            for batch in numbered(part.before.batches(), part.first):
                 yield bytes(encode_copy_rows(batch, fields))
             yield COPY_TRAILER
 
-        await self.store.copy_in(f"COPY {relation} ({listed}) FROM STDIN (FORMAT binary)", pieces())
+        text = f"COPY {part.relation} ({listed}) FROM STDIN (FORMAT binary)"
+        await self.store.copy_in(text, pieces())
 
     async def size(self) -> int:
         """About how many bytes the rows take now."""

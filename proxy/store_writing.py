@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from backends.base import RowChanges, Scope, StoreBackend
+from backends.base import RowChanges, Scope, StoreBackend, WriteResult
 from core.errors import FeatureNotSupported, MorphError
 from engine.changes import Difference
 from engine.partitions import Place
@@ -90,8 +90,10 @@ class StoreWriting:
             return None
         return work
 
-    async def apply(self, place: Place, backend: StoreBackend, changes: RowChanges) -> None:
-        """Write to one of them, or let it wait."""
+    async def apply(
+        self, place: Place, backend: StoreBackend, changes: RowChanges
+    ) -> WriteResult | None:
+        """Write to one of them, or let it wait: None then."""
         store = self._stores[backend.name]
         try:
             result = await self.transactions.write(
@@ -103,6 +105,7 @@ class StoreWriting:
                 error.detail = f"{error.detail} {stays}".strip()
             raise
         store.written += result.rows if result is not None else 0
+        return result
 
     async def close(self) -> None:
         """COMMIT of a transaction that is the statement's own."""

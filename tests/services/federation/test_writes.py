@@ -238,9 +238,27 @@ def test_a_row_that_changed_meanwhile_is_not_overwritten(  # R1.8: 40001
     assert client.execute("SELECT qty FROM items WHERE id = 7").fetchall() in ([(701,)], [])
 
 
+def test_a_key_is_changed_where_the_store_can(  # R1.8
+    client: Connection, store: RunningServer
+) -> None:
+    text = "UPDATE items SET id = 1000, qty = 9 WHERE id = 1 RETURNING id, name, qty"
+    if store.kind == "postgres":
+        assert client.execute(text).fetchall() == [(1000, "item 1", 9)]
+        with pytest.raises(psycopg.errors.UniqueViolation):
+            client.execute("UPDATE items SET id = 3 WHERE id = 2")
+        assert stored_ids(store) == [*range(2, 11), 1000]
+        return
+    with pytest.raises(psycopg.errors.FeatureNotSupported) as caught:
+        client.execute(text)
+    assert caught.value.diag.message_primary == (
+        'key column "id" of foreign table "items" cannot be changed'
+    )
+    assert caught.value.diag.message_hint == "Delete the row and insert another one."
+    assert stored_ids(store) == list(range(1, 11))
+
+
 def test_what_cannot_be_written_says_why(client: Connection) -> None:  # R1.8
     refused = {
-        "UPDATE items SET id = 1000 WHERE id = 1": "key column",
         "SELECT * FROM items FOR UPDATE": "cannot be locked",
         "TRUNCATE items": "",
     }

@@ -12,6 +12,7 @@ from core.errors import FeatureNotSupported
 from engine.changes import (
     Difference,
     Target,
+    again_text,
     conflict_columns,
     conflict_texts,
     create_texts,
@@ -146,6 +147,54 @@ def test_a_key_cannot_be_changed() -> None:
         target_of(planned("UPDATE people SET id = 2"))
 
 
+def test_a_key_is_changed_where_the_stores_can() -> None:
+    plan = planned("UPDATE people SET id = 2")
+    assert target_of(plan, rekeys=True).rekeys
+    target = replace(_target(21, 22), rekeys=True)
+    found = difference(target, [_rows((1, 7, "1.0"))], [_after((3, 7, "1.0", 0))], 0)
+    assert found.arrived == 0
+    assert _list(found.changes.updated) == [{"c21": 3, "c22": 7}]
+    assert _list(found.changes.before) == [{"c21": 1, "c22": 7}]
+    assert found.changes.inserted is None
+
+
+def test_rows_that_are_wanted_back_are_known_by_their_numbers() -> None:
+    target = replace(_target(22), returning=True)
+    before = [_rows((1, 7, "1.0"), (2, 8, "2.0"))]
+    after = [_after((1, 7, "1.0", 10), (2, 9, "2.0", 11), (5, 5, "5", -2), (6, 6, "6", None))]
+    found = difference(target, before, after, 10)
+    assert found.arrived == 0
+    assert found.after is not None
+    assert found.after.inserted is not None
+    assert found.after.inserted.to_pylist() == [-2, None]
+    assert _list(found.after.updated) == [{"c21": 2, "c22": 9, "c23": "2.0"}]
+    assert found.after.numbers is not None
+    assert found.after.numbers.to_pylist() == [11]
+
+
+def test_what_the_store_fills_in_may_be_missing_in_the_copy() -> None:
+    target = replace(target_of(planned("DELETE FROM people")), filled=frozenset({11}))
+    [text] = create_texts("people", replace(target, table=PEOPLE), ())
+    assert text.startswith('CREATE TEMPORARY TABLE "people" ("id" bigint, "name" text, ')
+    assert 'CONSTRAINT "people_pkey" UNIQUE (id)' in text
+
+
+@pytest.mark.parametrize("name", ["people", "people AS p", 'people AS "p"', "public.people"])
+def test_an_insert_answers_once_more_over_completed_rows(name: str) -> None:
+    source = "(id, name) SELECT pid, 'RETURNING' FROM vips WHERE pid > $1 "
+    plan = planned(f"WITH a AS (SELECT 1) INSERT INTO {name} {source}RETURNING id + 1 AS next")
+    alias = "people" if " AS " not in name else "p"
+    columns = '"id", "name", "age", "address.city", "_doc"'
+    relations = ["target" if n == plan.target else f"staged{n}" for n in range(len(plan.refs))]
+    named = "".join(f" OR EXISTS (SELECT FROM {r} AS _m)" for r in relations if r != "target")
+    text = again_text(plan, relations, "completed")
+    shown = name.replace("public.people", "people").partition(" AS ")[2] or f'"{alias}"'
+    assert text == (
+        f"WITH a AS (SELECT 1) INSERT INTO target AS {shown} ({columns}) SELECT {columns} FROM "
+        f"completed WHERE true{named} ORDER BY _morph_row DESC RETURNING id + 1 AS next"
+    )
+
+
 def test_an_upsert_proposes_rows_first() -> None:
     text = (
         "INSERT INTO people AS p (id, name) VALUES (1, 'a') "
@@ -155,8 +204,9 @@ def test_an_upsert_proposes_rows_first() -> None:
     assert conflict_columns(plan, target_of(plan)) == (11,)
     propose, rest = conflict_texts(plan, ["target"], "proposed")
     assert propose == "INSERT INTO proposed AS p (id, name) VALUES (1, 'a') "
-    columns = '"id", "name", "age", "address.city", "_doc"'
+    columns = '"id", "name", "age", "address.city", "_doc", "_morph_row"'
     assert rest == (
         f'INSERT INTO target AS "p" ({columns}) SELECT {columns} FROM proposed '
+        "ORDER BY _morph_row DESC "
         "ON CONFLICT (id) DO UPDATE SET name = excluded.name RETURNING p.id"
     )
