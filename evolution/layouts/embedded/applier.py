@@ -111,7 +111,11 @@ async def repair_rows(db: asyncpg.Connection, feed: Feed, keys: list[list[str]])
         return 0
     members = ", ".join(live.key_values(key) for key in keys)
     of_shadow = f"{live.key_tuple('s')} IN ({members})"
-    old = await db.fetch(f"SELECT s::text FROM {shadow.qualified} s WHERE {of_shadow}")
+    rows = (
+        f"SELECT {shadow.key_texts('s')} AS key, s::text AS row FROM {shadow.qualified} s "
+        f"WHERE {of_shadow}"
+    )
+    old = {tuple(r["key"]): r["row"] for r in await db.fetch(rows)}
     await db.execute(f"DELETE FROM {shadow.qualified} s WHERE {of_shadow}")
     await forget(
         db,
@@ -121,7 +125,6 @@ async def repair_rows(db: asyncpg.Connection, feed: Feed, keys: list[list[str]])
     )
     condition = f"{live.key_tuple(ROW)} IN ({members}) AND {in_reach(feed, live)}"
     await copy_rows(db, Copy(feed, live, shadow, f"{live.qualified} {ROW}", condition))
-    new = await db.fetch(f"SELECT s::text FROM {shadow.qualified} s WHERE {of_shadow}")
+    new = {tuple(r["key"]): r["row"] for r in await db.fetch(rows)}
     await applied(db, feed, before, 1)
-    left, right = {r[0] for r in old}, {r[0] for r in new}
-    return max(len(left - right), len(right - left))
+    return sum(old.get(key) != new.get(key) for key in {*old, *new})

@@ -36,10 +36,9 @@ class Copy:
 
     def insert(self, more: str = "") -> str:
         """The statement that copies them, or those for which `more` holds too."""
-        names = ", ".join(c.quoted for c in self.shadow.columns)
-        values = ", ".join(
-            self.feed.columns.get(c.name, f"{ROW}.{c.quoted}") for c in self.shadow.columns
-        )
+        written = [c for c in self.shadow.columns if not c.generated]
+        names = ", ".join(c.quoted for c in written)
+        values = ", ".join(self.feed.columns.get(c.name, f"{ROW}.{c.quoted}") for c in written)
         return (
             f"INSERT INTO {self.shadow.qualified} AS s ({names}) OVERRIDING SYSTEM VALUE "
             f"SELECT {values} FROM {self.origin} WHERE {self.condition}{more}"

@@ -206,12 +206,14 @@ async def _add_column(
         text += f" COLLATE {row['coll']}"
     if column.identity:
         text += f" GENERATED {'ALWAYS' if column.identity == 'a' else 'BY DEFAULT'} AS IDENTITY"
+    elif column.generated:
+        text += f" GENERATED ALWAYS AS ({row['text']}) STORED"
     elif row["text"] is not None:
         text += f" DEFAULT {row['text']}"
     if column.not_null:
         text += " NOT NULL"
     await db.execute(f"ALTER TABLE {shadow.qualified} {text}")
-    if row["text"] is None and not column.identity:
+    if column.generated or (row["text"] is None and not column.identity):
         return False
     same: bool = await db.fetchval(
         "SELECT attmissingval::text = $3 FROM pg_attribute "

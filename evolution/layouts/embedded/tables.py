@@ -22,6 +22,7 @@ WITH RECURSIVE base(attnum, oid) AS (
 )
 SELECT a.attname, format_type(a.atttypid, a.atttypmod) AS type, format_type(t.oid, NULL) AS base,
   t.oid < 16384 AS builtin, a.attnotnull AS not_null, a.attidentity::text AS identity,
+  a.attgenerated <> '' AS generated,
   array_position(i.indkey::int2[], a.attnum) AS place
 FROM pg_catalog.pg_attribute a
 JOIN base b ON b.attnum = a.attnum
@@ -44,6 +45,7 @@ class PhysicalColumn:
     builtin: bool
     not_null: bool
     identity: str
+    generated: bool
 
     @property
     def quoted(self) -> str:
@@ -119,7 +121,13 @@ async def read_table(db: asyncpg.Connection, name: str, shown: str = "") -> Stor
         raise UndefinedTable(f'relation "{name}" does not exist in the store')
     columns = tuple(
         PhysicalColumn(
-            r["attname"], r["type"], r["base"], r["builtin"], r["not_null"], r["identity"]
+            r["attname"],
+            r["type"],
+            r["base"],
+            r["builtin"],
+            r["not_null"],
+            r["identity"],
+            r["generated"],
         )
         for r in rows
     )

@@ -241,3 +241,20 @@ def test_chunks_adapt_to_the_time_they_took() -> None:
     assert next_chunk(500, 500, 1e9, 0.2) == 250
     assert next_chunk(20, 20, 1e9, 0.2) == 20
     assert next_chunk(500, 0, 1.0, 0.2) == 500
+
+
+async def test_generated_columns_are_computed_in_both_layouts(bed: Bed) -> None:
+    bed.make("fed", "id int PRIMARY KEY, x int, y int GENERATED ALWAYS AS (x * 2) STORED")
+    bed.ddl("INSERT INTO fed (id, x) SELECT g, g FROM generate_series(1, 100) g")
+    await bed.ready("fed")
+    bed.ddl("UPDATE fed SET x = 7 WHERE id = 3")
+    bed.ddl("SET morph.ddl_mode = direct")
+    bed.ddl("ALTER TABLE fed ADD COLUMN z int GENERATED ALWAYS AS (x + 1) STORED")
+    bed.ddl("UPDATE fed SET x = 8 WHERE id = 4")
+    await bed.copy()
+    assert bed.differences() == []
+    assert (await bed.cut_over()).done
+    bed.ddl("INSERT INTO fed (id, x) VALUES (200, 5)")
+    assert bed.client.execute("SELECT y, z FROM fed WHERE id = 200").fetchone() == (10, 6)
+    await bed.layouts.catch_up(bed.work)
+    assert bed.differences() == []
