@@ -18,7 +18,15 @@ from dataclasses import replace
 from typing import Final
 
 from catalog.model import Column, DocPath, Lens, Lensed, Source, Stored, Table, Version
-from catalog.readers import MARKS, as_field, fill, read_over, read_under, residue
+from catalog.readers import (
+    MARKS,
+    as_field,
+    fill,
+    read_over,
+    read_under,
+    residue,
+    written_raw,
+)
 from catalog.sqltext import STORE_SCHEMA, quote_ident, quote_literal, text_array
 
 WROTE: Final = "_w"
@@ -123,7 +131,18 @@ def _moved(column: Column, places: dict[int, Source]) -> Column:
         return column
     if isinstance(source, Stored | Lensed) and isinstance(column.source, Stored | Lensed):
         source = replace(source, plain=column.source.plain)
-    return replace(column, source=source)
+    return replace(column, source=_raw(source))
+
+
+def _raw(source: Source) -> Source:
+    return replace(source, raw=True) if isinstance(source, Stored) else source
+
+
+def with_raw(table: Table, lenses: Iterable[Lens]) -> Table:
+    """The table of any version when lenses are made over its columns: see Stored.raw."""
+    ids = {c.id for lens in lenses for c in (*lens.under, *lens.over)}
+    columns = tuple(replace(c, source=_raw(c.source)) if c.id in ids else c for c in table.columns)
+    return table if columns == table.columns else replace(table, columns=columns)
 
 
 def differ(left: str, right: str) -> str:
@@ -212,14 +231,20 @@ def drop_trigger_statements(store: str) -> list[str]:
     return [*drops, f"DROP FUNCTION IF EXISTS {trigger_function(store)}()"]
 
 
-def trigger_statements(store: str, lenses: Sequence[Lens]) -> list[str]:
-    """Make the triggers of a store table for its lenses (in order), or none without lenses.
+def has_raw(versions: Iterable[Version], table_id: int) -> bool:
+    """True when a version writes columns of the table in the raw form, lenses or not."""
+    tables = (version.table_by_id(table_id) for version in versions)
+    return any(written_raw(c) for table in tables if table is not None for c in table.columns)
 
-    INSERT needs them only when lensed columns were assigned, UPDATE also for rows with residue: a
-    version that no lens has to do with pays a look at two columns.
+
+def trigger_statements(store: str, lenses: Sequence[Lens], *, raw: bool = False) -> list[str]:
+    """Make the triggers of a store table for its lenses (in order), none without. `raw` (see
+    `has_raw`): where the last lens has gone, they go on setting `_w` back.
+
+    INSERT needs them only when such columns were assigned, UPDATE also for rows with residue.
     """
     statements = drop_trigger_statements(store)
-    if not lenses:
+    if not (lenses or raw):
         return statements
     name, function = f"{STORE_SCHEMA}.{quote_ident(store)}", trigger_function(store)
     body = quote_literal(_body(lenses)).strip()

@@ -19,12 +19,15 @@ class Stored:
     `field` is the key of the document that the column holds, "" when it was declared, not found.
     `plain`: the version's type differs from the store's, but only in what needs no conversion
     (varchar(10) of an old version over varchar(20)), so values pass as they are.
+    `raw`: a lens lies over the column, or did. It is written as a lensed column is, so that one
+    form of a statement is right before and after the two change roles (decision 0008).
     """
 
     column: str
     type: str
     field: str = ""
     plain: bool = False
+    raw: bool = False
 
     def converts(self, sql_type: str) -> bool:
         """True when reading the column as `sql_type` needs a cast."""

@@ -176,11 +176,22 @@ def read_over(lenses: Sequence[Lens], lens: Lens, column_id: int, *, row: str = 
     below = [read_under(lenses, lens, n, row=row) for n in range(len(lens.under))]
     kept = f"{row}{quote_ident(residue(lens, position))}"
     other = fill(lens.up[position], below)
-    return f"CASE WHEN {column_id} = ANY({row}{MARKS}) THEN {kept} ELSE {other} END"
+    value = f"CASE WHEN {column_id} = ANY({row}{MARKS}) THEN {kept} ELSE {other} END"
+    sql_type = lens.over[position].type
+    # The type's length is said, because CASE forgets it when one of its arms has none.
+    return f"({value})::{sql_type}" if "(" in sql_type else value
+
+
+def written_raw(column: Column) -> bool:
+    """True when writes to the column are in the form for lensed columns."""
+    source = column.source
+    return isinstance(source, Lensed) or (isinstance(source, Stored) and source.raw)
 
 
 def raw_residue(column: Column) -> str:
-    """The name by which the whole view shows the residue of a lensed column, for writes."""
+    """The name by which the whole view shows what writes to a lensed column assign, its residue;
+    or the column itself where it is the store's own at the time.
+    """
     return f"_store_c{column.id}"
 
 

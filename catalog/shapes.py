@@ -21,6 +21,7 @@ from catalog.readers import (
     read_column,
     residue,
     whole_document,
+    written_raw,
 )
 from catalog.sqltext import (
     PUBLIC,
@@ -310,20 +311,27 @@ def raw_columns(table: Table) -> list[str]:
     return sorted(
         c.source.column
         for c in table.columns
-        if isinstance(c.source, Stored) and c.source.converts(c.type)
+        if isinstance(c.source, Stored) and c.source.converts(c.type) and not c.source.raw
     )
 
 
-def _lensed_writes(table: Table) -> list[str]:
-    """What a write to lensed columns assigns (catalog/lenses.py)."""
-    lensed = [(c, c.source) for c in table.columns if isinstance(c.source, Lensed)]
-    if not lensed:
+def _raw_writes(table: Table) -> list[str]:
+    """What a write to lensed columns assigns (catalog/lenses.py): the same columns in the same
+    order whichever of the two forms the store has.
+    """
+    raw = sorted((c for c in table.columns if written_raw(c)), key=lambda c: c.id)
+    if not raw:
         return []
     columns = []
-    for column, source in lensed:
-        lens = table.lens(source.lens)
-        stored = quote_ident(residue(lens, lens.over_column(column.id)))
-        columns.append(f"{ROW}.{stored} AS {quote_ident(raw_residue(column))}")
+    for column in raw:
+        source = column.source
+        if isinstance(source, Lensed):
+            lens = table.lens(source.lens)
+            stored = residue(lens, lens.over_column(column.id))
+        else:
+            assert isinstance(source, Stored)
+            stored = source.column
+        columns.append(f"{ROW}.{quote_ident(stored)} AS {quote_ident(raw_residue(column))}")
     return [*columns, f"{ROW}._w AS {quote_ident(RAW_WROTE)}"]
 
 
@@ -338,7 +346,7 @@ def _base_views(version: Version, table: Table, read_seed: SeedReader) -> Iterab
     if table.has_doc:
         extra = [f"{whole_document(table)} AS _doc", f"{ROW}._doc AS {RAW_DOC}"]
     extra += [f"{ROW}.{quote_ident(c)} AS {quote_ident(c)}" for c in raw_columns(table)]
-    extra += _lensed_writes(table)
+    extra += _raw_writes(table)
     whole = _qualified(whole_schema(version.number), table.name)
     yield f"CREATE VIEW {whole} AS SELECT {', '.join(columns + extra)} FROM {origin}"
     yield from _view_defaults(whole, table)
@@ -380,7 +388,8 @@ def _view_defaults(name: str, table: Table) -> Iterable[str]:
     actions = [
         f"ALTER COLUMN {quote_ident(c.name)} SET DEFAULT {c.default or 'NULL'}"
         for c in table.columns
-        if isinstance(c.source, Stored) and not c.source.converts(c.type) and not c.identity
+        if isinstance(c.source, Stored)
+        and not (c.source.converts(c.type) or c.source.raw or c.identity)
     ]
     if actions and table.kind == "table":
         yield f"ALTER TABLE {name} {', '.join(actions)}"

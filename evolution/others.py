@@ -13,6 +13,7 @@ from dataclasses import replace
 from catalog import shapes
 from catalog.lenses import (
     drop_trigger_statements,
+    has_raw,
     layout_statements,
     lenses_of,
     mirror,
@@ -20,6 +21,7 @@ from catalog.lenses import (
     swap,
     trigger_statements,
     with_below,
+    with_raw,
 )
 from catalog.model import Column, DocPath, Lens, Source, Stored, Table, Version
 from catalog.readers import MARKS, residue
@@ -38,7 +40,10 @@ def change_others(
     """
     changed: dict[int, Version] = {}
     for number, seen in versions.items():
-        tables = tuple(_adjusted(table, reading) for table in seen.tables)
+        tables = tuple(
+            with_raw(_adjusted(table, reading), reading.lenses.get(table.id, ()))
+            for table in seen.tables
+        )
         if tables != seen.tables and number != request.pending:
             changed[number] = replace(seen, tables=tables)
     before = request.snapshot.versions
@@ -96,7 +101,8 @@ def _triggers(before: dict[int, Version], now: dict[int, Version]) -> list[str]:
         lenses = lenses_of(now.values(), table_id)
         if lenses != lenses_of(before.values(), table_id):
             statements += layout_statements(store, lenses) if lenses else []
-            statements += trigger_statements(store, lenses)
+            raw = has_raw(now.values(), table_id)
+            statements += trigger_statements(store, lenses, raw=raw)
     return statements
 
 

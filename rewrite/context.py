@@ -35,7 +35,8 @@ class Context:
 
 def direct(column: Column) -> bool:
     """True when a write to the column needs no rewriting: a plain column of the version view."""
-    return isinstance(column.source, Stored) and not column.source.converts(column.type)
+    source = column.source
+    return isinstance(source, Stored) and not (source.converts(column.type) or source.raw)
 
 
 def defaulted(table: Table) -> list[Column]:

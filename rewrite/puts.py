@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from catalog.model import Column, DocPath, Lensed, Stored, Table
-from catalog.readers import raw_residue
+from catalog.readers import raw_residue, written_raw
 from catalog.sqltext import quote_ident, quote_literal, text_array
 from core.errors import FeatureNotSupported
 from rewrite.edits import Span
@@ -89,22 +89,25 @@ def as_stored(column: Column, value: Parts | None) -> Parts:
 
 def as_raw(table: Table, column: Column, value: Parts | None) -> Parts:
     """The value of a column that the whole view shows under its raw name."""
-    if isinstance(column.source, Lensed):
-        return _as_lensed(table, column, column.source, value)
+    source = column.source
+    if isinstance(source, Lensed):
+        lens = table.lens(source.lens)
+        shown = lens.over[lens.over_column(column.id)].type
+        return _assigned(column, shown, source.plain, value)
+    if isinstance(source, Stored) and source.raw:
+        return _assigned(column, source.type, source.plain, value)
     return as_stored(column, value)
 
 
-def _as_lensed(table: Table, column: Column, source: Lensed, value: Parts | None) -> Parts:
+def _assigned(column: Column, stored: str, plain: bool, value: Parts | None) -> Parts:
     """The value as the column's type without its length, which the assignment checks: an explicit
-    cast would cut it silently. An older version may have another type than the lens.
+    cast would cut it silently. An older version may have another type than what is assigned.
     """
     if value is None:
         value = (column.default or "NULL",)
-    lens = table.lens(source.lens)
-    shown = lens.over[lens.over_column(column.id)].type
-    if shown == column.type or source.plain:
+    if stored == column.type or plain:
         return ("CAST((", *value, f") AS {_loose(column.type)})")
-    return ("CAST(CAST((", *value, f") AS {column.type}) AS {shown})")
+    return ("CAST(CAST((", *value, f") AS {column.type}) AS {stored})")
 
 
 def _loose(sql_type: str) -> str:
@@ -115,8 +118,8 @@ def _loose(sql_type: str) -> str:
 
 
 def wrote(columns: Iterable[Column]) -> str:
-    """What `_w` is when these columns are assigned, the lensed ones among them; "" for none."""
-    ids = sorted({c.id for c in columns if isinstance(c.source, Lensed)})
+    """What `_w` is when these columns are assigned; "" when none is written in the raw form."""
+    ids = sorted({c.id for c in columns if written_raw(c)})
     return f"'{{{','.join(map(str, ids))}}}'::pg_catalog.int4[]" if ids else ""
 
 
@@ -212,7 +215,7 @@ def _bounds(tokens: Tokens, span: Span) -> tuple[Span, Span]:
 
 def raw_name(column: Column) -> str:
     """The name by which the whole view shows a stored or lensed column for writing."""
-    if isinstance(column.source, Lensed):
+    if written_raw(column):
         return quote_ident(raw_residue(column))
     assert isinstance(column.source, Stored)
     return quote_ident(column.source.column if column.source.converts(column.type) else column.name)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 
 from catalog.model import Column, DocPath, Lensed, Seed, Stored, Table
 from catalog.naming import DOC_COLUMN
-from catalog.readers import RAW_DOC, RAW_WROTE, extract, field_of
+from catalog.readers import RAW_DOC, RAW_WROTE, extract, field_of, written_raw
 from catalog.sqltext import quote_ident, text_array
 from core.errors import FeatureNotSupported
 from rewrite.context import Context, direct, needs_document_write
@@ -136,7 +136,7 @@ class _SetList:
                 self._subscripted(target, column, value or ("NULL",))
             else:
                 self._puts.append(Assignment(column, value))
-        elif isinstance(column.source, Lensed) and has_subscripts(target):
+        elif written_raw(column) and has_subscripts(target):
             base: Parts = (f"{self._alias}.{quote_ident(column.name)}",)
             whole = subscripted(self._tokens, target, column, base, value or ("NULL",))
             self._raw(column, whole)
