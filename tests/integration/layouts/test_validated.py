@@ -127,8 +127,7 @@ async def test_a_wrong_row_is_found_while_others_are_written(bed: Bed) -> None:
         ("MISSING_IN_SHADOW", "1008", None),
         ("VALUE_MISMATCH", "2008", "x"),
     ]
-    assert await judge.repair(bed.work, verdicts[0].report_id) >= 2
+    assert await judge.repair(bed.work, verdicts[0].report_id) == 3
     while (await bed.layouts.catch_up(bed.work)).pending:
         await asyncio.sleep(0)
     assert (await judge.validate(bed.work, "full")).critical == 0
-    assert bed.differences() == []
