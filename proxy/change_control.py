@@ -82,6 +82,11 @@ class ChangeControl:
             worker.number, self.connect, self._active, self._driver, self._settings, self._clock
         )
 
+    @property
+    def validation_method(self) -> str:
+        """How changes are compared unless somebody says otherwise."""
+        return self._settings.validation
+
     async def connect(self) -> asyncpg.Connection:
         """A connection of the control plane's own. Layouts change under it: no statement cache."""
         return await asyncpg.connect(

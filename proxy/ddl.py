@@ -26,7 +26,8 @@ from evolution.placement import dematerialize, materialize
 from evolution.request import DdlRequest, Outcome
 from evolution.servers import add_instance, drop_instance
 from evolution.transaction import Row
-from proxy.change_calls import CHANGE_CALLS, ChangeCalls, read_arguments
+from proxy.change_arguments import read_arguments
+from proxy.change_calls import CHANGE_CALLS, ChangeCalls
 from proxy.internal_errors import restate
 from proxy.prepared import Portal
 from proxy.protocol.reports import notice_response
@@ -186,9 +187,8 @@ class Ddl:
         portal: Portal | None = None,
         execute: bytes = b"",
     ) -> None:
-        """CALL morph.promote(n), rollback(n), hold(n), resume(n), discard(n), contract(n),
-        materialize(table, column), dematerialize(…), add_instance(name, kind, options),
-        drop_instance(name).
+        """CALL morph.<procedure>: of changes (proxy/change_calls.py), materialize(table, column),
+        dematerialize(…), add_instance(name, kind, options), drop_instance(name).
         """
         name = statement.node.funccall.funcname[-1].sval
         if name in _MOVES:
@@ -210,7 +210,7 @@ class Ddl:
             self._finish(session, done)
             return
         tx, snapshot = await self._begin(session)
-        fresh = await _CALLS[name](tx, snapshot, read_arguments(statement.node, name)[0])
+        fresh = await _CALLS[name](tx, snapshot, read_arguments(statement.node, name).change)
         self._finish(session, Outcome(fresh, "CALL"))
 
     async def _move(self, session: Session, node: Node, name: str) -> None:

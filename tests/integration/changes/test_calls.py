@@ -198,6 +198,37 @@ def test_rows_that_do_not_convert_fail_the_review_and_it_can_be_tried_again(
         assert rows(client, "SELECT x FROM code WHERE id = 7") == [(7,)]
 
 
+# ---------------------------------------------------------------- comparing
+
+
+def test_a_damaged_shadow_is_found_and_repaired(server: ServerProcess) -> None:
+    notices: list[str] = []
+    with server.connect() as client:
+        client.add_notice_handler(lambda n: notices.append(f"{n.severity} {n.message_primary}"))
+        make_prices(client)
+        change_type(client)
+        reaches(client, "ready")
+        client.execute("CALL morph.validate(2)")
+        assert notices[-1] == "NOTICE validation of change 2: no differences"
+        with server.root() as root, root.transaction():
+            root.execute("SET LOCAL morph.applying = 'on'")
+            store = "SELECT relname FROM pg_class WHERE relname ~ '^t[0-9]+s2$'"
+            ((shadow,),) = root.execute(store).fetchall()
+            column = "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum = 1"
+            ((key,),) = root.execute(column, (f"morph_store.{shadow}",)).fetchall()
+            root.execute(f"DELETE FROM morph_store.{shadow} WHERE {key} = 4")
+        client.execute("CALL morph.validate(2, method => 'full')")
+        assert notices[-1].startswith("WARNING validation of change 2: price: 1 MISSING_IN_SHADOW")
+        query = "SELECT max(report_id) FROM morph.validation_reports WHERE verdict = 'different'"
+        ((report,),) = rows(client, query)
+        client.execute(f"CALL morph.repair(2, {report})")
+        assert notices[-1] == "NOTICE 1 rows were made again"
+        client.execute("CALL morph.validate(2)")
+        assert notices[-1] == "NOTICE validation of change 2: no differences"
+        with pytest.raises(psycopg.errors.InvalidParameterValue, match="does not exist"):
+            client.execute("CALL morph.validate(2, 'guess')")
+
+
 # ---------------------------------------------------------------- others
 
 
