@@ -307,7 +307,8 @@ async def _swap_statements(db: asyncpg.Connection, side: Side, fresh: CatalogSna
     statements += capture.function_statements(side.shadow, side.table.table_id, fresh.epoch)
     statements += capture.attach_statements(qualified(shadow), side.table.table_id)
     lenses = lenses_of(fresh.versions.values(), side.table.table_id)
-    return [*statements, *lens_sql.trigger_statements(shadow, lenses)]
+    raw = lens_sql.has_raw(fresh.versions.values(), side.table.table_id)
+    return [*statements, *lens_sql.trigger_statements(shadow, lenses, raw=raw)]
 
 
 def _final_names(fresh: CatalogSnapshot, side: Side, ours: Sequence[str]) -> set[str]:

@@ -1,8 +1,6 @@
 """The catalog after a cut-over: every version's table over the other layout, and its views.
 
-A view keeps its name and columns, so what stands on it stays: CREATE OR REPLACE VIEW. The whole
-views, which writes are rewritten to, show other raw columns; nothing stands on them, and they are
-made anew.
+A view keeps its name and columns, so what stands on it stays: CREATE OR REPLACE VIEW.
 """
 
 from __future__ import annotations
@@ -61,8 +59,10 @@ def _defaults_dropped(version: Version, table: Table) -> list[str]:
     actions = ", ".join(f"ALTER COLUMN {quote_ident(c.name)} DROP DEFAULT" for c in table.columns)
     if not actions or table.kind != "table":
         return []
-    name = f"{quote_ident(view_schema(version.number))}.{quote_ident(table.name)}"
-    return [f"ALTER TABLE {name} {actions}"]
+    return [
+        f"ALTER TABLE {quote_ident(schema)}.{quote_ident(table.name)} {actions}"
+        for schema in (view_schema(version.number), whole_schema(version.number))
+    ]
 
 
 def _no_query(version: Version, query: str) -> str:
@@ -76,11 +76,8 @@ def view_statements(fresh: CatalogSnapshot, ids: set[int]) -> list[str]:
         tables = shown_tables(version, ids)
         for table in tables:
             statements += _defaults_dropped(version, table)
-            schema = quote_ident(whole_schema(version.number))
-            statements.append(f"DROP VIEW {schema}.{quote_ident(table.name)}")
-        whole = f"{_CREATE}{quote_ident(whole_schema(version.number))}."
         for statement in shapes.view_statements(version, seed_sql, _no_query, only=tables):
-            if statement.startswith(_CREATE) and not statement.startswith(whole):
+            if statement.startswith(_CREATE):
                 statement = f"CREATE OR REPLACE VIEW {statement[len(_CREATE) :]}"
             statements.append(statement)
     return statements

@@ -25,6 +25,7 @@ from evolution.layouts.base import (
 from evolution.layouts.embedded.store import EmbeddedLayouts
 from evolution.lifecycle import promote, roll_back
 from evolution.transaction import Transaction
+from tests.integration.fresh_catalog import empty_catalog
 from tests.integration.server_process import ServerProcess
 
 _NUMBERS = itertools.count(1001)
@@ -181,6 +182,15 @@ class Bed:
         return self.root.execute(
             f'SELECT {columns} FROM morph_log."t{number}" ORDER BY lsn'
         ).fetchall()
+
+    async def fresh(self) -> None:
+        """An empty catalog, and another change."""
+        await self.layouts.discard(self.work)
+        await self.layouts.close()
+        self.client.close()
+        empty_catalog(self.server)
+        self.client = psycopg.connect(self.server.dsn, autocommit=True)
+        self.work = ShadowWork(next(_NUMBERS), 0, 0, 1, (), pace=self.work.pace)
 
     async def close(self) -> None:
         """Leave the server as it was."""

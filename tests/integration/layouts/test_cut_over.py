@@ -160,6 +160,9 @@ async def test_a_type_change_is_promoted_and_rolled_back(bed: Bed) -> None:
     assert back.done, back.reason
     for n in (1, 2):
         assert bed.client.execute(f"SELECT * FROM v{n}.price ORDER BY 1").fetchall() == after[n]
+    # At once, before the worker has heard of the new epoch, too.
+    bed.ddl("UPDATE v2.price SET x = 0.5 WHERE id = 1")
+    assert bed.client.execute("SELECT x FROM v1.price WHERE id = 1").fetchone() == (1,)
 
 
 async def load(bed: Bed, directory: Path, table: str, documents: Sequence[object]) -> None:
