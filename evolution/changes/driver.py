@@ -23,6 +23,7 @@ from evolution.changes.records import (
     Note,
     Record,
     announce_statement,
+    fed_through,
     fenced_by,
     load_record,
     load_records,
@@ -474,10 +475,12 @@ class Driver:
 
     async def _contract(self, record: Record, *, by_user: bool, window_over: bool) -> float:
         pinned = await self._pins.pinned(record.change_id)
+        async with self._catalog.transaction() as tx:
+            older = fed_through(await load_records(tx), record)
         if pinned < 0:
             why = "a worker did not say which versions its sessions use"
         else:
-            event = events.Contract(window_over, by_user, pinned)
+            event = events.Contract(window_over, by_user, pinned, older)
             why = refusal(record.state, event)
             if not why:
                 await self._move(record, event, Note(wanted=""))

@@ -136,11 +136,14 @@ class Revalidate:
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """The old layouts are to go. `pinned` sessions use a version that would lose its layout."""
+    """The old layouts are to go. `pinned` sessions use a version that would lose its layout;
+    `older` is a change whose own old layout is fed through them, 0 for none.
+    """
 
     window_over: bool
     by_user: bool = False
     pinned: int = 0
+    older: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -284,13 +284,29 @@ def fenced_by(records: Sequence[Record], record: Record) -> int:
 
 
 def waits_for(records: Sequence[Record], record: Record) -> int:
-    """The change that must be over before this one can begin: an older one that still keeps two
-    layouts of one of its tables. 0 for none.
+    """The change that must be out of the way before this one can begin: an older one that builds
+    its shadow of one of the tables, or whose shadow was rolled back. 0 for none. (A promoted one
+    goes on: its old layout is fed through the next.)
     """
     ids = {t.table_id for t in record.tables}
     for other in records:
-        if other.change_id >= record.change_id or other.over:
+        if other.change_id >= record.change_id or other.over or other.phase is Phase.PROMOTED:
             continue
         if ids & {t.table_id for t in other.tables}:
             return other.change_id
     return 0
+
+
+def fed_through(records: Sequence[Record], record: Record) -> int:
+    """The newest older change that still keeps an old layout of one of the tables, 0 for none: it
+    is contracted first.
+    """
+    ids = {t.table_id for t in record.tables}
+    kept = [
+        other.change_id
+        for other in records
+        if other.change_id < record.change_id
+        and other.phase in (Phase.PROMOTED, Phase.RB_FENCED, Phase.CONTRACTING)
+        and ids & {t.table_id for t in other.tables}
+    ]
+    return max(kept, default=0)

@@ -177,6 +177,7 @@ def _validated(_: State, event: events.Validated) -> str:
 
 def _contract(_: State, event: events.Contract) -> str:
     return _first(
+        (event.older == 0, f"change {event.older} can be rolled back only through it"),
         (event.pinned == 0, f"{event.pinned} sessions use a version that would lose its layout"),
         (event.window_over or event.by_user, "the window for a rollback is not over"),
     )

@@ -247,21 +247,43 @@ def test_a_session_on_the_old_version_stops_a_contraction(server: ServerProcess)
         assert in_state(client, "completed")
 
 
-def test_a_second_change_of_the_table_waits_for_the_first(server: ServerProcess) -> None:
+def test_a_change_waits_for_one_that_works_on_its_table(server: ServerProcess) -> None:
     with server.connect() as client:
-        client.execute("CREATE TABLE price (id int PRIMARY KEY, x int, y int)")
-        client.execute("INSERT INTO price SELECT g, g * 10, g FROM generate_series(1, 50) g")
-        change_type(client)
-        client.execute("CALL morph.promote(2)")
-        client.execute("ALTER TABLE price ALTER COLUMN y TYPE text")
+        held_change(client)
+        client.execute("ALTER TABLE price ALTER COLUMN x TYPE text")
         reason = "SELECT reason FROM morph.changes WHERE change_id = 3"
         eventually(lambda: "change 2" in str(rows(client, reason)), timeout_s=60)
         assert state(client, 3) == "analyzed"
-        client.execute("CALL morph.contract(2)")
+        client.execute("CALL morph.resume(2)")
+        client.execute("CALL morph.promote(3)")  # everything on the line up to it
+        assert rows(client, "SELECT x FROM price WHERE id = 1") == [("0.100",)]
+        assert state(client, 2) == "promoted"
+
+
+def test_several_steps_forward_and_back(server: ServerProcess) -> None:
+    with server.connect() as client:
+        make_prices(client)
+        change_type(client)
+        client.execute("CALL morph.promote(2)")
+        client.execute("ALTER TABLE price ALTER COLUMN x TYPE text")
         client.execute("CALL morph.promote(3)")
-        assert rows(client, "SELECT x, y FROM price WHERE id = 1") == [(Decimal("0.100"), "1")]
-        client.execute("CALL morph.rollback(3)")
-        assert rows(client, "SELECT x, y FROM price WHERE id = 1") == [(Decimal("0.100"), 1)]
+        client.execute("UPDATE price SET x = '0.250' WHERE id = 1")
+        client.execute("INSERT INTO v1.price VALUES (9001, 7)")
+        with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState) as caught:
+            client.execute("CALL morph.contract(3)")
+        assert "change 2 can be rolled back only through it" in str(
+            caught.value.diag.message_detail
+        )
+        client.execute("CALL morph.rollback(2)")
+        query = "SELECT x FROM {}price WHERE id IN (1, 9001) ORDER BY id"
+        assert rows(client, query.format("")) == [(25,), (7,)]
+        assert rows(client, query.format("v3.")) == [("0.250",), ("0.070",)]
+        assert (state(client, 2), state(client, 3)) == ("rolled back", "rolled back")
+        client.execute("CALL morph.promote(3)")
+        assert rows(client, query.format("")) == [("0.250",), ("0.070",)]
+        client.execute("CALL morph.contract(2)")
+        client.execute("CALL morph.contract(3)")
+        assert rows(client, query.format("")) == [("0.250",), ("0.070",)]
 
 
 def test_ddl_beside_a_change(server: ServerProcess) -> None:

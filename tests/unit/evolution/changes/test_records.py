@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 
 import asyncpg
 import pytest
@@ -15,6 +16,7 @@ from evolution.changes.records import (
     Note,
     Record,
     announce_statement,
+    fed_through,
     fenced_by,
     load_record,
     load_records,
@@ -182,6 +184,9 @@ async def test_a_younger_change_of_a_table_waits_for_the_older_one(catalog: Cata
     async with catalog.transaction() as tx:
         records = await load_records(tx)
     assert [waits_for(records, r) for r in (older, younger, elsewhere)] == [0, 7, 0]
+    promoted = replace(older, state=replace(older.state, phase=P.PROMOTED))
+    assert waits_for([promoted, younger], younger) == 0
+    assert [fed_through([promoted, younger], r) for r in (promoted, younger)] == [0, 7]
     gone = await moved(catalog, older, ev.Discard("ann"))
     gone = await moved(catalog, gone, ev.Settled())
     assert gone.over

@@ -219,6 +219,7 @@ def test_epochs_do_not_decrease(phase: Phase, epoch: int) -> None:
         (P.PROMOTED, ev.FenceBack(within_window=False), "the window for a rollback is over"),
         (P.PROMOTED, ev.FenceBack(within_window=True, blocking=3), "3 rows cannot be shown"),
         (P.PROMOTED, ev.Contract(window_over=False), "the window for a rollback is not over"),
+        (P.PROMOTED, ev.Contract(window_over=True, older=4), "change 4 can be rolled back only"),
         (P.FAILED_REVIEW, ev.Retry("ann"), "its shadow is still being removed"),
     ],
 )
