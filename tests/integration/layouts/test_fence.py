@@ -107,3 +107,60 @@ async def test_writers_and_readers_notice_nothing(bed: Bed) -> None:
     assert {k: found.get(k) for k in load.acknowledged} == load.acknowledged
     await bed.layouts.catch_up(bed.work)
     assert bed.differences() == []
+
+
+@dataclass
+class BothVersions(Load):
+    """Writers of a column whose type the newer version changed, each through one version."""
+
+    def old(self, session: psycopg.Connection, rng: random.Random, seed: int) -> None:
+        """Through the version from before."""
+        self._write(session, rng, seed, "v1", str(rng.randrange(1000)))
+
+    def new(self, session: psycopg.Connection, rng: random.Random, seed: int) -> None:
+        """Through the version of the change: values that the old one cannot show."""
+        self._write(session, rng, seed, "v2", f"{rng.randrange(1000)}.5")
+
+    def _write(
+        self, session: psycopg.Connection, rng: random.Random, seed: int, version: str, value: str
+    ) -> None:
+        key = seed + 8 * rng.randrange(ROWS // 8)
+        kind = rng.random()
+        if kind < 0.3:
+            key = next(self.keys)
+            session.execute(f"INSERT INTO {version}.price VALUES ({key}, {value})")
+        elif kind < 0.6:
+            session.execute(
+                f"INSERT INTO {version}.price VALUES ({key}, {value}) "
+                "ON CONFLICT (id) DO UPDATE SET x = excluded.x"
+            )
+        else:
+            session.execute(f"UPDATE {version}.price SET x = {value} WHERE id = {key}")
+        self.acknowledged[key] = value
+
+    def reading(self, session: psycopg.Connection, rng: random.Random, _: int) -> None:
+        """Reads of both versions."""
+        for version in ("v1", "v2"):
+            row = session.execute(f"SELECT count(x), count(*) FROM {version}.price").fetchone()
+            assert row is not None
+            assert row[0] == row[1] >= ROWS, "values are missing"
+
+
+async def test_writers_of_a_changed_type_notice_nothing(bed: Bed) -> None:
+    """Forward and back and forward again under writes through both versions: all are there."""
+    bed.make("price", "id int PRIMARY KEY, x int")
+    bed.ddl(f"INSERT INTO price SELECT g, g FROM generate_series(0, {ROWS - 1}) g")
+    bed.ddl("SET morph.ddl_mode = virtual")
+    bed.ddl("ALTER TABLE price ALTER COLUMN x TYPE numeric")
+    load = BothVersions(bed.server.dsn)
+    with running(load, ["old", "new", "old", "new", "reading"]):
+        await bed.ready("price")
+        for _ in range(3):
+            await bed.through()
+            done = load.done
+            while load.done < done + 50 and not load.errors:
+                await asyncio.sleep(0.01)
+    assert load.errors == []
+    found = bed.client.execute("SELECT id, x FROM v2.price").fetchall()
+    shown = {key: str(value) for key, value in found}
+    assert {k: shown.get(k) for k in load.acknowledged} == load.acknowledged
