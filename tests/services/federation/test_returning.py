@@ -6,17 +6,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
 from tests.integration.fresh_catalog import empty_catalog
-from tests.integration.server_process import ServerProcess
+from tests.integration.server_process import ServerProcess, running
 from tests.services.federation.judging import USER_TYPES, Outcome, outcome
 from tests.services.federation.loading import run
 from tests.services.federation.placing import POSTGRES, create_server_text
 from tests.services.servers.fleet import Fleet
+from tests.services.servers.process import RunningServer
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(600)]
 Connection = psycopg.Connection[Any]
@@ -116,16 +118,21 @@ SCRIPTS: dict[str, tuple[str, ...]] = {
 ERRORS_OF_THE_STORE = ("too-long",)
 
 
+def _import(process: ServerProcess, server: RunningServer) -> None:
+    """The store's tables in an empty catalog."""
+    empty_catalog(process)
+    with psycopg.connect(server.uri, autocommit=True) as store:
+        run(store, MAKE.format(OURS))
+    with process.connect() as client:
+        run(client, create_server_text("s", server))
+        run(client, f"IMPORT FOREIGN SCHEMA {OURS} FROM SERVER s INTO public")
+
+
 @pytest.fixture(scope="module")
 def store_uri(morphgres: ServerProcess, servers: Fleet) -> str:
     """The store, a server of an empty catalog."""
-    empty_catalog(morphgres)
     server = servers.get(POSTGRES)
-    with psycopg.connect(server.uri, autocommit=True) as store:
-        run(store, MAKE.format(OURS))
-    with morphgres.connect() as client:
-        run(client, create_server_text("s", server))
-        run(client, f"IMPORT FOREIGN SCHEMA {OURS} FROM SERVER s INTO public")
+    _import(morphgres, server)
     return server.uri
 
 
@@ -224,6 +231,50 @@ def test_merge(client: Connection) -> None:
         ("INSERT", 7, "O", 2, 1),
         ("UPDATE", 1, "M", 8, 2),
     ]
+
+
+def test_partitions(client: Connection, store: Connection) -> None:
+    """Each partition is completed by its own table; keys are those of the partitions."""
+    run(client, "CREATE TABLE parted (id int, kind text, code bigint) PARTITION BY LIST (kind)")
+    for n in ("a", "b"):
+        run(
+            store,
+            f"CREATE TABLE {OURS}.part_{n} (id int DEFAULT nextval('{OURS}.codes') PRIMARY KEY, "
+            f"kind text NOT NULL, code bigint DEFAULT currval('{OURS}.codes'))",
+        )
+        run(
+            client,
+            f"CREATE FOREIGN TABLE part_{n} PARTITION OF parted FOR VALUES IN ('{n}') SERVER s "
+            f"OPTIONS (schema_name '{OURS}', key 'id')",
+        )
+    insert = "INSERT INTO parted (kind) VALUES ('b'), ('a'), ('b') RETURNING id, kind, code"
+    found = client.execute(insert).fetchall()
+    assert sorted(row[0] for row in found) == [105, 106, 107]
+    assert sorted(row[1] for row in found) == ["a", "b", "b"]
+    assert all(key == code for key, _, code in found)
+    moved = client.execute("UPDATE parted SET kind = 'a' WHERE kind = 'b' RETURNING id, kind, code")
+    expected = [(key, "a", code) for key, kind, code in found if kind == "b"]
+    assert sorted(moved.fetchall()) == sorted(expected)
+    assert store.execute(f"SELECT count(*) FROM {OURS}.part_a").fetchone() == (3,)
+
+
+def test_more_rows_than_a_window(open_directory: Path, servers: Fleet) -> None:
+    server = servers.get(POSTGRES)
+    config = '[merge]\nmemory_max = "1MB"\nbatch_bytes = "64KB"\n'
+    with running(open_directory / "completing", config) as process:
+        _import(process, server)
+        with process.connect() as client:
+            insert = (
+                "INSERT INTO parts (name, price) SELECT repeat('x', 200), g "
+                "FROM generate_series(1, 5000) g RETURNING id, price, total, touched"
+            )
+            found = client.execute(insert).fetchall()
+            assert found == [(n + 5, n, 2 * n, 1) for n in range(1, 5001)]
+            update = "UPDATE parts SET price = price + 1 WHERE id > 5 RETURNING id, total, touched"
+            found = client.execute(update).fetchall()
+            assert sorted(found) == [(n + 5, 2 * n + 2, 2) for n in range(1, 5001)]
+            rekey = "UPDATE parts SET id = -id RETURNING id, touched"
+            assert sum(row[0] for row in client.execute(rekey)) == -sum(range(1, 5006))
 
 
 def test_copy_in_leaves_the_key_to_the_store(client: Connection, store: Connection) -> None:
