@@ -57,14 +57,17 @@ def python_environment(lock: Path) -> Path:
     return cached(lock.stem, lock.read_text() + sys.version, install)
 
 
-def maven_jars(name: str, coordinates: Sequence[str]) -> Path:
-    """The directory of the jars of `group:artifact:version` coordinates and all they need."""
+def maven_jars(name: str, coordinates: Sequence[str], *, transitive: bool = True) -> Path:
+    """The directory of the jars of `group:artifact:version` coordinates and all they need (the
+    named ones alone when not `transitive`).
+    """
 
     def install(home: Path) -> None:
         pom = home / "pom.xml"
         pom.write_text(_pom(coordinates))
         _run([_maven(), "-q", "-B", "-f", pom, f"{DEPENDENCY_PLUGIN}:copy-dependencies",
-              "-DincludeScope=runtime", f"-DoutputDirectory={home / 'jars'}"])  # fmt: skip
+              f"-DexcludeTransitive={str(not transitive).lower()}", "-DincludeScope=runtime",
+              f"-DoutputDirectory={home / 'jars'}"])  # fmt: skip
 
     return cached(name, "\n".join(coordinates), install) / "jars"
 

@@ -1,0 +1,1 @@
+"""Migrations of real projects, run by the tools that run them elsewhere."""
