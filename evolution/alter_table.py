@@ -163,9 +163,8 @@ async def _recipes(request: DdlRequest, copy: ScratchCopy, ids: set[int]) -> dic
             rewritten = was.filenode != now.filenode
             if after is None or not needs_data_work(column, found, after, wanted, rewritten):
                 continue
-            require_convertible(
-                list(request.snapshot.versions.values()), request.head, table, column
-            )
+            versions = list(request.snapshot.versions.values())
+            require_convertible(versions, request.head, table, column, direct=request.direct)
             conversion = Conversion(column, after.type, wanted or "")
             schema = shape_schema(request.head.number)
             recipes[column.id] = await compile_recipe(request, schema, conversion)

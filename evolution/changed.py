@@ -18,6 +18,7 @@ from evolution.foreign_columns import foreign_parts
 from evolution.generated import stored_definition
 from evolution.introspect import SCRATCH, ScratchConstraint, ScratchTable
 from evolution.operators.change_type import Recipe
+from evolution.operators.moved_constraints import renumbered
 from evolution.request import DdlRequest
 from evolution.scratch import ScratchCopy
 
@@ -75,6 +76,8 @@ class Comparison:
             if after is not None and now is not None and now.kind != "view":
                 version = version.with_table(self._parts(version, old, now, before, after))
         version = self._check_seeds(head, version)
+        for table_id, ids in self.reading.converted.items():
+            version = renumbered(version, table_id, ids)
         self._keep_generated(head, version)
         return replace(version, number=self._request.number, parent=self._request.parent)
 

@@ -69,6 +69,7 @@ class Reading:
     recipes: Mapping[int, Recipe] = field(default_factory=dict)  # of columns that are converted
     lenses: dict[int, list[Lens]] = field(default_factory=dict)  # table id → new ones
     loosened: set[int] = field(default_factory=set)  # over columns that are not NOT NULL any more
+    converted: dict[int, dict[int, int]] = field(default_factory=dict)  # table id → old id → new id
 
     def new_id(self) -> int:
         """The next id of a column or constraint; ids are never used again."""
@@ -314,6 +315,7 @@ def _converted(
     shown, lens, statements = make_lens(table, old, made, recipe, reading.new_id())
     reading.store += statements
     reading.lenses.setdefault(table.id, []).append(lens)
+    reading.converted.setdefault(table.id, {})[old.id] = number
     return shown
 
 

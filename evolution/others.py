@@ -28,6 +28,7 @@ from catalog.readers import MARKS, residue
 from catalog.sqltext import STORE_SCHEMA, quote_ident
 from evolution.columns import Reading, loosened
 from evolution.indexes import store_statement
+from evolution.operators.moved_constraints import moved
 from evolution.publish import rebuild_view_statements
 from evolution.request import DdlRequest
 
@@ -117,7 +118,15 @@ def _convert(
     table = versions[number].table_by_id(table_id)
     assert table is not None
     statements = layout_statements(table.store, [*lenses, *map(mirror, promoted)])
-    statements += drop_trigger_statements(table.store)
+    swapped = {
+        n: v.with_table(swap(shown, promoted)) if (shown := v.table_by_id(table_id)) else v
+        for n, v in versions.items()
+    }
+    swapped = {n: versions[n] if v == versions[n] else v for n, v in swapped.items()}
+    stored = swapped[number].table_by_id(table_id)
+    assert stored is not None
+    drops, adds = moved(swapped[number], stored, {c.id for lens in promoted for c in lens.over})
+    statements += [*drop_trigger_statements(table.store), *drops]
     name = f"{STORE_SCHEMA}.{quote_ident(table.store)}"
     kept = [residue(m, n) for m in map(mirror, promoted) for n in range(len(m.over))]
     statements += [
@@ -130,14 +139,10 @@ def _convert(
     for lens in promoted:
         for n, column in enumerate(lens.over):
             if column.not_null and column.id not in under:
-                stored = quote_ident(residue(lens, n))
-                statements.append(f"ALTER TABLE {name} ALTER COLUMN {stored} SET NOT NULL")
-    swapped = {
-        n: v.with_table(swap(shown, promoted)) if (shown := v.table_by_id(table_id)) else v
-        for n, v in versions.items()
-    }
-    swapped = {n: versions[n] if v == versions[n] else v for n, v in swapped.items()}
-    return swapped, [*statements, *_indexes(swapped[number], table_id, name, promoted)]
+                target = quote_ident(residue(lens, n))
+                statements.append(f"ALTER TABLE {name} ALTER COLUMN {target} SET NOT NULL")
+    indexes = _indexes(swapped[number], table_id, name, promoted)
+    return swapped, [*statements, *adds, *indexes]
 
 
 def _update(

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from catalog.lenses import total_call, total_function
-from catalog.model import Column, DocPath, Lens, Lensed, Stored, Table, Version
+from catalog.model import Column, DocPath, Lens, Lensed, ParentKey, Stored, Table, Version
 from catalog.readers import field_of, fill
 from catalog.sqltext import quote_ident, quote_literal
 from core.errors import (
@@ -36,7 +36,7 @@ from evolution.seeds.expressions import (
     splice,
 )
 from rewrite.edits import replace_text
-from rewrite.tree import Node, Tokens, ast
+from rewrite.tree import Node, ast
 
 BACK_SETTING = "morph.back"
 _HELPER = f'{SCRATCH}."~lens"'
@@ -114,16 +114,19 @@ def _is_constant(node: Node) -> bool:
 
 
 def require_convertible(
-    versions: Sequence[Version], head: Version, table: Table, column: Column
+    versions: Sequence[Version], head: Version, table: Table, column: Column, *, direct: bool
 ) -> None:
-    """Raise FeatureNotSupported (0A000) for columns that keep their form: keys, identities, what
-    virtual columns read, fields inside of fields.
+    """Raise FeatureNotSupported (0A000) for columns that keep their form: identities, what virtual
+    columns and child tables read, fields inside of fields; and but for direct changes keys, whose
+    rows are told apart by them while both forms are there.
     """
     what = f'cannot convert the values of column "{column.name}" of table "{table.name}"'
     if column.identity:
         raise FeatureNotSupported(f"{what}: it is an identity column")
     for version in versions:
-        _require_free(version, table, column, what)
+        _require_no_children(version, column, what)
+        if not direct:
+            _require_no_key(version, table, column, what)
     for other, seed in seeds(head):
         if column.id in getattr(seed.source, "depends", ()):
             raise FeatureNotSupported(
@@ -137,11 +140,18 @@ def require_convertible(
         _require_own_field(versions, table, column, source, what)
 
 
-def _require_free(version: Version, table: Table, column: Column, what: str) -> None:
-    hint = "Drop it first, or convert into a new column."
+def _require_no_children(version: Version, column: Column, what: str) -> None:
+    for table in version.tables:
+        for each in table.columns:
+            if isinstance(each.source, ParentKey) and each.source.column_id == column.id:
+                raise FeatureNotSupported(f'{what}: child table "{table.name}" shows it')
+
+
+def _require_no_key(version: Version, table: Table, column: Column, what: str) -> None:
+    hint = "SET morph.ddl_mode = direct converts it at once."
     shown = version.table_by_id(table.id)
     for constraint in shown.constraints if shown else ():
-        if column.id in constraint.columns:
+        if constraint.kind in "pf" and column.id in constraint.columns:
             raise FeatureNotSupported(f'{what}: constraint "{constraint.name}" uses it', hint=hint)
     for other in version.tables:
         for constraint in other.constraints:
@@ -150,15 +160,6 @@ def _require_free(version: Version, table: Table, column: Column, what: str) -> 
                     f'{what}: foreign key "{constraint.name}" of table "{other.name}" '
                     "references it", hint=hint,
                 )  # fmt: skip
-    now = shown.column_by_id(column.id) if shown else None
-    for index in shown.indexes if shown and now else ():
-        if index.unique and now is not None and _mentions(index.definition + index.predicate, now):
-            raise FeatureNotSupported(f'{what}: unique index "{index.name}" uses it', hint=hint)
-
-
-def _mentions(definition: str, column: Column) -> bool:
-    words = (definition[t.start : t.end] for t in Tokens(definition).items)
-    return any(word.strip('"') == column.name for word in words)
 
 
 def _require_own_field(
