@@ -88,7 +88,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     counts: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
     for outcome in ("passed", "failed", "error"):
         for report in terminalreporter.getreports(outcome):
-            for name, label in report.user_properties:
+            for name, label in getattr(report, "user_properties", ()):  # a collection has none
                 if name == PROPERTY:
                     counts[str(label)][outcome] += 1
     if counts:
