@@ -32,7 +32,7 @@ bench: .venv/.dev-stamp
 	$(BIN)/python -m bench $(BENCH)
 
 bench-stores: .venv/.dev-stamp
-	$(BIN)/python -m bench.stores $(BENCH)
+	$(BIN)/python -m bench.stores $(BENCH) $(if $(TRINO),--trino)
 
 docs: .venv/.dev-stamp
 	$(BIN)/python -m config.reference > docs/configuration.md

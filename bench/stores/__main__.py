@@ -26,7 +26,7 @@ from bench.results import (
     table,
     to_json,
 )
-from bench.stores.bed import SERVERS, running
+from bench.stores.bed import DEADLINE_S, SERVERS, running
 from bench.stores.cases import CASES, DEFAULTS, QUICK
 from bench.targets import STORE
 
@@ -37,22 +37,34 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="fewer rows and shorter runs")
     parser.add_argument("--store", nargs="+", choices=list(SERVERS), default=list(SERVERS))
     parser.add_argument("--case", nargs="+", choices=list(CASES), default=list(CASES))
+    parser.add_argument(
+        "--deadline", type=float, default=DEADLINE_S, metavar="S", help="seconds for one figure"
+    )
+    parser.add_argument("--trino", action="store_true", help="start a Trino and compare with it")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there")
     parser.add_argument("--compare", type=Path, metavar="OLD.json", help="compare with a report")
     parser.add_argument("--strict", action="store_true", help="exit 1 when a must-target is missed")
     return parser.parse_args()
 
 
-async def measure(directory: Path, options: Options, stores: list[str], names: list[str]) -> (
-    tuple[list[Figure], dict[str, str]]
-):  # fmt: skip
+async def measure(
+    directory: Path, options: Options, chosen: argparse.Namespace
+) -> tuple[list[Figure], dict[str, str]]:
     """All figures; a case that fails is reported as not available with its error."""
     found: list[Figure] = []
-    kinds = list(dict.fromkeys([*stores, "postgres"]))  # it has the join's other side
-    async with running(directory, options, options.documents, kinds) as bed:
-        for store in stores:
+    kinds = list(dict.fromkeys([*chosen.store, "postgres"]))  # it has the join's other side
+    started = running(
+        directory,
+        options,
+        options.documents,
+        kinds,
+        deadline_s=chosen.deadline,
+        with_trino=chosen.trino,
+    )
+    async with started as bed:
+        for store in chosen.store:
             print(f"{bed.labels[store]}, {options.documents} rows")
-            for name in names:
+            for name in chosen.case:
                 figures = Figures(STORE.format(store))
                 try:
                     await CASES[name](bed, store, bed.directs[store], figures)
@@ -73,7 +85,7 @@ def main() -> int:
     directory = Path(tempfile.mkdtemp(prefix="morphgres-bench-", dir="/var/tmp"))
     directory.chmod(0o755)
     try:
-        found, labels = asyncio.run(measure(directory, options, chosen.store, chosen.case))
+        found, labels = asyncio.run(measure(directory, options, chosen))
     finally:
         shutil.rmtree(directory, ignore_errors=True)
     if chosen.json:

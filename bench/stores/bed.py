@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +16,12 @@ import asyncpg
 from bench.bed import Options, proxy_cpu_us
 from bench.documents import rows
 from bench.morphgres import Morphgres
+from bench.results import Figures
 from bench.stores.cassandra import CassandraDirect
 from bench.stores.contender import Direct, Row
 from bench.stores.mongodb import MongoDirect
 from bench.stores.postgres import PostgresDirect
+from bench.stores.trino import NotPresent, Trino
 from tests.services.servers import cassandra, mongojava, postgres, secantus
 from tests.services.servers.fleet import Fleet
 from tests.services.servers.process import RunningServer
@@ -30,17 +33,21 @@ SERVERS = {
     "cassandra": f"{cassandra.PRODUCT}-{cassandra.VERSION}",
     "postgres": f"{postgres.PRODUCT}-{postgres.MAJOR}",
 }
+DEADLINE_S = 180.0
+"""How long one figure may take, with all of its repeats."""
+LOAD_S = 600.0
 T = TypeVar("T")
 
 
 @dataclass
 class StoresBed:
-    """Servers that run, rows that are loaded. `pool` are connections to Morphgres."""
+    """Servers that run, rows that are loaded. No figure may take longer than `deadline_s`."""
 
     directory: Path
     options: Options
     morphgres: Morphgres
-    pool: asyncpg.Pool
+    trino: Trino | NotPresent
+    deadline_s: float
     directs: dict[str, Direct]
     labels: dict[str, str]
     keys: Sequence[int]
@@ -55,6 +62,38 @@ class StoresBed:
             for place in order:
                 samples[place].append(await works[place]())
         return samples
+
+    async def connect(self) -> asyncpg.Connection:
+        """A connection to Morphgres."""
+        host, port = self.morphgres.host, self.morphgres.port
+        return await asyncpg.connect(host=host, port=port, user="morph", database="morph")
+
+    @asynccontextmanager
+    async def connections(self, count: int) -> AsyncIterator[list[asyncpg.Connection]]:
+        """So many of them: a pool of asyncpg's would send four statements after each of ours."""
+        opened = [await self.connect() for _ in range(count)]
+        try:
+            yield opened
+        finally:
+            for each in opened:
+                each.terminate()
+
+    @asynccontextmanager
+    async def within(self, figures: Figures, title: str) -> AsyncIterator[asyncpg.Connection]:
+        """A connection for one figure. A figure that fails, or does not end, is reported as not
+        available; the others are measured.
+        """
+        connection = await self.connect()
+        try:
+            async with asyncio.timeout(self.deadline_s):
+                yield connection
+        except TimeoutError:
+            figures.missing(title, "", f"did not end in {self.deadline_s:g} s")
+        except Exception as error:  # noqa: BLE001 (one figure must not hide the others)
+            traceback.print_exc()
+            figures.missing(title, "", f"{type(error).__name__}: {error}"[:200])
+        finally:
+            connection.terminate()
 
     def proxy_us(self) -> float:
         """CPU time of the proxy until now."""
@@ -71,33 +110,53 @@ async def timed(work: Callable[[], Awaitable[Any]], times: int) -> float:
 
 @asynccontextmanager
 async def running(
-    directory: Path, options: Options, count: int, kinds: Sequence[str]
+    directory: Path,
+    options: Options,
+    count: int,
+    kinds: Sequence[str],
+    *,
+    deadline_s: float = DEADLINE_S,
+    with_trino: bool = False,
 ) -> AsyncIterator[StoresBed]:
     """Start all that is needed, load it, end it. `kinds` are names of SERVERS."""
     data: list[Row] = list(rows(count))
     fleet = Fleet(directory, {SERVERS[kind] for kind in kinds})
     morphgres = Morphgres(directory / "morphgres")
     directs: dict[str, Direct] = {}
+    trino: Trino | NotPresent = NotPresent("not asked for (TRINO=1)")
     try:
         servers = {kind: await asyncio.to_thread(fleet.get, SERVERS[kind]) for kind in kinds}
         await asyncio.to_thread(morphgres.start)
-        pool = await asyncpg.create_pool(
-            host=morphgres.host, port=morphgres.port, user="morph", database="morph",
-            min_size=1, max_size=options.clients,
-        )  # fmt: skip
-        for kind, server in servers.items():
-            directs[kind] = await _direct(kind, server, options)
-            await directs[kind].load(data)
-            await _register(pool, kind, server)
         labels = {kind: server.label for kind, server in servers.items()}
         keys = [row["_id"] for row in data]
-        yield StoresBed(directory, options, morphgres, pool, directs, labels, keys)
-        await pool.close()
+        bed = StoresBed(directory, options, morphgres, trino, deadline_s, directs, labels, keys)
+        async with bed.connections(1) as [connection]:
+            for kind, server in servers.items():
+                directs[kind] = await _direct(kind, server, options)
+                async with asyncio.timeout(LOAD_S):
+                    await directs[kind].load(data)
+                    await _register(connection, kind, server)
+        if with_trino:
+            bed.trino = trino = await asyncio.to_thread(_start_trino, directory / "trino", servers)
+        yield bed
     finally:
         for direct in directs.values():
             await direct.close()
+        if isinstance(trino, Trino):
+            await asyncio.to_thread(trino.stop)
         await asyncio.to_thread(morphgres.stop)
         await asyncio.to_thread(fleet.stop)
+
+
+def _start_trino(directory: Path, servers: Mapping[str, RunningServer]) -> Trino | NotPresent:
+    directory.mkdir()
+    trino = Trino(directory, servers)
+    try:
+        trino.start()
+    except NotPresent as why:
+        trino.stop()
+        return why
+    return trino
 
 
 async def _direct(kind: str, server: RunningServer, options: Options) -> Direct:
@@ -109,14 +168,14 @@ async def _direct(kind: str, server: RunningServer, options: Options) -> Direct:
     return await PostgresDirect.open(server.uri, NAMESPACE, table, options.clients)
 
 
-async def _register(pool: asyncpg.Pool, kind: str, server: RunningServer) -> None:
+async def _register(connection: asyncpg.Connection, kind: str, server: RunningServer) -> None:
     more = {"mongodb": f", database '{NAMESPACE}'", "postgres": ", user 'postgres', "
             "database 'postgres'", "cassandra": ""}[server.kind]  # fmt: skip
-    await pool.execute(
+    await connection.execute(
         f"CREATE SERVER {kind} FOREIGN DATA WRAPPER {server.kind} "
         f"OPTIONS (host '{server.host}', port '{server.port}'{more})"
     )
-    await pool.execute(
+    await connection.execute(
         f"IMPORT FOREIGN SCHEMA {NAMESPACE} FROM SERVER {kind} INTO public "
         f"OPTIONS (prefix '{kind}_')"
     )
