@@ -11,6 +11,7 @@ from backends.base import (
     BackendDefaults,
     Capabilities,
     Description,
+    Few,
     NativeTable,
     ObservedField,
     ObservedTable,
@@ -24,12 +25,13 @@ from backends.base import (
     WriteResult,
 )
 from backends.cassandra import schema
+from backends.cassandra.decoding import plain_rows, rows_to_batch
 from backends.cassandra.facts import TableFacts, quote_cql, relation_cql
 from backends.cassandra.link import Link, Watcher
 from backends.cassandra.options import read_options, table_choice, table_flag
 from backends.cassandra.point_plans import PointPlans
 from backends.cassandra.pushdown import KIND, NativeScan
-from backends.cassandra.scanning import run_grouped, run_scan
+from backends.cassandra.scanning import read_key, run_grouped, run_scan
 from backends.cassandra.writes import Writer
 from backends.stores import StoreOptions
 from catalog.model import Table
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
 
 FACTS_SECONDS: Final = 30.0
 """What is known of a table is read again when it is older; schema events end it at once."""
+LONG_MAX: Final = 1_000
+"""Reads of a key that are known to have more rows than a page."""
 MURMUR3: Final = "org.apache.cassandra.dht.Murmur3Partitioner"
 
 
@@ -48,7 +52,7 @@ class CassandraBackend(BackendDefaults):
 
     kind = KIND
     capabilities = Capabilities(
-        predicate=True, limit=True, order=True, aggregate=True, keys=True, writes=True
+        predicate=True, limit=True, order=True, aggregate=True, keys=True, writes=True, few=True
     )
 
     def __init__(self, name: str, options: StoreOptions) -> None:
@@ -59,6 +63,7 @@ class CassandraBackend(BackendDefaults):
         self._link.watch = self._changed
         self._facts: dict[tuple[str, str], tuple[TableFacts, float]] = {}
         self._plans = PointPlans()
+        self._long: set[str] = set()
         self._server: ServerInfo | None = None
         self._refreshing: set[asyncio.Task[None]] = set()
 
@@ -126,6 +131,28 @@ class CassandraBackend(BackendDefaults):
             if native.access != "full":
                 return self._run(native, scope, 1)
         return self._scan(native, scope)
+
+    async def few(self, plan: ScanPlan, scope: Scope) -> Few | None:
+        """See Backend: one key, whose rows are one page."""
+        native = plan.native
+        assert isinstance(native, NativeScan)
+        if not native.known or native.access != "keys" or len(native.binds) != 1:
+            return None
+        if native.reducers or native.limit == 0 or native.text in self._long:
+            return None
+        if native.relation is not None:
+            self._refresh_later(native.relation)
+        page = await read_key(self._link, native, scope)
+        if page.state is not None:
+            if len(self._long) < LONG_MAX:
+                self._long.add(native.text)
+            return None
+        rows = page.rows()
+        made = plain_rows(native, page.layout, rows)
+        if made is not None:
+            return made[: native.limit]
+        batch = rows_to_batch(native, page.layout, rows, scope.misfits)
+        return batch if native.limit is None else batch.slice(0, native.limit)
 
     def _run(
         self, native: NativeScan, scope: Scope, ranges: int

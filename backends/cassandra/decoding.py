@@ -103,13 +103,11 @@ def _few(
     return _Few(pa.struct(fields), tuple(made), tuple(hidden))
 
 
-def _few_rows(
+def plain_rows(
     native: NativeScan, layout: Layout, rows: Sequence[tuple[Any, ...]]
-) -> pa.RecordBatch | None:
-    """A few rows by one call of pyarrow; None where a value does not fit.
-
-    Column by column would give up the interpreter's lock a dozen times, and each time the driver's
-    thread may take it.
+) -> list[tuple[Any, ...]] | None:
+    """A few rows as plain values (core/encoding/plain_rows.py), of types that have such; None where
+    a value needs a closer look.
     """
     few = _few(layout, native.types, native.columns, (*native.strict, *native.ordered))
     if few is None:
@@ -122,14 +120,29 @@ def _few_rows(
             for position, convert in few.hidden:
                 if row[position] is not None:
                     convert(row[position])
-            record = {}
-            for name, position, single in few.columns:
+            record = []
+            for _, position, single in few.columns:
                 value = row[position]
-                record[name] = value if value is None or single is None else single(value)
-            made.append(record)
-        return pa.RecordBatch.from_struct_array(pa.array(made, few.struct))
+                record.append(value if value is None or single is None else single(value))
+            made.append(tuple(record))
     except Unfit:
         return None
+    return made
+
+
+def _few_rows(
+    native: NativeScan, layout: Layout, rows: Sequence[tuple[Any, ...]]
+) -> pa.RecordBatch | None:
+    """A few rows by one call of pyarrow; None where a value does not fit.
+
+    Column by column would give up the interpreter's lock a dozen times, and each time the driver's
+    thread may take it.
+    """
+    few = _few(layout, native.types, native.columns, (*native.strict, *native.ordered))
+    made = plain_rows(native, layout, rows)
+    if few is None or made is None:
+        return None
+    return pa.RecordBatch.from_struct_array(pa.array(made, few.struct))
 
 
 def _without_columns(count: int) -> pa.RecordBatch:

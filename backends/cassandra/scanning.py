@@ -110,6 +110,16 @@ async def _run_one(
         bound.fetch_size = bounds.next_rows(page)
 
 
+async def read_key(link: Link, native: NativeScan, scope: Scope) -> Page:
+    """The first page of a read of one key."""
+    statement = await link.prepare(native.text, scope.deadline)
+    bound = statement.bind(native.binds[0], idempotent=True)
+    bound.fetch_size = FIRST_PAGE_ROWS
+    page = await link.run(bound, scope.deadline)
+    assert page is not None, native.text
+    return page
+
+
 async def _run_many(
     link: Link, native: NativeScan, scope: Scope, requests: list[Request]
 ) -> AsyncGenerator[pa.RecordBatch, None]:
