@@ -136,24 +136,21 @@ class Alone:
         session.resume(asked.answer.plan, now)
         session.statements_run += 1
         session.last_query = asked.answer.plan.text
-        session.start_script(self._run(session, asked, now))
+        session.start_script(self._run(session, asked))
         return True
 
-    async def _run(self, session: Session, asked: _Asked, started: float) -> None:
-        plan = asked.answer.plan
+    async def _run(self, session: Session, asked: _Asked) -> None:
         reading = _Reading(self._operations, self._staging, session, asked)
         try:
             done = await reading.answer()
         except MorphError as error:
             self._worker.metrics.errors.cell(error.sqlstate).value += 1
-            session.resume(plan, started)
             session.error_seen()
             reading.write(error_response(error, session.client.codec) + READY)
         else:
             if not done:
                 session.put_back(asked.messages)
                 return
-            session.resume(plan, started)
             session.progress += 1
         session.ready(IDLE)
 
@@ -198,8 +195,14 @@ class _Reading:
         """The row description, which PostgreSQL makes once for a prepared statement."""
         answer = self._answer
         if answer.description is None:
-            sink = await self._scripts.describe(self._session, answer.plan, answer.types)
-            await self._scripts.sync(self._session)
+            session = self._session
+            try:
+                sink = await self._scripts.describe(session, answer.plan, answer.types)
+            finally:
+                session.relay.skip = False
+                kept = session.pause()
+                await self._scripts.sync(session)
+                session.resume(*kept)
             answer.description = sink.fields
         fields = [
             field._replace(format=form)

@@ -283,8 +283,16 @@ class Session:
         """Messages that a script was to answer, and left."""
         self._inbox.extendleft(reversed(messages))
 
-    def resume(self, plan: Plan, started: float) -> None:
-        """The statement that runs, whatever the backend was asked meanwhile."""
+    def pause(self) -> tuple[Plan | None, float]:
+        """The statement that runs and when it began: the backend's next ReadyForQuery is not its
+        end. For `resume`.
+        """
+        kept = self._plan, self._started
+        self._plan = None
+        return kept
+
+    def resume(self, plan: Plan | None, started: float) -> None:
+        """The statement that runs."""
         self._plan, self._started = plan, started
 
     # ------------------------------------------------------------------ backend

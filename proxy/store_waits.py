@@ -11,7 +11,6 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from core.errors import MorphError, QueryCanceled
-from proxy.relay import BackendError
 
 if TYPE_CHECKING:
     from proxy.session import Session
@@ -88,8 +87,10 @@ class _Watch:
             finally:
                 if self._alone:
                     session.relay.skip = False
+                    kept = session.pause()
                     await scripts.sync(session)
-        except (BackendError, MorphError) as error:
+                    session.resume(*kept)
+        except MorphError as error:
             self._stop(error)
             return
         if limit and not self._ended:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any, Final
 
 import pyarrow as pa
@@ -37,6 +38,7 @@ from backends.mongodb.decode import MisfitCounter
 from backends.mongodb.describe import SampleReader, describe
 from backends.mongodb.errors import translated
 from backends.mongodb.filters import INTEGRAL
+from backends.mongodb.grouping import Unsettled
 from backends.mongodb.plain import plain_rows
 from backends.mongodb.point_plans import PointPlans
 from backends.mongodb.query import MongoQuery
@@ -166,6 +168,11 @@ class MongoBackend(BackendDefaults):
     async def _batches(
         self, connected: Connected, query: MongoQuery, misfits: MisfitCounter, scope: Scope
     ) -> AsyncGenerator[pa.RecordBatch, None]:
+        if query.quick is not None:
+            groups = await self._quick(connected, query, misfits, scope)
+            if groups is not None:
+                yield groups
+                return
         maker = RowMaker(query, misfits)
         if query.merged_by is not None:
             yield await self._merged(connected, query, maker, scope)
@@ -186,6 +193,23 @@ class MongoBackend(BackendDefaults):
                         return
         for batch in maker.finish():
             yield batch
+
+    async def _quick(
+        self, connected: Connected, query: MongoQuery, misfits: MisfitCounter, scope: Scope
+    ) -> pa.RecordBatch | None:
+        """The groups by the quick pipeline; None when its answer does not settle them."""
+        quick = replace(query, pipeline=query.quick, quick=None)
+        maker = RowMaker(quick, misfits, quick=True)
+        features = connected.features
+        [command] = quick.commands(wide_dates=features.wide_dates, bits=features.bits)
+        try:
+            async with aclosing(self._replies(connected, quick, command, scope)) as replies:
+                async for reply in replies:
+                    list(maker.batches(reply))
+        except Unsettled:
+            return None
+        [groups] = maker.finish()
+        return groups
 
     async def _merged(
         self, connected: Connected, query: MongoQuery, maker: RowMaker, scope: Scope

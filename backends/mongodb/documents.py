@@ -36,6 +36,18 @@ class NotJson(ValueError):
     """A document that jsonb cannot hold: it has U+0000 or text that is not valid UTF-8."""
 
 
+def is_text(value: str) -> bool:
+    """Whether PostgreSQL's text takes a string: no U+0000, valid UTF-8."""
+    if NUL in value:
+        return False
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return False
+    return True
+
+
 def milliseconds(value: dt.datetime | DatetimeMS) -> int:
     """A BSON instant as milliseconds since 1970."""
     if isinstance(value, DatetimeMS):

@@ -6,10 +6,16 @@ a misfit. Aggregates skip what the column does not show (`shown`), answer NULL o
 over no rows there is one row without keys. Exact because: sums of 32-bit integers fit 64 bits,
 those of 64-bit ones the 34 digits of Decimal128; texts, instants and integers have PostgreSQL's
 order. Not pushed: sums of doubles and decimals (rounded), the order of numbers with NaN.
+
+Conditions for each document are dear, and nearly always true. So the plain accumulators are asked
+first (`quick`): the type of what they answer says whether every value was one that the column
+shows. A sum that is an integer had only integers, which $min and $max bound; a largest text that is
+a string has nothing above it. What they do not settle (Unsettled) is asked again with conditions.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Context, Decimal
@@ -22,9 +28,17 @@ from bson.int64 import Int64
 
 from backends.base import Aggregate, Grouping
 from backends.mongodb.decode import ColumnSpec, MisfitCounter, decode_column
+from backends.mongodb.documents import is_text, milliseconds
 from backends.mongodb.filters import DATE_MAX, DATE_MIN, check_path
 from backends.mongodb.literals import NotPushed
-from backends.mongodb.types import DOUBLE_EXACT_MAX, MongoType, shows_object_ids, type_row
+from backends.mongodb.types import (
+    DOUBLE_EXACT_MAX,
+    INSTANT_MS_MAX,
+    INSTANT_MS_MIN,
+    MongoType,
+    shows_object_ids,
+    type_row,
+)
 from core import expr as ir
 from core.encoding import to_text_carrier
 from core.errors import OutOfMemory
@@ -34,18 +48,37 @@ GROUPS_MAX: Final = 1_000_000
 """Groups that one grouped scan may hold."""
 _EXACT: Final = Context(prec=200)
 _DIV_DIGITS: Final = 16  # NUMERIC_MIN_SIG_DIGITS
+_INTS: Final = frozenset((int, Int64))
 Stage = dict[str, Any]
+
+
+class Unsettled(Exception):
+    """The quick accumulators do not tell: the store has to be asked with conditions."""
+
+
+Settle = Callable[[Sequence[Any]], tuple[Any, ...]]
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
     """One aggregate: its accumulators in $group, how two partial answers fold, and the answer's
-    text; each of these sees the values of its accumulators.
+    text; each of these sees the values of its accumulators. `quick` are accumulators to try first,
+    `settle` turns their values into those of the others, or raises Unsettled.
     """
 
     accumulators: tuple[Stage, ...]
     fold: Callable[[Sequence[Any], Sequence[Any]], tuple[Any, ...]]
     text: Callable[[Sequence[Any]], str | None]
+    quick: tuple[Stage, ...] = ()
+    settle: Settle = tuple
+
+    def stages(self, *, quick: bool) -> tuple[Stage, ...]:
+        """The accumulators to ask for."""
+        return self.quick if quick and self.quick else self.accumulators
+
+    def parts(self, values: Sequence[Any], *, quick: bool) -> tuple[Any, ...]:
+        """The accumulators' values, of what was asked. Raises Unsettled."""
+        return self.settle(values) if quick and self.quick else tuple(values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +88,29 @@ class GroupedQuery:
     keys: tuple[ColumnSpec, ...]
     members: tuple[Member, ...]
 
-    def stage(self, names: Sequence[str]) -> Stage:
+    def stage(self, names: Sequence[str], *, quick: bool = False) -> Stage:
         """The $group stage; `names` are the dotted names of the keys."""
         parts: Stage = {}
-        for number, name in enumerate(names):
-            parts[f"k{number}"] = {"$ifNull": [f"${name}", None]}
-            parts[f"t{number}"] = {"$type": f"${name}"}
+        for number, (name, key) in enumerate(zip(names, self.keys, strict=True)):
+            parts[f"k{number}"] = f"${name}" if quick else {"$ifNull": [f"${name}", None]}
+            if not (quick and is_told_by_value(key)):
+                parts[f"t{number}"] = {"$type": f"${name}"}
         group: Stage = {"_id": parts or None}
         for number, member in enumerate(self.members):
-            for part, accumulator in enumerate(member.accumulators):
+            for part, accumulator in enumerate(member.stages(quick=quick)):
                 group[f"a{number}_{part}"] = accumulator
         return {"$group": group}
+
+    @property
+    def has_quick(self) -> bool:
+        """Whether there is a quicker way to ask."""
+        return any(each.quick for each in self.members) or any(map(is_told_by_value, self.keys))
+
+
+def is_told_by_value(key: ColumnSpec) -> bool:
+    """Whether values of the key that MongoDB calls equal are of one type; numbers need not be."""
+    row = type_row(key.sql_type)
+    return row is not None and row.family != "integer"
 
 
 def shown(name: str, row: MongoType, store_type: str) -> Stage:
@@ -144,8 +189,28 @@ def _sum(aggregate: Aggregate, spec: ColumnSpec, row: MongoType, condition: Stag
         {"$sum": {"$cond": [condition, wide, 0]}},
         {"$sum": {"$cond": [condition, 1, 0]}},
     )
-    text = _average_text if aggregate.name == "avg" else _sum_text
-    return Member(parts, _sums, text)
+    quick: tuple[Stage, ...] = ({"$sum": value}, {"$min": value}, {"$max": value})
+    if aggregate.name == "avg":
+        quick = (*quick, {"$sum": {"$cond": [{"$gt": [value, None]}, 1, 0]}})
+        return Member(parts, _sums, _average_text, quick, _settle_sum(row))
+    return Member(parts, _sums, _sum_text, quick, _settle_sum(row))
+
+
+def _settle_sum(row: MongoType) -> Settle:
+    """Sum, least, largest (and count, where it matters): integers only, and all of them shown."""
+
+    def settle(values: Sequence[Any]) -> tuple[Any, ...]:
+        total, least, largest = values[:3]
+        count = values[3] if len(values) > 3 else 1
+        if least is None and largest is None:
+            return 0, 0
+        if not all(type(each) in _INTS for each in (total, least, largest)):
+            raise Unsettled
+        if not row.low <= least <= largest <= row.high:
+            raise Unsettled
+        return total, count
+
+    return settle
 
 
 def _sum_text(parts: Sequence[Any]) -> str | None:
@@ -197,7 +262,32 @@ def _extreme(aggregate: Aggregate, spec: ColumnSpec, row: MongoType, condition: 
             value = DatetimeMS(int(value))
         return _texts([value], spec)[0]
 
-    return Member(({"$max" if largest else "$min": choose},), fold, text)
+    name = "$max" if largest else "$min"
+    quick: tuple[Stage, ...] = ({name: f"${'.'.join(spec.path)}"},)
+    if row.family == "text" and shows_object_ids(spec.store_type):
+        quick = ()  # their digits sort among the texts, their values do not
+    return Member(({name: choose},), fold, text, quick, _settle_extreme(row))
+
+
+def _settle_extreme(row: MongoType) -> Settle:
+    """The least or largest of all values of whatever type: it is the answer if it is shown."""
+
+    def settle(values: Sequence[Any]) -> tuple[Any, ...]:
+        [value] = values
+        kind = type(value)
+        if value is None or (row.family == "boolean" and kind is bool):
+            return (value,)
+        if row.family == "integer" and kind in _INTS and row.low <= value <= row.high:
+            return (value,)
+        if row.family == "text" and kind is str and is_text(value):
+            return (value,)
+        if row.family == "instant" and kind in (dt.datetime, DatetimeMS):
+            ms = milliseconds(value)
+            if INSTANT_MS_MIN <= ms <= INSTANT_MS_MAX:
+                return (Int64(ms),)
+        raise Unsettled
+
+    return settle
 
 
 def _logical(aggregate: Aggregate, spec: ColumnSpec, row: MongoType, condition: Stage) -> Member:
@@ -248,22 +338,29 @@ def _column(expr: ir.Expr) -> ir.ColumnRef:
 
 
 class Folding:
-    """The groups of the server on their way to be the groups of PostgreSQL."""
+    """The groups of the server on their way to be the groups of PostgreSQL; `quick`: they were
+    asked for so, and may be Unsettled.
+    """
 
-    def __init__(self, query: GroupedQuery) -> None:
+    def __init__(self, query: GroupedQuery, *, quick: bool = False) -> None:
         self._query = query
+        self._quick = quick
         self._groups: dict[tuple[str | None, ...], list[tuple[Any, ...]]] = {}
 
     def add(self, documents: Sequence[Mapping[str, Any]]) -> None:
         """Some of the server's groups."""
+        quick = self._quick
         columns = [
-            _texts([document["_id"][f"k{n}"] for document in documents], spec)
+            _texts([document["_id"].get(f"k{n}") for document in documents], spec)
             for n, spec in enumerate(self._query.keys)
         ]
         keys = zip(*columns, strict=True) if columns else [()] * len(documents)
         for key, document in zip(keys, documents, strict=True):
             parts = [
-                tuple(document[f"a{n}_{part}"] for part in range(len(member.accumulators)))
+                member.parts(
+                    [document[f"a{n}_{p}"] for p in range(len(member.stages(quick=quick)))],
+                    quick=quick,
+                )
                 for n, member in enumerate(self._query.members)
             ]
             known = self._groups.get(key)

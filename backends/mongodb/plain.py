@@ -15,7 +15,7 @@ from typing import Any, Final
 from bson.int64 import Int64
 
 from backends.mongodb.decode import ColumnSpec
-from backends.mongodb.documents import NUL, milliseconds
+from backends.mongodb.documents import is_text, milliseconds
 from backends.mongodb.query import MongoQuery
 from backends.mongodb.types import DOUBLE_EXACT_MAX, type_row
 
@@ -46,13 +46,8 @@ def _float(value: Any) -> float:
 
 
 def _text(value: Any) -> str:
-    if type(value) is not str or NUL in value:
+    if type(value) is not str or not is_text(value):
         raise _NotPlain
-    if not value.isascii():
-        try:
-            value.encode()
-        except UnicodeEncodeError as error:
-            raise _NotPlain from error
     return value
 
 

@@ -153,10 +153,16 @@ def _grouped(table: Table, ask: ScanAsk, grouping: Grouping, split: _Split) -> S
     stages: list[Mapping[str, Any]] = [{"$match": conjunction(split.filters)}]
     if table.parent_path:
         stages = _elements(table, split)
-    stages.append(query.stage([".".join(key.path) for key in query.keys]))
+    names = [".".join(key.path) for key in query.keys]
     database, collection = table.native
     native = MongoQuery(
-        database, collection, (), pipeline=tuple(stages), answers="groups", grouped=query
+        database,
+        collection,
+        (),
+        pipeline=(*stages, query.stage(names)),
+        quick=(*stages, query.stage(names, quick=True)) if query.has_quick else None,
+        answers="groups",
+        grouped=query,
     )
     types = (*map(ir.type_of, grouping.keys), *(each.type for each in grouping.aggregates))
     return ScanPlan(

@@ -48,6 +48,8 @@ class MongoQuery:
     pipeline: tuple[Mapping[str, Any], ...] | None = field(default=None, hash=False)
     answers: Literal["rows", "count", "groups"] = "rows"
     grouped: GroupedQuery | None = None
+    quick: tuple[Mapping[str, Any], ...] | None = field(default=None, hash=False)
+    """A pipeline to try before the one of groups (grouping.py)."""
     required: tuple[int, ...] = ()
     """Columns in which a row has a value, or is left out: the filter said so but for misfits."""
     by_key: bool = False
@@ -65,7 +67,10 @@ class MongoQuery:
     def __str__(self) -> str:
         name = f"{self.database}.{self.collection}"
         if self.pipeline is not None:
-            return f"{name}.aggregate({shown(list(self.pipeline))})"
+            text = f"{name}.aggregate({shown(list(self.pipeline))})"
+            if self.quick is None:
+                return text
+            return f"{name}.aggregate({shown(list(self.quick))}) or, if unsettled, {text}"
         between = " then " if self.merged_by is None else " merged with "
         return between.join(self._find_text(name, segment) for segment in self.segments)
 

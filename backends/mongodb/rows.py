@@ -37,11 +37,11 @@ def documents_of(reply: bytes) -> list[Any]:
 class RowMaker:
     """Turns the replies of one scan into batches."""
 
-    def __init__(self, query: MongoQuery, misfits: MisfitCounter) -> None:
+    def __init__(self, query: MongoQuery, misfits: MisfitCounter, *, quick: bool = False) -> None:
         self._query = query
         self._misfits = misfits
         self._columnar = ColumnarReader(query.specs)
-        self._folding = None if query.grouped is None else Folding(query.grouped)
+        self._folding = None if query.grouped is None else Folding(query.grouped, quick=quick)
 
     def batches(self, reply: bytes) -> Iterator[pa.RecordBatch]:
         """The rows of one reply."""
