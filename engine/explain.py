@@ -16,7 +16,7 @@ from xml.sax.saxutils import escape
 
 from backends.base import ScanPlan
 from backends.embedded.pushdown import NotRendered, render
-from catalog.model import Seed, Stored
+from catalog.model import Lensed, Seed, Stored
 from catalog.sqltext import STORE_SCHEMA, quote_ident
 from core.expr import Expr
 from engine.scans import Scan
@@ -31,9 +31,9 @@ TIERS: Final[Mapping[int, str]] = {1: "answered by the store", 2: "merged from s
 _PLAIN = re.compile(r"[a-z_][a-z0-9_]*")
 _STRING = re.compile(r"('(?:[^']|'')*')")
 _RELATION = re.compile(
-    r'(?P<head>\bon |"Relation Name": "|Relation Name: "|<Relation-Name>)(?P<name>t\d+)\b'
+    r'(?P<head>\bon |"Relation Name": "|Relation Name: "|<Relation-Name>)(?P<name>t\d+(?:s\d+)*)\b'
 )
-_QUALIFIED = re.compile(rf"\b{STORE_SCHEMA}\.(t\d+)\b")
+_QUALIFIED = re.compile(rf"\b{STORE_SCHEMA}\.(t\d+(?:s\d+)*)\b")
 _SCHEMA = re.compile(rf'("Schema": "|Schema: "|<Schema>){STORE_SCHEMA}\b')
 _COLUMN = re.compile(r"(?<![\w\"$.])((?:t(?:_\d+)?|old|new)\.)?(c\d+)(?![\w(\"$])")
 _RESERVED = re.compile(r'"?\bmorph_[vw]\d+\b"?\.')
@@ -246,6 +246,11 @@ class Names:
             for column in table.columns:
                 if isinstance(column.source, Stored):
                     self._columns.setdefault(column.source.column, _plain(column.name))
+                elif isinstance(column.source, Lensed):
+                    self._columns.setdefault(f"c{column.id}", _plain(column.name))
+            for below in (c for lens in table.lenses for c in lens.under):
+                if isinstance(below.source, Stored):
+                    self._columns.setdefault(below.source.column, _plain(below.name))
             objects = [(item.store_name, item.name) for item in table.indexes]
             objects += [(item.store_name, item.name) for item in table.constraints]
             for store, name in objects:

@@ -27,7 +27,7 @@ from proxy.protocol.reports import decode_report, encode_error
 
 INTERNAL_SCHEMA = "morph_catalog."
 _TOLD = (b"42501", b"42703", b"42P01", b"has no handler", INTERNAL_SCHEMA.encode())
-_STORE_NAMES = re.compile(r'"(t\d+|c\d+)"')
+_STORE_NAMES = re.compile(r'"(t\d+(?:s\d+)*|c\d+)"')
 _KEY_COLUMNS = re.compile(r"^Key \(([^)]*)\)")
 _FAILING_ROW = "Failing row contains ("
 _RESERVED = re.compile(r'"?morph_[vw](\d+)"?\.')

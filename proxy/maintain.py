@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-from catalog.model import CatalogSnapshot, DocPath, Stored, Table
+from catalog.model import CatalogSnapshot, DocPath, Lensed, Stored, Table
 from catalog.sqltext import PUBLIC, STORE_SCHEMA, quote_ident, quote_literal
 from core.errors import (
     ActiveTransaction,
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT_S = 30.0
 DOCUMENT = "_doc"
-_STORE_TABLE = re.compile(rf'\b{STORE_SCHEMA}\.(t\d+)\b|^"(t\d+)"(?=:)')
+_STORE_TABLE = re.compile(rf'\b{STORE_SCHEMA}\.(t\d+(?:s\d+)*)\b|^"(t\d+(?:s\d+)*)"(?=:)')
 
 
 def store_name(table: Table) -> str:
@@ -141,6 +141,8 @@ def _vacuum_target(ref: RelationRef, columns: list[str]) -> str:
             names[quote_ident(column.source.column)] = None
         elif isinstance(column.source, DocPath):
             names[DOCUMENT] = None
+        elif isinstance(column.source, Lensed):
+            names[quote_ident(f"c{column.id}")] = None
     listed = f" ({', '.join(names)})" if names else ""
     return store_name(table) + listed
 

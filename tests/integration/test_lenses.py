@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from decimal import Decimal
@@ -428,3 +429,21 @@ def test_direct_takes_constraints_along(server: ServerProcess) -> None:  # R4.2
         assert rows(client, "SELECT id, n FROM v1.a") == [(one, 3)]
         client.execute(f"DELETE FROM v1.a WHERE id = '{one}'")
         assert rows(client, "SELECT count(*) FROM b") == [(0,)]
+
+
+def test_names_of_the_store_are_not_shown(server: ServerProcess) -> None:  # R0.8 R4.1
+    with server.connect() as client:
+        client.execute("CREATE TABLE n (id int PRIMARY KEY, x int CHECK (x > 0))")
+        client.execute("INSERT INTO n VALUES (1, 1)")
+        client.execute("ALTER TABLE n ALTER COLUMN x TYPE numeric(9,2)")
+        client.execute("CALL morph.promote(2)")
+        for version in ("v1", "v2"):
+            with pytest.raises(errors.CheckViolation) as caught:
+                client.execute(f"UPDATE {version}.n SET x = -1")
+            assert caught.value.diag.message_primary == (
+                'new row for relation "n" violates check constraint "n_x_check"'
+            )
+            client.execute(f"ANALYZE {version}.n (x)")
+            plan = rows(client, f"EXPLAIN (VERBOSE) SELECT * FROM {version}.n WHERE x = 3")
+            shown = "\n".join(row[0] for row in plan).partition("Native")[0]
+            assert not re.search(r"\b(?:c|t)\d+", shown), shown
