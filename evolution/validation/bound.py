@@ -12,8 +12,8 @@ from math import exp, inf, log, log1p
 from typing import Final
 
 CONFIDENCE: Final = 0.95
-_POINTS: Final = 2_000
-_HALVINGS: Final = 60
+_POINTS: Final = 500
+_HALVINGS: Final = 40
 
 
 def upper_bound(rows: int, different: int, confidence: float = CONFIDENCE) -> float:

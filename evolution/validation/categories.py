@@ -15,7 +15,6 @@ CATEGORIES: Final[tuple[Category, ...]] = get_args(Category)
 _NUMBERS: Final = frozenset(
     {"smallint", "integer", "bigint", "numeric", "real", "double precision"}
 )
-_FLOATS: Final = frozenset({"real", "double precision"})
 _TIMES: Final = frozenset({"timestamp without time zone", "timestamp with time zone"})
 _TEXTS: Final = frozenset({"text", "character varying", "character", "name"})
 _UNITS: Final[tuple[tuple[int, str], ...]] = (
@@ -70,7 +69,7 @@ def _of_numbers(name: str, live: bytes, shadow: bytes) -> tuple[Category, str]:
     one, other = Decimal(live.decode()), Decimal(shadow.decode())
     if not (one.is_finite() and other.is_finite()):
         return "VALUE_MISMATCH", "the numbers differ"
-    if name in _FLOATS and struct.pack(">f", _narrow(one)) == struct.pack(">f", _narrow(other)):
+    if name == "double precision" and _narrow(one) == float(other):
         return "PRECISION_LOSS", "the shadow has the number in single precision"
     with localcontext() as context:
         context.prec = _DIGITS_MAX

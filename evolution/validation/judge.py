@@ -50,7 +50,7 @@ class Judge:
 
     def pairs(self, sides: Sides, pairs: Iterable[Pair], before: Mapping[bytes, int]) -> None:
         """Report pairs at rest and put off those in flight. A row that one side does not have is at
-        rest when it was the same `before`.
+        rest when its LSN is the one of `before`, at the last look.
         """
         for pair in pairs:
             one_sided = pair.live is None or pair.shadow is None
@@ -90,11 +90,12 @@ class Judge:
     async def look_again(self) -> None:
         """The rows that were in flight, until they are at rest on both sides."""
         waiting = self._report.in_flight
-        for _ in range(RECHECKS):
+        for look in range(RECHECKS):
             if not waiting:
                 return
-            await self._sleep(RECHECK_WAIT_S)
+            await self._sleep(RECHECK_WAIT_S * 2**look)
             before = dict(waiting)
+            last = before if look == RECHECKS - 1 else {}
             keys = list(before)
             for at in range(0, len(keys), LOOK_UP_ROWS):
                 begun = monotonic()
@@ -102,7 +103,7 @@ class Judge:
                 for key in part:
                     del waiting[key]
                 async with self._open_sides() as sides:
-                    await self.look_at(sides, part, before)
+                    await self.look_at(sides, part, last)
                 await self.step(monotonic() - begun)
         if waiting:
             async with self._open_sides() as sides:
