@@ -24,7 +24,8 @@ from engine.changes import ROW_NUMBER, Difference, Target, create_texts, load_co
 from proxy.piles import Limits
 from proxy.row_spool import Spool
 from proxy.session_store import SessionStore
-from proxy.staged_copy import StagedCopy, temporary
+from proxy.staged_copy import StagedCopy
+from proxy.temporary_tables import temporary
 
 _numbers = count(1)
 

@@ -44,10 +44,11 @@ from proxy.relay import BackendError, Sink
 from proxy.residual import Bound, Residual
 from proxy.row_spool import Spool
 from proxy.session_store import SessionStore
-from proxy.staged_copy import StagedCopy, own_words, temporary
+from proxy.staged_copy import StagedCopy, own_words
 from proxy.staging import PlannedScan, StagedRows, Staging, rows_of
 from proxy.store_waits import bounded
 from proxy.store_writing import StoreWriting
+from proxy.temporary_tables import temporary
 from rewrite.analysis import StatementPlan
 from rewrite.tree import ast
 

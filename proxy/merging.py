@@ -27,10 +27,9 @@ from typing import TYPE_CHECKING
 from backends.embedded.backend import EmbeddedBackend
 from backends.embedded.sizes import fits_text
 from catalog.model import Table
-from catalog.sqltext import quote_ident
 from core.errors import MorphError
 from engine.explain import Explanation, scan_use, without_explain
-from engine.merge import MergePlan, ask_of, columns_of, create_text, plan_merge, unnest_text
+from engine.merge import MergePlan, ask_of, columns_of, plan_merge, unnest_text
 from engine.plans import Plan, remember
 from engine.scan_arrays import (
     SCANS_MAX,
@@ -54,6 +53,7 @@ from proxy.relay import EXECUTE, BackendError, Entry
 from proxy.relayed import RelayedPile
 from proxy.residual import Bound, Residual, read_bound
 from proxy.session_store import SessionStore
+from proxy.temporary_tables import load_pile, temporary
 from rewrite.analysis import StatementPlan
 from rewrite.namespaces import Namespaces
 from rewrite.tree import ast
@@ -266,7 +266,8 @@ class Merging:
         if large and await store.fetch("SHOW transaction_read_only") == [("on",)]:
             return None
         for pile in large:
-            name, quoted = self._table()
+            name = self._table()
+            quoted = temporary(name)
             await store.fetch(layout.create_text(name))
             copy = f"COPY {quoted} FROM STDIN (FORMAT binary)"
             await store.copy_frames(copy, pile.frames(), cut=True)
@@ -306,20 +307,12 @@ class Merging:
         staged = Staged(columns, piles, {})
         for number, pile in enumerate(piles):
             if pile.large:
-                staged.tables[number] = await self._fill(store, pile, columns[number])
+                staged.tables[number] = await load_pile(store, self._table(), pile)
         return staged
 
-    async def _fill(self, store: SessionStore, pile: Pile, columns: ScanColumns) -> str:
-        name, quoted = self._table()
-        await store.fetch(create_text(name, columns))
-        await store.copy_in(f"COPY {quoted} FROM STDIN (FORMAT binary)", pile.pieces())
-        await store.fetch(f"ANALYZE {quoted}")
-        return quoted
-
-    def _table(self) -> tuple[str, str]:
-        """A new name for a temporary table, and how statements call it."""
-        name = f"_morph_m{next(self._numbers)}"
-        return name, f"pg_temp.{quote_ident(name)}"
+    def _table(self) -> str:
+        """A new name for a temporary table."""
+        return f"_morph_m{next(self._numbers)}"
 
     # ------------------------------------------------------------------ answer
 

@@ -33,6 +33,7 @@ from engine.partitions import Place
 from engine.scan_copy import ScanReader, copy_text
 from proxy.row_spool import Spool
 from proxy.session_store import SessionStore
+from proxy.temporary_tables import temporary
 
 
 @dataclass(slots=True)
@@ -236,8 +237,3 @@ def own_words(fields: dict[str, str]) -> None:
     fields["s"] = PUBLIC
     if fields.get("D", "").startswith("Failing row contains ("):
         fields["D"] = _NUMBER.sub(").", fields["D"])
-
-
-def temporary(name: str) -> str:
-    """A temporary table as statements call it."""
-    return f"pg_temp.{quote_ident(name)}"

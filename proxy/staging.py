@@ -36,11 +36,8 @@ from core.types import type_by_name
 from engine.federate import FederatedPlan, names_doc
 from engine.merge import (
     DUMMY_COLUMN,
-    analyze_texts,
     ask_of,
     columns_of,
-    create_text,
-    staged_columns,
     unnest_text,
 )
 from engine.scan_copy import ScanColumns
@@ -51,6 +48,7 @@ from proxy.piles import Limits, Pile
 from proxy.protocol.reports import notice_response
 from proxy.session_store import SessionStore
 from proxy.store_waits import bounded
+from proxy.temporary_tables import load_pile
 
 if TYPE_CHECKING:
     from proxy.operations import Operations
@@ -250,7 +248,7 @@ class Staging:
             if place == federated.target:
                 staged.relations.append("")
             elif pile.large or not federated.takes_parameters:
-                table = await self.load(store, pile)
+                table = await load_pile(store, f"_morph_f{next(self._numbers)}", pile)
                 staged.tables.append(table)
                 staged.relations.append(table)
             else:
@@ -295,22 +293,6 @@ class Staging:
             return each
         plan = each.backend.plan_scan(each.scan.placed.table, ask)
         return replace(each, plan=plan) if took(plan) else each
-
-    async def load(self, store: SessionStore, pile: Pile) -> str:
-        """A temporary table with the pile's rows, as statements call it."""
-        name, quoted = self.table()
-        await store.fetch(create_text(name, pile.columns))
-        if pile.large:
-            await store.copy_in(f"COPY {quoted} FROM STDIN (FORMAT binary)", pile.pieces())
-            names = (quote_ident(column) for column, _ in staged_columns(pile.columns))
-            for text in analyze_texts(quoted, names):
-                await store.fetch(text)
-        return quoted
-
-    def table(self) -> tuple[str, str]:
-        """A new name for a temporary table, and how statements call it."""
-        name = f"_morph_f{next(self._numbers)}"
-        return name, f"pg_temp.{quote_ident(name)}"
 
     async def drop(self, session: Session, tables: Sequence[str]) -> None:
         """Drop temporary tables; the end of the transaction would do it, too."""
