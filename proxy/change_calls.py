@@ -25,6 +25,7 @@ from evolution.changes.driver import follows
 from evolution.changes.records import Note, Record, load_records, move
 from evolution.changes.requests import Wish
 from evolution.changes.states import Phase, refusal, words
+from evolution.ddl import LOCK_CATALOG
 from evolution.lifecycle import line, promote
 from evolution.request import Note as Notice
 from evolution.request import Outcome
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
 
 CHANGE_CALLS: Final = frozenset(ARGUMENTS)
 _COMPARABLE: Final = (Phase.READY, Phase.PROMOTED, Phase.ROLLED_BACK)
-LOCK_STATE: Final = "LOCK TABLE morph_catalog.state IN EXCLUSIVE MODE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +196,7 @@ class ChangeCalls:
     async def _promote_lazily(self, call: _Call) -> Outcome:
         """The pointer moves at once, the layout when it is ready."""
         number = call.given.change
-        await call.tx.apply([LOCK_STATE])
+        await call.tx.apply([LOCK_CATALOG])
         snapshot = await self._operations.scripts.read_snapshot(call.session)
         records = await load_records(call.tx)
         record = next((r for r in records if r.change_id == number), None)

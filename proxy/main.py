@@ -1,4 +1,6 @@
-"""The command line: `morphgres serve | load | check`. One verb, one module under proxy/commands."""
+"""The command line: `morphgres serve | load | change | check`. One verb, one module under
+proxy/commands.
+"""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from importlib.metadata import version
 
-from proxy.commands import check, load, serve
+from proxy.commands import change, check, load, serve
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -17,6 +17,6 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"morphgres {version('morphgres')}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for module in (serve, load, check):
+    for module in (serve, load, change, check):
         module.add_command(commands)
     return parser
