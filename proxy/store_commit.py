@@ -10,26 +10,21 @@ answer did not arrive; the detail says what is where.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from backends.base import Scope
 from core.errors import (
-    ConnectionFailure,
     MorphError,
-    QueryCanceled,
     StatementCompletionUnknown,
     TransactionResolutionUnknown,
 )
 from proxy.store_block import StoreWork
 
 _HINT = "Look at the rows in the stores that are named before you run the transaction again."
-_UNKNOWN = (
-    TransactionResolutionUnknown,
-    StatementCompletionUnknown,
-    ConnectionFailure,
-    QueryCanceled,
-)
+_CANCELED = "It was canceled while the store worked on it."
+_UNKNOWN = (TransactionResolutionUnknown, StatementCompletionUnknown)
 """Errors after which a write or COMMIT that was sent may have come to effect, or not."""
 
 
@@ -48,10 +43,8 @@ async def commit_all(
                 await _write_waiting(work, deadline)
             else:
                 await work.transaction.commit(deadline())
-        except BaseException as error:
+        except (Exception, asyncio.CancelledError) as error:
             await roll_back_all(rest, deadline)
-            if not isinstance(error, Exception):
-                raise  # the session ends
             left = [*(_name(each) for each in rest if each.wrote), *after]
             fault = error if isinstance(error, MorphError) else _unseen(error, _name(work))
             if done or (left and _unknown(fault)):
@@ -64,8 +57,10 @@ async def commit_all(
     return done
 
 
-def _unseen(error: Exception, name: str) -> MorphError:
-    return TransactionResolutionUnknown(f"whether {name} committed is not known", detail=str(error))
+def _unseen(error: BaseException, name: str) -> MorphError:
+    return TransactionResolutionUnknown(
+        f"whether {name} committed is not known", detail=str(error) or _CANCELED
+    )
 
 
 def _rank(work: StoreWork) -> int:

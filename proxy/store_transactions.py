@@ -24,6 +24,7 @@ from proxy.protocol.server import command_complete
 from proxy.relay import BackendError
 from proxy.store_block import Block, StoreWork
 from proxy.store_commit import commit_all, in_part, roll_back_all
+from proxy.store_waits import bounded
 from rewrite.tree import Node
 
 if TYPE_CHECKING:
@@ -275,7 +276,7 @@ class StoreTransactions:
             sink = await self._scripts.fetch(session, f"COMMIT{chain}")
         except BackendError as error:
             await self._end_failed(session, skipping=True)
-            if done and block.wrote_here:
+            if done:
                 raise in_part(done, (), HERE, str(error)) from error
             session.relay.skip = True  # what the client sent behind it, until its Sync
             raise
@@ -321,7 +322,8 @@ class StoreTransactions:
             # What the private PostgreSQL could refuse at COMMIT, it shall refuse before theirs.
             await self._scripts.fetch(session, "SET CONSTRAINTS ALL IMMEDIATE")
         works = block.take()
-        return await commit_all(works, self._deadline, HERE if block.wrote_here else ())
+        after = HERE if block.wrote_here else ()
+        return await bounded(session, commit_all(works, self._deadline, after))
 
     async def own_block(self, session: Session) -> Block:
         """A transaction of one statement's own: nobody can roll it back before its end, so a store

@@ -4,6 +4,7 @@ and the truth about what was committed when one of them fails or its answer is c
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -176,6 +177,34 @@ def test_an_answer_that_is_cut_off(  # 08007
     assert total(client, "bank") in (30, 31)
 
 
+@pytest.mark.parametrize("how", ["timeout", "cancel"])
+def test_a_commit_that_is_canceled(client: Connection, link: CuttingProxy, how: str) -> None:
+    add_to(client, "ledger", "bank", "orders", "here")
+    link.arm(Fault(action="stall", trigger=b"COMMIT", after=0))
+    if how == "timeout":
+        run(client, "SET statement_timeout = '2s'")
+        error = refused(client)
+    else:
+
+        def cancel() -> None:
+            link.wait_fired()
+            client.cancel_safe()
+
+        canceler = threading.Thread(target=cancel)
+        canceler.start()
+        error = refused(client)
+        canceler.join()
+    link.disarm()
+    assert error.sqlstate == "08007"
+    assert (error.diag.message_detail or "").startswith(
+        'Committed: server "ledger". Not known: server "bank". '
+        f'Not committed: server "orders", {HERE}.'
+    )
+    run(client, "RESET statement_timeout")
+    found = totals(client, "ledger", "orders", "here")
+    assert found == {"ledger": 31, "orders": 30, "here": 0}
+
+
 def test_a_store_that_goes_before_the_first_commit(client: Connection, link: CuttingProxy) -> None:
     add_to(client, "bank", "ledger", "here")
     link.go_down()
@@ -242,6 +271,31 @@ def test_waiting_writes_go_first(client: Connection, stores: dict[str, RunningSe
     assert totals(client, "ledger", "visits", "clicks") == {
         "ledger": 30, "visits": 30, "clicks": 35,
     }  # fmt: skip
+
+
+def test_a_waiting_write_whose_answer_is_cut_off(  # 08007
+    client: Connection, stores: dict[str, RunningServer]
+) -> None:
+    server = stores["clicks"]
+    with CuttingProxy(server.host, server.port) as way:
+        run(client, f"ALTER SERVER clicks OPTIONS (SET host '{way.host}', SET port '{way.port}')")
+        try:
+            assert total(client, "clicks") == 30
+            run(client, "BEGIN")
+            run(client, "DELETE FROM ledger")
+            run(client, "INSERT INTO clicks VALUES (7, 7)")
+            way.arm(Fault(action="cut", after=0, trigger=b"insert"))
+            error = refused(client)
+            way.disarm()
+        finally:
+            at = f"SET host '{server.host}', SET port '{server.port}'"
+            run(client, f"ALTER SERVER clicks OPTIONS ({at})")
+    assert error.sqlstate == "08007"
+    assert (error.diag.message_detail or "").startswith(
+        'Not known: server "clicks". Not committed: server "ledger".'
+    ), error.diag.message_detail
+    assert totals(client, "ledger") == {"ledger": 30}
+    assert total(client, "clicks") in (30, 37)
 
 
 def test_deferred_constraints_are_asked_before(client: Connection) -> None:
