@@ -41,6 +41,8 @@ _SETTINGS: Final = (
     "IntervalStyle = 'postgres'",
     "bytea_output = 'hex'",
     "extra_float_digits = 1",
+    # The plan is kept for the session: made for one row, a loop in a loop would be taken for all.
+    "enable_nestloop = off",
 )
 FACTS: Final = (
     "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint, {epoch}, "

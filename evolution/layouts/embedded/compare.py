@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 
+from catalog.model import CatalogSnapshot
 from catalog.store import load_snapshot
 from evolution.layouts.base import ShadowTable, ShadowWork, SideColumn, Sides
 from evolution.layouts.embedded import feeds
@@ -63,9 +64,8 @@ def selects(
     )  # fmt: skip
 
 
-async def _labels(db: asyncpg.Connection, table_id: int) -> dict[str, str]:
+def _labels(snapshot: CatalogSnapshot, table_id: int) -> dict[str, str]:
     """Names for people: those of the newest version that shows the column."""
-    snapshot = await load_snapshot(db)
     return {
         f"c{column.id}": column.name
         for _, version in sorted(snapshot.versions.items())
@@ -86,10 +86,14 @@ def _in_flight(feed: Feed, live: StoreTable, shadow: StoreTable, source: str) ->
 
 @asynccontextmanager
 async def inside(
-    db: asyncpg.Connection, feed: Feed, live: StoreTable, shadow: StoreTable
+    db: asyncpg.Connection,
+    feed: Feed,
+    live: StoreTable,
+    shadow: StoreTable,
+    snapshot: CatalogSnapshot,
 ) -> AsyncIterator[Sides]:
     """Both sides in the transaction of a cut-over: nobody writes, nothing is pending."""
-    labels = await _labels(db, feed.table_id)
+    labels = _labels(snapshot, feed.table_id)
     left, right = selects(feed, live, shadow, reach=("", ""), pending="", labels=labels)
     async with read_inside(db) as connection:
         yield EmbeddedSide(connection, left), EmbeddedSide(connection, right)
@@ -111,6 +115,6 @@ async def together(
             feed, live, shadow,
             reach=("" if feed.copied else reach, ""),
             pending=pending,
-            labels=await _labels(db, feed.table_id),
+            labels=_labels(await load_snapshot(db), feed.table_id),
         )  # fmt: skip
         yield EmbeddedSide(db, left), EmbeddedSide(db, right)

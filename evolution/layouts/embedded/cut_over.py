@@ -22,7 +22,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 import asyncpg
@@ -118,47 +118,71 @@ class Fence:
         return (self.ended or self.clock()) - self.begun if self.begun else 0.0
 
 
-@dataclass
+@dataclass(frozen=True)
 class Side:
-    """One table of the cut-over as the transaction finds it."""
+    """One table of the cut-over: both layouts, and the lenses that change roles between them."""
 
     table: ShadowTable
-    feed: Feed
     live: StoreTable
     shadow: StoreTable
     lenses: tuple[Lens, ...]
+    back: Mapping[str, str]
 
 
-@dataclass
+@dataclass(frozen=True)
 class Plan:
-    """What was looked up before anybody waits: it holds while the catalog's epoch does."""
+    """What is looked up and written before anybody waits: it holds while the catalog's epoch does.
 
-    epoch: int
+    `statements` are the flip, all but the pointer.
+    """
+
+    snapshot: CatalogSnapshot
+    sides: list[Side]
     views: list[str]
     public: list[str]
     keys: list[ForeignKey]
-    ids: set[int] = field(default_factory=set)
+    statements: list[str]
 
 
 async def plan_of(db: asyncpg.Connection, work: ShadowWork) -> Plan:
-    """Look up what has to be locked."""
+    """Look up what has to be locked, write what has to be done."""
     snapshot = await load_snapshot(db)
     ids = {table.table_id for table in work.tables}
+    lenses = {table.table_id: promoted_lenses(snapshot, table) for table in work.tables}
+    fresh = swapped_versions(snapshot, work.tables, lenses)
+    sides = [await _side(db, table, lenses[table.table_id], fresh) for table in work.tables]
+    keys = await foreign_keys.read_keys(db, [table.live for table in work.tables])
+    statements: list[str] = []
+    for side in sides:
+        statements += await _swap_statements(db, side, fresh)
+    statements += _key_statements(keys, sides)
+    statements += view_statements(fresh, ids)
+    statements += catalog_statements(fresh, ids)
+    public = await _public_shapes(db, snapshot, ids)
+    return Plan(snapshot, sides, view_names(snapshot, ids), public, keys, statements)
+
+
+async def _side(
+    db: asyncpg.Connection, table: ShadowTable, lenses: tuple[Lens, ...], fresh: CatalogSnapshot
+) -> Side:
+    live, shadow = await read_table(db, table.live, table.name), await read_table(db, table.shadow)
+    if added_columns(live, shadow):
+        raise NotNow("the live layout has new columns")
+    back = ShadowTable(table.table_id, table.name, table.shadow, table.live, table.lenses)
+    return Side(table, live, shadow, lenses, expressions(fresh, back, shadow))
+
+
+async def _public_shapes(
+    db: asyncpg.Connection, snapshot: CatalogSnapshot, ids: set[int]
+) -> list[str]:
     names = {t.name for v in snapshot.versions.values() for t in v.tables if t.id in ids}
-    public = await db.fetch(
+    rows = await db.fetch(
         "SELECT relname FROM pg_class WHERE relnamespace = $1::regnamespace AND relkind = 'r' "
         "AND relname = ANY ($2) ORDER BY relname",
         PUBLIC,
         sorted(names),
     )
-    keys = await foreign_keys.read_keys(db, [table.live for table in work.tables])
-    return Plan(
-        snapshot.epoch,
-        view_names(snapshot, ids),
-        [f"{PUBLIC}.{quote_ident(row[0])}" for row in public],
-        keys,
-        ids,
-    )
+    return [f"{PUBLIC}.{quote_ident(row[0])}" for row in rows]
 
 
 async def _lock(db: asyncpg.Connection, fence: Fence, names: Sequence[str]) -> None:
@@ -174,37 +198,41 @@ async def _wait_at_most(db: asyncpg.Connection, fence: Fence) -> None:
     await db.execute(f"SET LOCAL lock_timeout = {milliseconds}")
 
 
-async def hold(db: asyncpg.Connection, work: ShadowWork, plan: Plan, fence: Fence) -> None:
+async def hold(db: asyncpg.Connection, plan: Plan, fence: Fence) -> None:
     """Wait for those who use the tables, hold those who come. Nobody is waited for afterwards."""
-    live = [table.live for table in work.tables]
+    live = [side.table.live for side in plan.sides]
     await _wait_at_most(db, fence)
     await db.execute(LOCK_CATALOG)
-    await _lock(db, fence, [qualified(table.shadow) for table in work.tables])
+    await _lock(db, fence, [qualified(side.table.shadow) for side in plan.sides])
     fence.start()
     await _lock(db, fence, plan.public)
-    for view in plan.views:
-        await _wait_at_most(db, fence)
-        await db.execute(f"ALTER VIEW {view} RESET (security_barrier)")
+    await _wait_at_most(db, fence)
+    try:
+        async with asyncio.timeout(fence.left_s):
+            await db.execute(
+                "; ".join(f"ALTER VIEW {view} RESET (security_barrier)" for view in plan.views)
+            )
+    except TimeoutError:
+        raise NotNow(f"the locks were not given within {fence.hold_s:g} s") from None
     partners = foreign_keys.partners(plan.keys, live)
     await _lock(db, fence, [qualified(name) for name in (*partners, *live)])
 
 
-async def drain(db: asyncpg.Connection, work: ShadowWork, plan: Plan) -> list[Side]:
+async def drain(db: asyncpg.Connection, work: ShadowWork, plan: Plan) -> list[Feed]:
     """Bring in the rest of the log: nobody writes any more. Refuses what cannot go on."""
     await db.execute(PLAN)
-    snapshot = await load_snapshot(db)
-    if snapshot.epoch != plan.epoch:
+    epoch = await db.fetchval("SELECT epoch FROM morph_catalog.state")
+    if epoch != plan.snapshot.epoch:
         raise NotNow("the catalog changed while the cut-over began")
-    sides = []
+    sides = {side.table.table_id: side for side in plan.sides}
+    found = []
     for table, feed in await feeds.take(db, work):
-        live, shadow = await read_table(db, feed.live), await read_table(db, feed.shadow)
-        if added_columns(live, shadow):
-            raise NotNow("the live layout has new columns")
-        await apply_log(db, feed, live, shadow)
+        side = sides[table.table_id]
+        await apply_log(db, feed, side.live, side.shadow)
         _require_complete(feed)
         await _require_none_refused(db, feed)
-        sides.append(Side(table, feed, live, shadow, promoted_lenses(snapshot, table)))
-    return sides
+        found.append(feed)
+    return found
 
 
 async def require_no_old_snapshots(db: asyncpg.Connection, fence: Fence) -> None:
@@ -240,43 +268,35 @@ async def _require_none_refused(db: asyncpg.Connection, feed: Feed) -> None:
 
 
 async def verified(
-    db: asyncpg.Connection, sides: Sequence[Side], verify: Verify, last: Mapping[int, list[bytes]]
+    db: asyncpg.Connection, plan: Plan, drained: Sequence[Feed], verify: Verify
 ) -> list[Discrepancy]:
     """The last look; raises NotNow when it finds something critical."""
     found: list[Discrepancy] = []
-    for side in sides:
-        async with inside(db, side.feed, side.live, side.shadow) as both:
-            found += await verify(side.table, both, last.get(side.table.table_id, []))
+    sides = {side.table.table_id: side for side in plan.sides}
+    for feed in drained:
+        side = sides[feed.table_id]
+        last = await last_keys(db, side)
+        async with inside(db, feed, side.live, side.shadow, plan.snapshot) as both:
+            found += await verify(side.table, both, last)
     if any(each.severity == "critical" for each in found):
         raise NotNow("the layouts differ", found)
     return found
 
 
-async def flip_layouts(
-    db: asyncpg.Connection, work: ShadowWork, plan: Plan, sides: Sequence[Side]
-) -> None:
-    """Everything that makes the shadows serve, but the pointer."""
-    snapshot = await load_snapshot(db)
-    promoted = {side.table.table_id: side.lenses for side in sides}
-    fresh = swapped_versions(snapshot, work.tables, promoted)
-    statements: list[str] = []
-    for side in sides:
-        statements += await _swap_statements(db, side, fresh)
-    statements += _key_statements(plan, sides)
-    statements += view_statements(fresh, plan.ids)
-    statements += catalog_statements(fresh, plan.ids)
-    for statement in statements:
-        await db.execute(statement)
-    for side in sides:
-        await _turn_feed(db, side, fresh)
+async def flip_layouts(db: asyncpg.Connection, plan: Plan, drained: Sequence[Feed]) -> None:
+    """Everything that makes the shadows serve, but the pointer: in one message."""
+    await db.execute(";\n".join(plan.statements))
+    sides = {side.table.table_id: side for side in plan.sides}
+    for feed in drained:
+        await _turn_feed(db, sides[feed.table_id], feed)
 
 
-def _key_statements(plan: Plan, sides: Sequence[Side]) -> list[str]:
+def _key_statements(keys: Sequence[ForeignKey], sides: Sequence[Side]) -> list[str]:
     tables = {side.table.live: side.table.shadow for side in sides}
     columns = {side.table.live: foreign_keys.key_columns(side.lenses) for side in sides}
     return [
-        *(key.drop() for key in plan.keys),
-        *(key.moved(tables, columns).add() for key in plan.keys),
+        *(key.drop() for key in keys),
+        *(key.moved(tables, columns).add() for key in keys),
     ]
 
 
@@ -327,14 +347,12 @@ async def _sequence(db: asyncpg.Connection, table: str, column: str) -> str:
     return name
 
 
-async def _turn_feed(db: asyncpg.Connection, side: Side, fresh: CatalogSnapshot) -> None:
+async def _turn_feed(db: asyncpg.Connection, side: Side, feed: Feed) -> None:
     """From now on the old layout is fed from the new one; both are equal at this moment."""
-    feed, table = side.feed, side.table
-    back = ShadowTable(table.table_id, table.name, table.shadow, table.live, table.lenses)
-    feed.columns = expressions(fresh, back, side.shadow)
-    feed.live, feed.shadow = table.shadow, table.live
+    feed.columns = dict(side.back)
+    feed.live, feed.shadow = side.table.shadow, side.table.live
     feed.direction = "back" if feed.direction == "forward" else "forward"
-    feed.start_lsn = await log.wind_clock(db, table.table_id)
+    feed.start_lsn = await log.wind_clock(db, feed.table_id)
     feed.finished = True
     await feeds.save(db, feed)
 
@@ -372,11 +390,10 @@ async def cut_over(
     when it cannot be done.
     """
     async with _within(deadline_s):
-        await hold(db, work, plan, fence)
+        await hold(db, plan, fence)
         await require_no_old_snapshots(db, fence)
-        sides = await drain(db, work, plan)
-        last = {side.table.table_id: await last_keys(db, side) for side in sides}
-        found = await verified(db, sides, verify, last)
-        await flip_layouts(db, work, plan, sides)
+        drained = await drain(db, work, plan)
+        found = await verified(db, plan, drained, verify)
+        await flip_layouts(db, plan, drained)
         await flip(OwnerTransaction(db))
     return found

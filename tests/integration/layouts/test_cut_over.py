@@ -313,7 +313,7 @@ async def test_several_steps_back(bed: Bed) -> None:
     assert result.done, result.reason
     for n in (1, 2, 3):
         assert bed.client.execute(f"SELECT * FROM v{n}.price ORDER BY 1").fetchall() == after[n - 1]
-    assert bed.client.execute("SELECT x FROM price WHERE id = 7").fetchone() == (7,)
+    assert bed.client.execute("SELECT x FROM v1.price WHERE id = 7").fetchone() == (7,)
 
 
 async def test_contract_leaves_the_new_layout_alone(bed: Bed) -> None:

@@ -1,0 +1,179 @@
+"""The cases: the log's cost, the backfill, the fence, the time to a version that can be queried."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+from collections.abc import Awaitable, Callable
+
+from bench.changes.bed import Options, writing
+from bench.results import Figures, ratios
+from evolution.layouts.base import Pace
+from tests.integration.layouts.bed import Bed, open_bed
+from tests.integration.server_process import ServerProcess
+
+STEP = Pace(step_s=300.0)
+SETTLE_S = 1.0
+PAUSE_S = 0.5
+
+
+async def log(server: ServerProcess, options: Options, figures: Figures) -> None:
+    """The same statements on two equal tables, one of which has a log: ratios of wall time."""
+    bed = open_bed(server)
+    try:
+        for name in ("plain", "logged"):
+            bed.make(name, "id int PRIMARY KEY, x int, note text")
+            bed.ddl(f"INSERT INTO {name} SELECT g, g, 'n' FROM generate_series(1, 10000) g")
+        await bed.begin("logged", pace=STEP)
+        for title, work in _statements(bed, options).items():
+            samples: dict[str, list[float]] = {"plain": [], "logged": []}
+            for turn in range(options.repeats + 1):
+                for name in ("plain", "logged") if turn % 2 else ("logged", "plain"):
+                    begun = time.perf_counter()
+                    work(name, turn)
+                    if turn:  # the first round is for warmth
+                        samples[name].append(time.perf_counter() - begun)
+                await bed.copy()
+            figures.add(
+                f"{title}, time ÷ without log", "×", ratios(samples["logged"], samples["plain"])
+            )
+    finally:
+        await bed.close()
+
+
+def _statements(bed: Bed, options: Options) -> dict[str, Callable[[str, int], None]]:
+    count, copied = options.statements, options.copied
+
+    def insert(name: str, turn: int) -> None:
+        for n in range(count):
+            key = 1_000_000 + turn * count + n
+            bed.client.execute(f"INSERT INTO {name} VALUES (%s, 1, 'i')", (key,))
+
+    def update(name: str, turn: int) -> None:
+        for n in range(count):
+            bed.client.execute(f"UPDATE {name} SET x = x + 1 WHERE id = %s", (n % 10_000 + 1,))
+
+    def in_block(name: str, turn: int) -> None:
+        with bed.client.transaction():
+            update(name, turn)
+
+    def many(name: str, turn: int) -> None:
+        bed.client.execute(f"UPDATE {name} SET x = x + 1 WHERE id <= 10000")
+
+    def copy(name: str, turn: int) -> None:
+        first = 10_000_000 + turn * copied
+        lines = "".join(f"{first + n}\t1\tcopied\n" for n in range(copied))
+        with bed.client.cursor() as cursor, cursor.copy(f"COPY {name} FROM STDIN") as sink:
+            sink.write(lines)
+
+    return {
+        "INSERT one row": insert,
+        "UPDATE one row": update,
+        "UPDATE one row, in a transaction": in_block,
+        "UPDATE 10,000 rows": many,
+        f"COPY {copied:,} rows": copy,
+    }
+
+
+async def _price(bed: Bed, rows: int, table: str = "orders") -> None:
+    bed.make(table, "id int PRIMARY KEY, x int, note text")
+    bed.ddl(f"INSERT INTO {table} SELECT g, g, 'note ' || g FROM generate_series(1, {rows}) g")
+    bed.ddl(f"ANALYZE {table}")
+    bed.ddl("SET morph.ddl_mode = virtual")
+
+
+async def version(server: ServerProcess, options: Options, figures: Figures) -> None:
+    """From the DDL to an answer of the version, over tables of two sizes."""
+    bed = open_bed(server)
+    try:
+        for rows in (options.rows // 100, options.rows):
+            await _price(bed, rows, f"t{rows}")
+            begun = time.perf_counter()
+            bed.ddl(f"ALTER TABLE t{rows} ALTER COLUMN x TYPE numeric")
+            head = bed.client.execute("SELECT max(version) FROM morph.versions").fetchone()
+            bed.client.execute(f"SELECT x FROM v{head[0]}.t{rows} WHERE id = 7")  # type: ignore[index]
+            figures.add(f"{rows:,} rows", "ms", [1000 * (time.perf_counter() - begun)])
+    finally:
+        await bed.close()
+
+
+async def backfill(server: ServerProcess, options: Options, figures: Figures) -> None:
+    """Rows a second, nothing else running, and how long indexes take."""
+    bed = open_bed(server)
+    try:
+        await _price(bed, options.rows)
+        bed.ddl("CREATE INDEX orders_note ON orders (note)")
+        bed.ddl("ALTER TABLE orders ALTER COLUMN x TYPE numeric")
+        rates, finishes = [], []
+        for _ in range(options.repeats):
+            await bed.begin("orders", pace=STEP)
+            begun = time.perf_counter()
+            await bed.copy()
+            rates.append(options.rows / (time.perf_counter() - begun))
+            begun = time.perf_counter()
+            await bed.layouts.finish(bed.work)
+            finishes.append(time.perf_counter() - begun)
+            await bed.layouts.discard(bed.work)
+        figures.add("type change", "rows/s", rates)
+        figures.add("one index afterwards", "s", finishes)
+    finally:
+        await bed.close()
+
+
+async def fence(server: ServerProcess, options: Options, figures: Figures) -> None:
+    """Cut-overs there and back under writers: how long anybody waited, and no error."""
+    bed = open_bed(server)
+    try:
+        await _price(bed, options.rows // 10)
+        bed.ddl("ALTER TABLE orders ALTER COLUMN x TYPE numeric")
+        await bed.ready("orders")
+        for rate in options.rates:
+            await _flips(bed, server, options, rate, figures)
+    finally:
+        await bed.close()
+
+
+async def _flips(
+    bed: Bed, server: ServerProcess, options: Options, rate: int, figures: Figures
+) -> None:
+    held, waits, tries = [], [], 0
+    async with writing(server, rate, options.rows // 10) as writers:
+        await asyncio.sleep(SETTLE_S)
+        for _ in range(options.flips):
+            begun = time.monotonic()
+            while True:
+                tries += 1
+                result = await bed.cut_over(verify=_nothing)
+                if result.done:
+                    break
+                await asyncio.sleep(PAUSE_S)
+            held.append(1000 * result.waited_s)
+            ended = time.monotonic()
+            for _ in range(int(PAUSE_S / 0.05)):
+                await bed.layouts.catch_up(bed.work)
+                await asyncio.sleep(0.05)
+            waits.append(1000 * writers.longest(begun, ended))
+    usual = sorted(s for _, s in writers.latencies)
+    figures.add(f"{rate}/s, clients held", "ms", held)
+    figures.add(f"{rate}/s, held, p99", "ms", [_p99(held)])
+    figures.add(f"{rate}/s, longest statement at a flip", "ms", waits)
+    figures.add(f"{rate}/s, longest statement, p99 of flips", "ms", [_p99(waits)])
+    figures.add(f"{rate}/s, statements in all, median", "ms", [1000 * statistics.median(usual)])
+    figures.add(
+        f"{rate}/s, client errors", "", [float(len(writers.errors))], "; ".join(writers.errors[:2])
+    )
+    figures.add(f"{rate}/s, calls for each flip", "", [tries / options.flips])
+
+
+def _p99(values: list[float]) -> float:
+    return sorted(values)[min(len(values) - 1, int(0.99 * len(values)))]
+
+
+async def _nothing(*_: object) -> list[object]:
+    """The verification is measured by itself."""
+    return []
+
+
+Case = Callable[[ServerProcess, Options, Figures], Awaitable[None]]
+CASES: dict[str, Case] = {"log": log, "version": version, "backfill": backfill, "fence": fence}
