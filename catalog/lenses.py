@@ -188,24 +188,30 @@ def shadow_columns(
 # ---------------------------------------------------------------------------------- the store
 
 
-def total_function(lens_id: int, position: int, shown: str, stored: str, down: str) -> list[str]:
-    """A way back that a client wrote, as a function that gives NULL where it fails: what an older
-    version cannot show must stop neither its readers nor the writers of the others.
+def lens_function(
+    name: str, types: tuple[str, str], expression: str, *, total: bool, settings: str = ""
+) -> list[str]:
+    """One direction of a lens over one column as a function, from and to the types.
+
+    `total`: NULL where the expression fails. A way back that a client wrote is such: what an older
+    version cannot show must stop neither its readers nor the writers of the others. `settings` are
+    SET clauses for an expression whose result depends on them.
     """
-    name = f"morph_catalog.{quote_ident(f'back_{lens_id}_{position}')}"
-    body = (
-        f"BEGIN RETURN {fill(down, ('$1',))}; EXCEPTION WHEN data_exception THEN RETURN NULL; END"
-    )
+    quoted = f"morph_catalog.{quote_ident(name)}"
+    value = fill(expression, ("$1",))
+    caught = " EXCEPTION WHEN data_exception THEN RETURN NULL;" if total else ""
+    body = quote_literal(f"BEGIN RETURN {value};{caught} END")
+    argument, result = types
     return [
-        f"CREATE FUNCTION {name}({shown}) RETURNS {stored} LANGUAGE plpgsql IMMUTABLE "
-        f"SET search_path = pg_catalog, pg_temp AS {quote_literal(body)}",
-        f"GRANT EXECUTE ON FUNCTION {name}({shown}) TO morph_client",
+        f"CREATE FUNCTION {quoted}({argument}) RETURNS {result} LANGUAGE plpgsql IMMUTABLE "
+        f"SET search_path = pg_catalog, pg_temp{settings} AS {body}",
+        f"GRANT EXECUTE ON FUNCTION {quoted}({argument}) TO morph_client",
     ]
 
 
-def total_call(lens_id: int, position: int) -> str:
-    """The call of a `total_function`, as a `down` of a lens over one column."""
-    return f'morph_catalog.{quote_ident(f"back_{lens_id}_{position}")}("$1")'
+def lens_call(name: str) -> str:
+    """The call of a `lens_function`, as an expression of a lens."""
+    return f'morph_catalog.{quote_ident(name)}("$1")'
 
 
 def layout_statements(store: str, lenses: Sequence[Lens]) -> list[str]:

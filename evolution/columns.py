@@ -314,6 +314,13 @@ def _converted(
     recipe = reading.recipes[old.id]
     shown, lens, statements = make_lens(table, old, made, recipe, reading.new_id())
     reading.store += statements
+    if recipe.forgets:
+        reading.notices.append(
+            Note(
+                f'rows written from now on have NULL in column "{column.name}" in older versions',
+                hint="SET morph.back gives them a value.",
+            )
+        )
     reading.lenses.setdefault(table.id, []).append(lens)
     reading.converted.setdefault(table.id, {})[old.id] = number
     return shown

@@ -15,7 +15,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from catalog.lenses import total_call, total_function
+from catalog.lenses import lens_call, lens_function
 from catalog.model import Column, DocPath, Lens, Lensed, ParentKey, Stored, Table, Version
 from catalog.readers import field_of, fill
 from catalog.sqltext import quote_ident, quote_literal
@@ -39,6 +39,7 @@ from rewrite.edits import replace_text
 from rewrite.tree import Node, ast
 
 BACK_SETTING = "morph.back"
+_SETTINGS = ("TimeZone", "DateStyle", "IntervalStyle")
 _HELPER = f'{SCRATCH}."~lens"'
 _RESULT = "morph.lens_text"
 _BACK_HINT = (
@@ -63,12 +64,17 @@ class Conversion:
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """The expressions of a lens over one column: `up` over `"$1"` in the form that is stored, typed
-    as the new column, `down` typed as the stored one. `given`: `down` is the client's.
+    as the new column, `down` typed as the stored one. Settings (see lens_function) make a direction
+    a function, for `down` so does `total`. `forgets`: there is no way back, older versions keep
+    what they have and show NULL for what comes.
     """
 
     up: str
     down: str
-    given: bool
+    total: bool = False
+    up_settings: str = ""
+    down_settings: str = ""
+    forgets: bool = False
 
 
 def usings(commands: Sequence[Node], request: DdlRequest) -> dict[str, str]:
@@ -188,8 +194,9 @@ def _require_own_field(
 
 async def compile_recipe(request: DdlRequest, schema: str, conversion: Conversion) -> Recipe:
     """The expressions of a conversion, as PostgreSQL prints them; `schema` is where the client's
-    names are from. Raises 42P17 for what is not immutable, 0A000 when no way back follows from the
-    way there, 22023 for a morph.back that does not fit.
+    names are from. Raises 22023 for a morph.back that does not fit; 42P17 for what is not immutable
+    and 0A000 when no way back follows from the way there, but for direct changes: they take what
+    PostgreSQL takes, under the session's settings of now, and do without a way back.
     """
     column, new_type, using = conversion.column, conversion.new_type, conversion.using
     expression = parse_expression(using or quote_ident(column.name))
@@ -201,15 +208,15 @@ async def compile_recipe(request: DdlRequest, schema: str, conversion: Conversio
             "CALL morph.merge_columns makes one column of several.",
         )
     text = _over(expression, column.name)
-    up, problem = await _print(request, schema, (column.name, column.type), new_type, text)
+    value = (column.name, column.type)
+    up, settings, problem = await _printed(request, schema, value, new_type, text)
     if problem:
         raise _impure(column, problem)
+    recipe = Recipe(assigned(up, new_type), f"NULL::{column.type}", up_settings=settings)
     wanted = await _wanted_back(request, column, len(usings_of(request)))
     if wanted:
-        down = await _given_back(request, schema, conversion, wanted)
-    else:
-        down = await _own_back(request, schema, conversion, expression)
-    return Recipe(assigned(up, new_type), down, given=bool(wanted))
+        return await _given_back(request, schema, conversion, wanted, recipe)
+    return await _own_back(request, schema, conversion, expression, recipe)
 
 
 def usings_of(request: DdlRequest) -> dict[str, str]:
@@ -257,7 +264,9 @@ async def _wanted_back(request: DdlRequest, column: Column, changes: int) -> str
     return str(found.get(column.name, "")) if isinstance(found, dict) else ""
 
 
-async def _given_back(request: DdlRequest, schema: str, conversion: Conversion, wanted: str) -> str:
+async def _given_back(
+    request: DdlRequest, schema: str, conversion: Conversion, wanted: str, recipe: Recipe
+) -> Recipe:
     column = conversion.column
     try:
         expression = parse_expression(wanted)
@@ -270,18 +279,23 @@ async def _given_back(request: DdlRequest, schema: str, conversion: Conversion, 
         )
     shown = (column.name, conversion.new_type)
     text = _over(expression, column.name)
-    down, problem = await _print(request, schema, shown, column.type, text)
+    down, settings, problem = await _printed(request, schema, shown, column.type, text)
     if problem:
         raise InvalidParameterValue(
             f'{BACK_SETTING} for column "{column.name}": {problem[1]}',
             hint=_PURE_HINT if problem[0] == "42P17" else _BACK_HINT,
         )
-    return assigned(down, column.type)
+    down = assigned(down, column.type)
+    return replace(recipe, down=down, total=True, down_settings=settings)
 
 
 async def _own_back(
-    request: DdlRequest, schema: str, conversion: Conversion, expression: Expression
-) -> str:
+    request: DdlRequest,
+    schema: str,
+    conversion: Conversion,
+    expression: Expression,
+    recipe: Recipe,
+) -> Recipe:
     """The way back that follows from the way there."""
     column, node = conversion.column, expression.node
     zone = _zone(node, column.name)
@@ -290,6 +304,8 @@ async def _own_back(
         text = f"pg_catalog.timezone({quote_literal(zone)}, {name})"
     elif _is_cast(node, column.name) or _fills_null(node, column.name):
         text = f"({name})::{column.type}"
+    elif request.direct:
+        return replace(recipe, forgets=True)
     else:
         raise FeatureNotSupported(
             f'older versions could not get the values of column "{column.name}" back',
@@ -297,14 +313,19 @@ async def _own_back(
             hint=_BACK_HINT,
         )
     shown = (column.name, conversion.new_type)
-    down, problem = await _print(request, schema, shown, column.type, text)
+    down, settings, problem = await _printed(request, schema, shown, column.type, text)
+    if problem and request.direct:
+        return replace(recipe, forgets=True)
     if problem:
         raise FeatureNotSupported(
             f"there is no way back from {conversion.new_type} to {column.type} for column "
             f'"{column.name}": {problem[1]}',
             hint=_BACK_HINT,
         )
-    return down if zone is not None else back(conversion.new_type, column.type)
+    if settings:
+        return replace(recipe, down=down, total=True, down_settings=settings)
+    down = down if zone is not None else back(conversion.new_type, column.type)
+    return replace(recipe, down=down)
 
 
 def _fills_null(node: Node, name: str) -> bool:
@@ -326,26 +347,49 @@ def _zone(node: Node, name: str) -> str | None:
     return str(zone.val.sval) if isinstance(zone.val, ast.String) else None
 
 
-async def _print(
+async def _printed(
     request: DdlRequest, schema: str, value: tuple[str, str], result: str, text: str
+) -> tuple[str, str, tuple[str, str] | None]:
+    """`_print`, and the session's settings for what depends on them and is converted directly."""
+    found, problem = await _print(request, schema, value, result, text)
+    if problem is None or problem[0] != "42P17" or not request.direct:
+        return found, "", problem
+    found, problem = await _print(request, schema, value, result, text, pure=False)
+    names = ", ".join(f"current_setting('{name}')" for name in _SETTINGS)
+    (values,) = await request.tx.fetch(f"SELECT {names}")
+    settings = (
+        f" SET {name} = {quote_literal(text or '')}"
+        for name, text in zip(_SETTINGS, values, strict=True)
+    )
+    return found, "".join(settings), problem
+
+
+async def _print(
+    request: DdlRequest,
+    schema: str,
+    value: tuple[str, str],
+    result: str,
+    text: str,
+    *,
+    pure: bool = True,
 ) -> tuple[str, tuple[str, str] | None]:
     """PostgreSQL's print of an expression over a column (name and type) that is assigned to a type;
-    or SQLSTATE and message of why it is no generation expression.
+    or SQLSTATE and message of why it is no generation expression, or no expression at all.
     """
     name, sql_type = value
     # The cast is said, because PostgreSQL looks for what is not immutable before it adds its own.
     made = without_length(result)
-    make = (
-        f'CREATE TABLE {_HELPER} ({quote_ident(name)} {sql_type}, "~" {made} '
-        f"GENERATED ALWAYS AS (({text})::{made}) STORED)"
-    )
+    asked = f'"~" {made} GENERATED ALWAYS AS (({text})::{made}) STORED'
+    if not pure:  # a default may not read columns, a check may
+        asked = f'"~" int, CHECK ((({text})::{made}) IS NOT NULL)'
+    make = f"CREATE TABLE {_HELPER} ({quote_ident(name)} {sql_type}, {asked})"
     await request.tx.apply(
         [
             f"CREATE SCHEMA {SCRATCH}",
             scratch_path(schema),
             _trying(make),
             "SET LOCAL search_path = pg_catalog, pg_temp",
-            _printing(name),
+            _printing(name, pure=pure),
             f"DROP SCHEMA {SCRATCH} CASCADE",
         ]
     )
@@ -364,27 +408,31 @@ def _trying(statement: str) -> str:
     return f"DO {quote_literal(body)}"
 
 
-def _printing(name: str) -> str:
-    """The generated column's expression, its column called "$1", into the setting. Functions and
-    operators of clients are refused: the expression runs for other sessions, too.
+def _printing(name: str, *, pure: bool) -> str:
+    """The expression of the generated column or the check, its column called "$1", into the
+    setting. Functions and operators of clients are refused: it runs for other sessions, too.
     """
     helper = quote_literal(_HELPER).strip()
     rename = f'ALTER TABLE {_HELPER} RENAME COLUMN {quote_ident(name)} TO "$1"'
     foreign = "0A000 it calls a function or an operator that is not built in"
+    catalog, owner, shown = "pg_attrdef", "adrelid", "pg_get_expr(adbin, adrelid)"
+    if not pure:
+        catalog, owner = "pg_constraint", "conrelid"
+        shown = "regexp_replace(pg_get_expr(conbin, conrelid), ' IS NOT NULL\\)$', ')')"
     body = f"""
 DECLARE made oid;
 BEGIN
   IF current_setting('{_RESULT}') = 'ok' THEN
     EXECUTE {quote_literal(rename)};
-    SELECT oid INTO made FROM pg_attrdef WHERE adrelid = {helper}::regclass;
+    SELECT oid INTO made FROM {catalog} WHERE {owner} = {helper}::regclass;
     PERFORM set_config('{_RESULT}', CASE WHEN EXISTS (
         SELECT FROM pg_depend d
         LEFT JOIN pg_proc p ON d.refclassid = 'pg_proc'::regclass AND p.oid = d.refobjid
         LEFT JOIN pg_operator o ON d.refclassid = 'pg_operator'::regclass AND o.oid = d.refobjid
-        WHERE d.classid = 'pg_attrdef'::regclass AND d.objid = made
+        WHERE d.classid = '{catalog}'::regclass AND d.objid = made
           AND coalesce(p.pronamespace, o.oprnamespace) <> 'morph'::regnamespace)
       THEN '{foreign}'
-      ELSE 'ok ' || (SELECT pg_get_expr(adbin, adrelid) FROM pg_attrdef WHERE oid = made) END,
+      ELSE 'ok ' || (SELECT {shown} FROM {catalog} WHERE oid = made) END,
       true);
   END IF;
 END"""
@@ -401,9 +449,18 @@ def make_lens(
     new id: the old one stays what it is for the versions that show the values in the old form.
     """
     statements: list[str] = []
-    if recipe.given:
-        statements = total_function(lens_id, 0, new.type, old.type, recipe.down)
-        recipe = replace(recipe, down=total_call(lens_id, 0))
+    if recipe.up_settings:
+        name, types = f"lens_{lens_id}_up", (old.type, new.type)
+        statements += lens_function(
+            name, types, recipe.up, total=False, settings=recipe.up_settings
+        )
+        recipe = replace(recipe, up=lens_call(name))
+    if recipe.total:
+        name, types = f"lens_{lens_id}_down", (new.type, old.type)
+        statements += lens_function(
+            name, types, recipe.down, total=True, settings=recipe.down_settings
+        )
+        recipe = replace(recipe, down=lens_call(name))
     under, up, down = _under(table, old, recipe)
     field = _field(table, old)
     stored = Stored(f"c{new.id}", new.type, field=field)

@@ -447,3 +447,37 @@ def test_names_of_the_store_are_not_shown(server: ServerProcess) -> None:  # R0.
             plan = rows(client, f"EXPLAIN (VERBOSE) SELECT * FROM {version}.n WHERE x = 3")
             shown = "\n".join(row[0] for row in plan).partition("Native")[0]
             assert not re.search(r"\b(?:c|t)\d+", shown), shown
+
+
+def test_direct_takes_what_postgresql_takes(server: ServerProcess) -> None:  # R4.2
+    """Conversions by the session's settings, which stay those of the ALTER TABLE; and such without
+    a way back: older versions keep what they have.
+    """
+    with server.connect() as client:
+        client.execute("CREATE TABLE d (id int PRIMARY KEY, at timestamp, day text, n int)")
+        client.execute("INSERT INTO d VALUES (1, '2024-07-01 10:00', '02/03/2024', 5)")
+        client.execute("INSERT INTO d VALUES (2)")
+        client.execute("SET timezone = 'Europe/Berlin'")
+        client.execute("SET datestyle = 'ISO, DMY'")
+        client.execute("SET morph.ddl_mode = direct")
+        client.execute("ALTER TABLE d ALTER COLUMN at TYPE timestamptz")
+        client.execute("ALTER TABLE d ALTER COLUMN day TYPE date USING day::date")
+        heard = list[str]()
+        client.add_notice_handler(lambda d: heard.append(d.message_primary or ""))
+        client.execute("ALTER TABLE d ALTER COLUMN n TYPE bigint USING n * 100")
+        assert heard == ['rows written from now on have NULL in column "n" in older versions']
+    with server.connect() as client:
+        client.execute("SET timezone = 'America/New_York'")
+        client.execute("SET datestyle = 'SQL, MDY'")
+        new = "SELECT extract(epoch FROM at)::int, to_char(day, 'YYYYMMDD'), n FROM d ORDER BY id"
+        old = "SELECT to_char(at, 'YYYYMMDD HH24'), day, n FROM v1.d ORDER BY id"
+        before = 1719820800  # 2024-07-01 10:00 in Berlin
+        assert rows(client, new) == [(before, "20240302", 500), (None, None, None)]
+        assert rows(client, old) == [("20240701 10", "02/03/2024", 5), (None, None, None)]
+        client.execute("UPDATE v1.d SET at = at, day = day, n = n")
+        assert rows(client, new) == [(before, "20240302", 500), (None, None, None)]
+        client.execute("UPDATE d SET at = at + interval '1h', day = day + 1, n = 700 WHERE id = 1")
+        assert rows(client, old) == [("20240701 11", "2024-03-03", None), (None, None, None)]
+        client.execute("UPDATE v1.d SET n = 8, day = '5.6.2025' WHERE id = 2")
+        assert rows(client, new)[1] == (None, "20250605", 800)
+        assert rows(client, old)[1] == (None, "5.6.2025", 8)
