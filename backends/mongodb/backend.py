@@ -197,7 +197,9 @@ class MongoBackend(BackendDefaults):
     async def _quick(
         self, connected: Connected, query: MongoQuery, misfits: MisfitCounter, scope: Scope
     ) -> pa.RecordBatch | None:
-        """The groups by the quick pipeline; None when its answer does not settle them."""
+        """The groups by the quick pipeline; None when its answer does not settle them, or it is
+        refused: a sum may be too large for a server that would sum decimals.
+        """
         quick = replace(query, pipeline=query.quick, quick=None)
         maker = RowMaker(quick, misfits, quick=True)
         features = connected.features
@@ -206,7 +208,7 @@ class MongoBackend(BackendDefaults):
             async with aclosing(self._replies(connected, quick, command, scope)) as replies:
                 async for reply in replies:
                     list(maker.batches(reply))
-        except Unsettled:
+        except (Unsettled, StoreError):
             return None
         [groups] = maker.finish()
         return groups

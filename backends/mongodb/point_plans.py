@@ -45,7 +45,8 @@ class PointPlans:
 
     def plan(self, table: Table, ask: ScanAsk, *, expressions: bool) -> ScanPlan:
         """The plan of the ask."""
-        equalities = None if ask.grouping is not None or ask.order else _equalities(ask)
+        special = ask.grouping is not None or ask.order or ask.limit == 0
+        equalities = None if special else _equalities(ask)
         if equalities is None:
             return plan_scan(table, ask, expressions=expressions)
         form = tuple([(ref.column_id, ref.type, value.type) for ref, value in equalities])
