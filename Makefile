@@ -4,7 +4,7 @@ PORT ?= 6432
 DATA ?= .morphgres
 BIN := .venv/bin
 
-.PHONY: run test check format lint types test-slow test-services bench bench-stores docs clean
+.PHONY: run test check format lint types test-slow test-services bench bench-stores bench-changes docs clean
 
 run: .venv/.run-stamp
 	@$(BIN)/morphgres serve --data "$(DATA)" --port "$(PORT)" --sample shop
@@ -33,6 +33,9 @@ bench: .venv/.dev-stamp
 
 bench-stores: .venv/.dev-stamp
 	$(BIN)/python -m bench.stores $(BENCH) $(if $(TRINO),--trino)
+
+bench-changes: .venv/.dev-stamp
+	$(BIN)/python -m bench.changes $(BENCH)
 
 docs: .venv/.dev-stamp
 	$(BIN)/python -m config.reference > docs/configuration.md

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import psycopg
+import pytest
+
 from evolution.layouts.base import Pace
 from tests.integration.layouts.bed import Bed
 
@@ -89,3 +92,29 @@ async def test_not_null_of_the_new_layout(bed: Bed) -> None:
     await bed.layouts.catch_up(bed.work)
     assert await bed.layouts.finish(bed.work) == []
     assert (await bed.cut_over()).done
+
+
+async def test_values_that_become_equal_are_reported(bed: Bed) -> None:
+    """'1' and '01' are different texts and one number."""
+    await lensed(
+        bed, "VALUES (1, '1'), (2, '01'), (3, '2'), (4, NULL), (5, NULL)", columns="x text UNIQUE"
+    )
+    assert (await bed.copy()).left_out == 0
+    found = await bed.layouts.finish(bed.work)
+    assert {(d.type, d.record_id) for d in found} == {
+        ("CONSTRAINT_VIOLATION", "1"),
+        ("CONSTRAINT_VIOLATION", "2"),
+    }
+    assert bed.client.execute("SELECT count(*) FROM price").fetchone() == (5,)
+    bed.ddl("UPDATE v1.price SET x = '7' WHERE id = 2")
+    await bed.layouts.catch_up(bed.work)
+    assert await bed.layouts.finish(bed.work) == []
+    # What comes when the index is there is refused, and reported just so.
+    bed.ddl("UPDATE v1.price SET x = '007' WHERE id = 3")
+    progress = await bed.layouts.catch_up(bed.work)
+    assert [e.type for e in progress.errors] == ["CONSTRAINT_VIOLATION"]
+    bed.ddl("UPDATE v1.price SET x = '008' WHERE id = 3")
+    assert (await bed.layouts.catch_up(bed.work)).left_out == 0
+    assert (await bed.cut_over()).done
+    with pytest.raises(psycopg.errors.UniqueViolation, match="price_x_key"):
+        bed.ddl("INSERT INTO v2.price VALUES (9, 8)")
