@@ -33,6 +33,7 @@ _FAILING_ROW = "Failing row contains ("
 _RESERVED = re.compile(r'"?morph_[vw](\d+)"?\.')
 # Where an entry of CONTEXT begins; the text of a statement in it may have lines of its own.
 _CONTEXT = re.compile(r"^(?=PL/|SQL statement |SQL function |COPY )", re.MULTILINE)
+_OWN = re.compile(r"morph_catalog\.|PL/pgSQL function morph_store\.")
 _UNDEFINED_COLUMN, _UNDEFINED_TABLE = "42703", "42P01"
 _NO_COLUMN = re.compile(
     r'^column (?:"(.+?)"|(?:\S+\.)?(\S+))(?: of relation "(.+)")? does not exist$'
@@ -162,9 +163,9 @@ def _explain_handler(fields: dict[str, str]) -> None:
 
 def _drop_internal_context(fields: dict[str, str]) -> None:
     """Calls of our own functions say nothing to a client that never wrote them."""
-    if INTERNAL_SCHEMA not in fields.get("W", ""):
+    if not _OWN.search(fields.get("W", "")):
         return
-    entries = [entry for entry in _CONTEXT.split(fields["W"]) if INTERNAL_SCHEMA not in entry]
+    entries = [entry for entry in _CONTEXT.split(fields["W"]) if not _OWN.search(entry)]
     context = "".join(entries).rstrip("\n")
     if context:
         fields["W"] = context

@@ -204,8 +204,7 @@ async def compile_recipe(request: DdlRequest, schema: str, conversion: Conversio
     if other is not None:
         raise FeatureNotSupported(
             f'USING of column "{column.name}" reads column "{other}"',
-            hint="A conversion reads the column itself; "
-            "CALL morph.merge_columns makes one column of several.",
+            hint="A conversion reads the column itself; a virtual column may read others.",
         )
     text = _over(expression, column.name)
     value = (column.name, column.type)

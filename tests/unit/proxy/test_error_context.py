@@ -16,6 +16,8 @@ THEIRS = "PL/pgSQL function public.total(integer) line 7 at SQL statement"
         (OWN, None),
         (THEIRS, THEIRS),
         (f"{OWN}\n{THEIRS}", THEIRS),
+        ("PL/pgSQL function morph_store.t35_lenses() line 6 at RAISE", None),
+        (f"PL/pgSQL function morph_store.t35_lenses() line 6 at RAISE\n{THEIRS}", THEIRS),
         (f"{THEIRS}\n{OWN}", THEIRS),
         (f'SQL statement "SELECT 1,\n  morph_catalog.f()"\n{THEIRS}', THEIRS),
         (f'SQL statement "SELECT 1,\n  2"\n{OWN}', 'SQL statement "SELECT 1,\n  2"'),
