@@ -23,6 +23,7 @@ _EMPTY: Final[dict[str, Any]] = {NUMBER: 0, FLAG: False, TEXT: ""}
 ARGUMENTS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
     "promote": (("change", NUMBER), ("lazy", FLAG)),
     "rollback": (("change", NUMBER), ("accept", FLAG)),
+    "check_rollback": (("change", NUMBER),),
     "hold": (("change", NUMBER),),
     "resume": (("change", NUMBER),),
     "discard": (("change", NUMBER),),

@@ -1,5 +1,5 @@
-"""CALL morph.promote, rollback, hold, resume, discard, contract, validate and repair of changes
-that need data work.
+"""CALL morph.promote, rollback, check_rollback, hold, resume, discard, contract, validate and
+repair of changes that need data work.
 
 A call that waits for the controller, whichever worker that is in, runs outside of any transaction
 and holds nothing meanwhile. A cancel request, statement_timeout and the end of the session take the
@@ -8,7 +8,8 @@ wish back. Notices say which state the change has reached.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -17,15 +18,17 @@ from core.errors import (
     InvalidParameterValue,
     ObjectNotInPrerequisiteState,
     ReadOnlyTransaction,
+    SerializationFailure,
     UndefinedObject,
 )
 from engine.plans import Plan
 from evolution.changes import events, requests
-from evolution.changes.driver import follows
+from evolution.changes.driver import KEYS_TOLD, follows, keys_told
 from evolution.changes.records import Note, Record, load_records, move
 from evolution.changes.requests import Wish
 from evolution.changes.states import Phase, refusal, words
 from evolution.ddl import LOCK_CATALOG
+from evolution.layouts.base import Discrepancy
 from evolution.lifecycle import line, promote
 from evolution.request import Note as Notice
 from evolution.request import Outcome
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
     from proxy.session import Session
 
 CHANGE_CALLS: Final = frozenset(ARGUMENTS)
+PAUSES_S: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 _COMPARABLE: Final = (Phase.READY, Phase.PROMOTED, Phase.ROLLED_BACK)
 
 
@@ -87,6 +91,7 @@ class ChangeCalls:
             "resume": self._resume,
             "discard": self._wish,
             "contract": self._wish,
+            "check_rollback": self._check_rollback,
             "validate": self._validate,
             "repair": self._repair,
         }
@@ -225,6 +230,31 @@ class ChangeCalls:
         detail = f"Report {verdict.report_id} is in morph.validation_reports."
         call.session.send_to_client(notice_response(severity, state, text, detail))
         return Outcome(await self._operations.scripts.read_snapshot(call.session), "CALL")
+
+    async def _check_rollback(self, call: _Call) -> Outcome:
+        """How many rows the old layout cannot show as they are, and the first of them."""
+        record = call.record()
+        if record.phase is not Phase.PROMOTED:
+            raise requests.refused(record, "rolled back", "Only what is promoted can be.")
+        await self._leave_transaction(call)
+        count, first = await bounded(call.session, self._blocking(record), alone=True)
+        text = f"a rollback of change {record.change_id} would lose nothing"
+        detail = ""
+        if count:
+            text = f"{count} rows stand against a rollback of change {record.change_id}"
+            detail = f"The old layout cannot show them as they are: {keys_told(count, first)}."
+        call.session.send_to_client(notice_response("NOTICE", "00000", text, detail))
+        return Outcome(await self._operations.scripts.read_snapshot(call.session), "CALL")
+
+    async def _blocking(self, record: Record) -> tuple[int, Sequence[Discrepancy]]:
+        """Again while the controller works on the same shadow in this moment."""
+        layouts = self._operations.worker.changes.layouts
+        for pause_s in PAUSES_S:
+            try:
+                return await layouts.blocking(record.work(), KEYS_TOLD)
+            except SerializationFailure:
+                await asyncio.sleep(pause_s)
+        return await layouts.blocking(record.work(), KEYS_TOLD)
 
     async def _repair(self, call: _Call) -> Outcome:
         """Make the rows of a report's discrepancies from the live ones again."""

@@ -41,6 +41,7 @@ LOG = Log("changes")
 FENCE_GRACE_S = 2.0
 BUSY_PAUSE_S = 0.02
 RATE_WEIGHT = 0.2
+KEYS_TOLD = 10
 
 
 async def read_snapshot(tx: Transaction) -> CatalogSnapshot:
@@ -59,6 +60,12 @@ def follows(snapshot: CatalogSnapshot, records: Sequence[Record], record: Record
         return False
     between = set(ancestors[1 : ancestors.index(snapshot.current)])
     return not any(r.change_id in between and not _served(r) for r in records)
+
+
+def keys_told(count: int, first: Sequence[Discrepancy]) -> str:
+    """The keys of rows for people: the first ones of many."""
+    keys = ", ".join(dict.fromkeys(each.record_id for each in first))
+    return f"keys {keys}, …" if count > len(first) else f"keys {keys}"
 
 
 def _served(record: Record) -> bool:
@@ -459,7 +466,7 @@ class Driver:
     async def _cut_back(self, record: Record) -> float:
         async with self._limit(self._settings.index_timeout):
             await self._layouts.finish(self._work(record))  # what DDL added since
-            blocking, _ = await self._layouts.blocking(self._work(record), 1)
+            blocking, first = await self._layouts.blocking(self._work(record), KEYS_TOLD)
         async with self._catalog.transaction() as tx:
             records = await load_records(tx)
         event = events.FenceBack(
@@ -470,6 +477,8 @@ class Driver:
         )
         why = refusal(record.state, event)
         if why:
+            if blocking and "cannot be shown" in why:
+                why += f" ({keys_told(blocking, first)})"
             return await self._not_fenced(record, why, final=event.fenced_by == 0)
         return await self._through(record, event, self._flip_back)
 

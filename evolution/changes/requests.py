@@ -56,8 +56,10 @@ def withdraw_statement(wish: Wish) -> str:
 
 def refused(record: Record, what: str, hint: str = "") -> ObjectNotInPrerequisiteState:
     """The error for what the state of a change does not allow."""
+    failed = record.phase is Phase.FAILED_REVIEW
+    state = "has failed its review" if failed else f"is {words(record.phase)}"
     return ObjectNotInPrerequisiteState(
-        f"change {record.change_id} is {words(record.phase)}, so it cannot be {what}",
+        f"change {record.change_id} {state}, so it cannot be {what}",
         detail=f"{record.reason}." if record.reason else "",
         hint=hint,
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _PAIR = re.compile(r"```sql\n(?P<sql>.*?)```\n\n```text\n(?P<text>.*?)```", re.DOTALL)
-TIMEOUT_S = 60
+TIMEOUT_S = 120
 
 
 @dataclass(frozen=True)

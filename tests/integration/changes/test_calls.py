@@ -184,7 +184,7 @@ def test_rows_that_do_not_convert_fail_the_review_and_it_can_be_tried_again(
         client.execute("ALTER TABLE code ALTER COLUMN x TYPE int USING x::int")
         with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState) as caught:
             client.execute("CALL morph.promote(2)")
-        assert "failed review" in str(caught.value)
+        assert "change 2 has failed its review" in str(caught.value)
         assert "seven" in str(caught.value.diag.message_detail)
         assert "CALL morph.resume(2)" in str(caught.value.diag.message_hint)
         assert rows(client, "SELECT x FROM code WHERE id = 7") == [("seven",)]

@@ -77,10 +77,18 @@ def test_rows_that_block_a_rollback_are_told_and_can_be_accepted(server: ServerP
         make_prices(client)
         change_type(client)
         client.execute("CALL morph.promote(2)")
+        told: list[str] = []
+        client.add_notice_handler(lambda n: told.append(f"{n.message_primary} {n.message_detail}"))
+        client.execute("CALL morph.check_rollback(2)")
+        assert told[-1].startswith("a rollback of change 2 would lose nothing")
         client.execute("UPDATE price SET x = 0.555 WHERE id = 1")
+        client.execute("CALL morph.check_rollback(2)")
+        assert told[-1].startswith("1 rows stand against a rollback of change 2")
+        assert told[-1].endswith("keys 1.")
         with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState) as caught:
             client.execute("CALL morph.rollback(2)")
         assert "1 rows cannot be shown" in str(caught.value.diag.message_detail)
+        assert "(keys 1)" in str(caught.value.diag.message_detail)
         assert "accept => true" in str(caught.value.diag.message_hint)
         assert in_state(client, "promoted")
         client.execute("CALL morph.rollback(2, accept => true)")
