@@ -47,6 +47,7 @@ from core.encoding.rows import COPY_HEADER, COPY_TRAILER
 from core.errors import (
     BadCopyFormat,
     DiskFull,
+    FeatureNotSupported,
     InternalError,
     InvalidParameterValue,
     MorphError,
@@ -90,10 +91,18 @@ def loadable_name(name: str) -> str:
 
 
 def existing_table(snapshot: CatalogSnapshot, name: str) -> Table | None:
-    """The table that a load goes into, None if it is to be made; WrongObjectType for others."""
+    """The table that a load goes into, None if it is to be made; WrongObjectType for others, and
+    FeatureNotSupported while values are to be converted.
+    """
     if not snapshot.versions:
         return None
     table = snapshot.version(snapshot.head).table(name)
+    if table is not None and table.lenses:
+        raise FeatureNotSupported(
+            f'cannot load into "{name}": its newest version shows values in another form than the '
+            "store",
+            hint="Promote the change that converts them, or discard it; COPY and INSERT work.",
+        )
     if table is None or table.kind == "table":
         return table
     if table.kind == "view":
