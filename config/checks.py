@@ -16,6 +16,7 @@ from config.connection import parse_options
 from config.fields import fields_of
 from config.instance import InstanceSettings
 from config.settings import Settings
+from config.validation import parse_severities
 from core.errors import InvalidParameterValue
 
 _WORDS = ("loopback", "all")
@@ -37,6 +38,7 @@ def findings(settings: Settings) -> Iterator[Finding]:
     yield from _check_auth(settings)
     yield from _check_private_pg(settings)
     yield from _check_changes(settings)
+    yield from _check_validation(settings)
     yield from _check_instances(settings)
 
 
@@ -165,6 +167,13 @@ def _check_changes(settings: Settings) -> Iterator[Finding]:
             "must not exceed changes.backoff_max",
             other="changes.backoff_max",
         )
+
+
+def _check_validation(settings: Settings) -> Iterator[Finding]:
+    try:
+        parse_severities(settings.validation.severities)
+    except InvalidParameterValue as error:
+        yield Finding("validation.severities", error.primary, error.hint)
 
 
 def _check_instances(settings: Settings) -> Iterator[Finding]:

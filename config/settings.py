@@ -25,6 +25,7 @@ from config.private_pg import PrivatePgSettings
 from config.server import ServerSettings
 from config.stores import StoresSettings
 from config.tls import TlsSettings
+from config.validation import ValidationSettings
 
 ENV_PREFIX = "MORPHGRES"
 
@@ -44,6 +45,7 @@ class Settings:
     load: LoadSettings = field(default_factory=LoadSettings)
     evolution: EvolutionSettings = field(default_factory=EvolutionSettings)
     changes: ChangesSettings = field(default_factory=ChangesSettings)
+    validation: ValidationSettings = field(default_factory=ValidationSettings)
     log: LogSettings = field(default_factory=LogSettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
     instances: Annotated[
@@ -70,6 +72,7 @@ SECTIONS: dict[str, type] = {
     "load": LoadSettings,
     "evolution": EvolutionSettings,
     "changes": ChangesSettings,
+    "validation": ValidationSettings,
     "log": LogSettings,
     "metrics": MetricsSettings,
 }

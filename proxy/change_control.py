@@ -19,8 +19,7 @@ from evolution.changes.controller import ACTIVE_QUERY, Controller
 from evolution.changes.driver import Driver
 from evolution.changes.needs import Catalog
 from evolution.layouts.embedded.store import EmbeddedLayouts
-from evolution.validation.embedded.reports import EmbeddedReports
-from evolution.validation.validator import ValidationLimits, Validator
+from evolution.validation.embedded.setup import embedded_validator
 from private_pg.cluster import SUPERUSER
 
 if TYPE_CHECKING:
@@ -77,7 +76,7 @@ class ChangeControl:
         self._settings = settings.changes
         self._clock = SystemClock()
         self.layouts = EmbeddedLayouts(self.connect, self._clock.monotonic)
-        self.validator = Validator(self.layouts, EmbeddedReports(self.connect), ValidationLimits())
+        self.validator = embedded_validator(self.layouts, self.connect, settings.validation)
         self.controller = Controller(
             worker.number, self.connect, self._active, self._driver, self._settings, self._clock
         )

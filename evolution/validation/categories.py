@@ -6,12 +6,12 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import ROUND_DOWN, ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal, localcontext
-from typing import Final, get_args
+from typing import Final, cast
 
+from config.validation import parse_severities
 from evolution.layouts.base import Category, Severity
 from evolution.validation.canonical import base_type, microseconds
 
-CATEGORIES: Final[tuple[Category, ...]] = get_args(Category)
 _NUMBERS: Final = frozenset(
     {"smallint", "integer", "bigint", "numeric", "real", "double precision"}
 )
@@ -47,6 +47,15 @@ class SeverityPolicy:
         return self.levels.get(category, _DEFAULT.get(category, "critical"))
 
 
+def policy_of(words: str) -> SeverityPolicy:
+    """The policy of the setting `validation.severities`: "STALE=critical, DECODE_ERROR=info".
+
+    Raises InvalidParameterValue (22023).
+    """
+    levels = cast("dict[Category, Severity]", parse_severities(words))
+    return SeverityPolicy(levels)
+
+
 def classify(sql_type: str, live: bytes | None, shadow: bytes | None) -> tuple[Category, str]:
     """The category of two values that differ, and what is wrong in words, without the values."""
     if live is None or shadow is None:
@@ -69,6 +78,8 @@ def _of_numbers(name: str, live: bytes, shadow: bytes) -> tuple[Category, str]:
     one, other = Decimal(live.decode()), Decimal(shadow.decode())
     if not (one.is_finite() and other.is_finite()):
         return "VALUE_MISMATCH", "the numbers differ"
+    if one == other:
+        return "VALUE_MISMATCH", "the sign of zero differs"
     if name == "double precision" and _narrow(one) == float(other):
         return "PRECISION_LOSS", "the shadow has the number in single precision"
     with localcontext() as context:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from time import perf_counter
 from typing import Final
 
 import asyncpg
 
+from core.clock import Clock
 from core.errors import ConnectionFailure
 from evolution.validation.embedded.failures import BROKEN
 from evolution.validation.inline import ResultSum
@@ -24,17 +24,22 @@ class EndpointRunner:
     """
 
     def __init__(
-        self, connection: asyncpg.Connection, namespace: str, deadline_s: float = DEADLINE_S
+        self,
+        connection: asyncpg.Connection,
+        namespace: str,
+        clock: Clock,
+        deadline_s: float = DEADLINE_S,
     ) -> None:
         self._connection = connection
         self._namespace = namespace
+        self._clock = clock
         self._deadline_s = deadline_s
 
     async def run(self, sql: str) -> Answer:
         """See Runner. Raises ConnectionFailure (08006)."""
         rows = ResultSum()
         columns: tuple[tuple[str, str], ...] = ()
-        begun = perf_counter()
+        begun = self._clock.monotonic()
         sqlstate = ""
         try:
             async with asyncio.timeout(self._deadline_s):
@@ -50,7 +55,7 @@ class EndpointRunner:
         except BROKEN as error:
             raise ConnectionFailure(f"lost the endpoint while validating: {error}") from error
         rows.end()
-        return Answer(columns, rows, sqlstate, perf_counter() - begun)
+        return Answer(columns, rows, sqlstate, self._clock.monotonic() - begun)
 
     async def _read(self, sql: str, rows: ResultSum) -> None:
         rest = b""

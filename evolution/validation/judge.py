@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from time import monotonic
 from typing import Final
 
+from core.clock import Clock
 from evolution.layouts.base import Sides
 from evolution.validation.categories import SeverityPolicy
 from evolution.validation.localise import Comparison, Pair, differences, unequal
-from evolution.validation.pace import Sleep
+from evolution.validation.pace import pause
 from evolution.validation.report import Report
 
 RECHECKS: Final = 3
@@ -37,12 +37,12 @@ class Judge:
         report: Report,
         saved: Saved,
         policy: SeverityPolicy,
-        sleep: Sleep,
+        clock: Clock,
     ) -> None:
         self._open_sides = open_sides
         self._report = report
         self._saved = saved
-        self._sleep = sleep
+        self._clock = clock
         self.comparison = Comparison(report.table_id, policy)
         self._save_at = 0.0
         self.different = 0
@@ -69,7 +69,7 @@ class Judge:
     async def step(self, seconds: float) -> None:
         """Write down how far the run is, if that is not done already in this second."""
         self._report.seconds += seconds
-        now = monotonic()
+        now = self._clock.monotonic()
         if now >= self._save_at:
             await self._saved(self._report)
             self._save_at = now + SAVE_S
@@ -93,18 +93,18 @@ class Judge:
         for look in range(RECHECKS):
             if not waiting:
                 return
-            await self._sleep(RECHECK_WAIT_S * 2**look)
+            await pause(self._clock, RECHECK_WAIT_S * 2**look)
             before = dict(waiting)
             last = before if look == RECHECKS - 1 else {}
             keys = list(before)
             for at in range(0, len(keys), LOOK_UP_ROWS):
-                begun = monotonic()
+                begun = self._clock.monotonic()
                 part = keys[at : at + LOOK_UP_ROWS]
                 for key in part:
                     del waiting[key]
                 async with self._open_sides() as sides:
                     await self.look_at(sides, part, last)
-                await self.step(monotonic() - begun)
+                await self.step(self._clock.monotonic() - begun)
         if waiting:
             async with self._open_sides() as sides:
                 for key in waiting:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final
+
+from core.clock import Clock, SystemClock
 
 FIRST_ROWS: Final = 1_000
 ROWS_MIN: Final = 50
@@ -52,5 +52,9 @@ class ChunkSize:
         return max(rows / self.pace.rows_per_s - seconds, 0.0)
 
 
-Sleep = Callable[[float], Awaitable[None]]
-SLEEP: Final[Sleep] = asyncio.sleep
+CLOCK: Final = SystemClock()
+
+
+async def pause(clock: Clock, seconds: float) -> None:
+    """Wait."""
+    await clock.sleep_until(clock.monotonic() + seconds)

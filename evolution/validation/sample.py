@@ -9,18 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import repeat
-from time import monotonic
 from typing import Final
 
 import xxhash
 
+from core.clock import Clock
 from evolution.layouts.base import Sides
 from evolution.validation.bound import upper_bound
 from evolution.validation.categories import SeverityPolicy
 from evolution.validation.findings import Findings
 from evolution.validation.judge import LOOK_UP_ROWS, Judge, OpenSides, Saved
 from evolution.validation.localise import column_differences
-from evolution.validation.pace import SLEEP, ReadingPace, Sleep
+from evolution.validation.pace import CLOCK, ReadingPace
 from evolution.validation.report import Report
 
 _KEYS: Final = 100_000
@@ -70,11 +70,11 @@ class Sample:
     seed: int = 0
     pace: ReadingPace = field(default_factory=ReadingPace)
     policy: SeverityPolicy = field(default_factory=SeverityPolicy)
-    sleep: Sleep = SLEEP
+    clock: Clock = CLOCK
     _judge: Judge = field(init=False)
 
     def __post_init__(self) -> None:
-        self._judge = Judge(self.open_sides, self.report, self.saved, self.policy, self.sleep)
+        self._judge = Judge(self.open_sides, self.report, self.saved, self.policy, self.clock)
 
     async def run(self) -> Report:
         """Choose the rows, compare them, and say what that shows of all."""
@@ -84,10 +84,10 @@ class Sample:
         chosen, count = await self._choose()
         if count is not None:
             for at in range(0, len(chosen), LOOK_UP_ROWS):
-                begun = monotonic()
+                begun = self.clock.monotonic()
                 async with self.open_sides() as sides:
                     await self._judge.look_at(sides, chosen[at : at + LOOK_UP_ROWS], {})
-                await self._judge.step(monotonic() - begun)
+                await self._judge.step(self.clock.monotonic() - begun)
             await self._judge.look_again()
             if count > len(chosen):
                 report.bound = upper_bound(len(chosen), self._judge.different)
@@ -103,7 +103,7 @@ class Sample:
         after: bytes | None = None
         count = 0
         while True:
-            begun = monotonic()
+            begun = self.clock.monotonic()
             async with self.open_sides() as sides:
                 if after is None:
                     found = column_differences(sides, self._judge.comparison)
@@ -113,7 +113,7 @@ class Sample:
                 keys, until = await _range(sides, after)
             chosen.add(keys)
             count += len(keys)
-            await self._judge.step(monotonic() - begun)
+            await self._judge.step(self.clock.monotonic() - begun)
             if until is None:
                 return chosen.keys(), count
             after = until

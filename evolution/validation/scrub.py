@@ -7,15 +7,15 @@ crash.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from time import monotonic
 from typing import Final
 
 from core.checksum import chunk_hash
+from core.clock import Clock
 from evolution.layouts.base import Category, Chunk, Sides
 from evolution.validation.categories import SeverityPolicy
 from evolution.validation.judge import Judge, OpenSides, Saved
 from evolution.validation.localise import column_differences, unequal
-from evolution.validation.pace import SLEEP, ChunkSize, ReadingPace, Sleep
+from evolution.validation.pace import CLOCK, ChunkSize, ReadingPace, pause
 from evolution.validation.ranges import Aligned, Unreadable, next_range
 from evolution.validation.report import Report
 
@@ -32,35 +32,35 @@ class Scrub:
     saved: Saved
     pace: ReadingPace = field(default_factory=ReadingPace)
     policy: SeverityPolicy = field(default_factory=SeverityPolicy)
-    sleep: Sleep = SLEEP
+    clock: Clock = CLOCK
     _judge: Judge = field(init=False)
     _unread: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
-        self._judge = Judge(self.open_sides, self.report, self.saved, self.policy, self.sleep)
+        self._judge = Judge(self.open_sides, self.report, self.saved, self.policy, self.clock)
 
     async def run(self) -> Report:
         """Compare everything from the report's cursor on."""
         size = ChunkSize(self.pace)
         ended = False
         while not ended:
-            begun = monotonic()
+            begun = self.clock.monotonic()
             async with self.open_sides() as sides:
                 if not self._fits(sides):
                     break
                 part = await next_range(sides, self.report.cursor, size.rows)
                 self._compare(sides, part)
             ended = part.ended
-            seconds = monotonic() - begun
+            seconds = self.clock.monotonic() - begun
             size.took(part.live.rows, len(part.live.data), seconds)
             await self._judge.step(seconds)
             if self._unread >= UNREADABLE_MAX:
                 self.report.fail(f"{self._unread} rows cannot be read")
                 await self.saved(self.report)
                 return self.report
-            if not ended and (pause := size.pause_s(part.live.rows, seconds)):
-                await self.sleep(pause)
-                self.report.seconds += pause
+            if not ended and (wait_s := size.pause_s(part.live.rows, seconds)):
+                await pause(self.clock, wait_s)
+                self.report.seconds += wait_s
         await self._judge.look_again()
         self.report.close()
         await self.saved(self.report)

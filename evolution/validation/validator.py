@@ -49,7 +49,8 @@ class Validator:
         """Compare one table; goes on where a run that was cut off was.
 
         Raises InvalidParameterValue (22023) for another method than full, checksum and sample: the
-        others compare answers (replay.py, inline.py). Faults of the store are raised, and the run
+        others compare answers (replay.py, inline.py). ObjectNotInPrerequisiteState (55000) when the
+        same is running elsewhere. Faults of the store are raised, and the run
         can go on; what no repetition heals ends the report as failed.
         """
         if method not in ("full", "checksum", "sample"):
@@ -57,6 +58,10 @@ class Validator:
                 f'validation method "{method}" does not compare tables',
                 hint="Use full, checksum or sample.",
             )
+        async with self._reports.claim(work.change_id, table.table_id, method):
+            return await self._claimed(work, table, method)
+
+    async def _claimed(self, work: ShadowWork, table: ShadowTable, method: Method) -> Report:
         report = await self._reports.begin(work.change_id, table.table_id, table.name, method)
         LOG.info("validation.begun", change=work.change_id, table=table.name, method=method)
         try:

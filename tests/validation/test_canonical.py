@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import struct
+from typing import get_args
 
 import asyncpg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from config.validation import KINDS, SEVERITIES
+from core.errors import InvalidParameterValue
+from evolution.layouts.base import Category, Severity
 from evolution.validation.canonical import canonical, hash_of, same_value, tagged
-from evolution.validation.categories import SeverityPolicy, classify
+from evolution.validation.categories import SeverityPolicy, classify, policy_of
 from evolution.validation.embedded.select import SETTINGS
 from evolution.validation.lines import cut_lines, cut_row, escape, key_bytes, key_values, unescape
 
@@ -133,5 +137,15 @@ def test_severities_follow_the_policy() -> None:
     assert policy.of("STALE") == "critical"
     assert policy.of("PRECISION_LOSS") == "info"
     assert policy.of("MISSING_IN_SHADOW") == "critical"
+    assert policy_of("stale = critical,DECODE_ERROR=Info").levels == {
+        "STALE": "critical",
+        "DECODE_ERROR": "info",
+    }
+    assert policy_of("").levels == {}
+    for wrong in ("STALE", "STALE=bad", "OTHER=info", "=info"):
+        with pytest.raises(InvalidParameterValue):
+            policy_of(wrong)
+    assert set(KINDS) == set(get_args(Category))
+    assert set(SEVERITIES) == set(get_args(Severity))
     assert SeverityPolicy().of("STALE") == "warning"
     assert SeverityPolicy().of("NONDETERMINISTIC") == "info"

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from core.clock import SystemClock
 from evolution.validation.report import Report
 from evolution.validation.scrub import Scrub
 from tests.validation.memory import MemoryPair, MemorySide
+
+
+class Quick(SystemClock):
+    """Nobody waits."""
+
+    async def sleep_until(self, deadline: float) -> None:
+        pass
 
 
 async def run(pair: MemoryPair) -> list[tuple[str, str]]:
     async def saved(_: Report) -> None:
         pass
 
-    async def sleep(_: float) -> None:
-        pass
-
     report = Report(1, 5, 7, "checksum")
-    await Scrub(pair.sides, report, saved, sleep=sleep).run()
+    await Scrub(pair.sides, report, saved, clock=Quick()).run()
     assert report.state == "done"
     return [(f.discrepancy.type, f.discrepancy.record_id) for f in report.findings.details]
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from functools import partial
+from time import monotonic
 
 import asyncpg
 import pytest
 
-from core.errors import InvalidParameterValue, UndefinedObject
+from config.validation import ValidationSettings
+from core.errors import InvalidParameterValue, ObjectNotInPrerequisiteState, UndefinedObject
 from evolution.layouts.base import Discrepancy, ShadowTable, ShadowWork
 from evolution.validation.embedded.reports import EmbeddedReports
+from evolution.validation.embedded.setup import embedded_validator
 from evolution.validation.findings import Found
 from evolution.validation.pace import ReadingPace
 from evolution.validation.report import as_dict, as_json
@@ -142,3 +145,45 @@ async def test_a_fault_of_a_row_ends_the_report(
     assert row is not None
     assert (row["state"], row["verdict"]) == ("failed", "unknown")
     assert row["message"] == "42703: column t.nothing does not exist"
+
+
+async def test_one_run_of_a_method_at_a_time(
+    validation_cluster: Cluster, root: asyncpg.Connection, reports: EmbeddedReports
+) -> None:
+    await make(root)
+    validator = Validator(BedLayouts(bed(validation_cluster)), reports, ValidationLimits())
+    async with reports.claim(7, TABLE_ID, "full"):
+        with pytest.raises(ObjectNotInPrerequisiteState, match="another validation"):
+            await validator.validate(WORK, "full")
+        assert (await validator.validate(WORK, "checksum")).critical == 0
+
+
+async def test_settings_reach_the_validator(
+    validation_cluster: Cluster, root: asyncpg.Connection, reports: EmbeddedReports
+) -> None:
+    await make(root)
+    await root.execute("UPDATE morph_store.shadow SET price = round(price), name = 'x'")
+    own = ValidationSettings(
+        chunk_time=0.01,
+        sample_rows=100,
+        sample_seed=3,
+        details=4,
+        reports=1,
+        rows_per_s=1_000,
+        severities="PRECISION_LOSS=info, VALUE_MISMATCH=warning",
+    )
+    connector = partial(connect, validation_cluster)
+    validator = embedded_validator(BedLayouts(bed(validation_cluster)), connector, own)
+    verdict = await validator.validate(WORK, "sample")
+    assert verdict.critical == 0
+    begun = monotonic()
+    verdict = await validator.validate(WORK, "checksum")
+    assert monotonic() - begun > 0.4
+    assert verdict.critical == 0
+    row = await root.fetchrow("SELECT * FROM morph.validation_reports")
+    assert row is not None
+    assert (row["report_id"], row["verdict"], row["rows_compared"]) == (
+        verdict.report_id, "equal", 500,
+    )  # fmt: skip
+    assert row["discrepancies"] > 500
+    assert await root.fetchval("SELECT count(*) FROM morph.discrepancies") == 4

@@ -10,7 +10,7 @@ from typing import Final
 
 import asyncpg
 
-from core.errors import UndefinedObject
+from core.errors import ObjectNotInPrerequisiteState, UndefinedObject
 from evolution.layouts.base import Discrepancy
 from evolution.validation.embedded.failures import translated
 from evolution.validation.embedded.side import CLOSE_DEADLINE_S, Connect
@@ -52,6 +52,26 @@ class EmbeddedReports:
         self._connect = connect
         self._kept = kept
         self._details_max = details_max
+
+    @asynccontextmanager
+    async def claim(self, change_id: int, table_id: int, method: Method) -> AsyncIterator[None]:
+        """See Reports: a lock of a connection, which dies with its process."""
+        name = f"morph validation {change_id} {table_id} {method}"
+        with translated():
+            connection = await self._connect()
+        try:
+            with translated():
+                mine = await connection.fetchval(
+                    "SELECT pg_try_advisory_lock(hashtextextended($1, 0))", name, timeout=DEADLINE_S
+                )
+            if not mine:
+                raise ObjectNotInPrerequisiteState(
+                    f"another validation of change {change_id} by this method is running",
+                    hint="Its progress is in morph.validation_reports.",
+                )
+            yield
+        finally:
+            connection.terminate()
 
     async def begin(self, change_id: int, table_id: int, relation: str, method: Method) -> Report:
         """See Reports."""

@@ -1,0 +1,81 @@
+"""Section `validation`: how the layouts of a change are compared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from config.fields import MB, MINUTE, duration, integer, size, text
+from core.errors import InvalidParameterValue
+
+KINDS = (
+    "MISSING_IN_SHADOW",
+    "EXTRA_IN_SHADOW",
+    "VALUE_MISMATCH",
+    "TYPE_MISMATCH",
+    "PRECISION_LOSS",
+    "CONSTRAINT_VIOLATION",
+    "COERCION_ERROR",
+    "ORDER_MISMATCH",
+    "ERROR_MISMATCH",
+    "ROWDESC_MISMATCH",
+    "STALE",
+    "NONDETERMINISTIC",
+    "DECODE_ERROR",
+)
+"""Kinds of discrepancies."""
+SEVERITIES = ("critical", "warning", "info")
+
+
+def parse_severities(words: str) -> dict[str, str]:
+    """Kind → severity of "STALE=critical, DECODE_ERROR=info".
+
+    Raises InvalidParameterValue (22023).
+    """
+    levels = {}
+    for word in filter(None, (part.strip() for part in words.split(","))):
+        kind, _, severity = (part.strip() for part in word.partition("="))
+        if kind.upper() not in KINDS or severity.lower() not in SEVERITIES:
+            raise InvalidParameterValue(
+                f'"{word}" gives no kind of discrepancy a severity',
+                hint=f"Write KIND=severity; kinds are {', '.join(KINDS)}, severities are "
+                f"{', '.join(SEVERITIES)}.",
+            )
+        levels[kind.upper()] = severity.lower()
+    return levels
+
+
+@dataclass(frozen=True, slots=True)
+class ValidationSettings:
+    """How the layouts of a change are compared."""
+
+    chunk_time: Annotated[
+        float,
+        duration(
+            "Reading and comparing a chunk takes about so long; its rows adapt.", 0.01, MINUTE
+        ),
+    ] = 0.5
+    chunk_bytes: Annotated[
+        int, size("A chunk has about so many bytes of each layout at most.", 64 << 10, 1 << 30)
+    ] = 8 * MB
+    rows_per_s: Annotated[
+        int,
+        integer("Rows compared in a second at most.", 0, 1_000_000_000, unit="rows/s", zero="any"),
+    ] = 0
+    sample_rows: Annotated[int, integer("Rows of a sample.", 100, 10_000_000, unit="rows")] = 50_000
+    sample_seed: Annotated[
+        int, integer("Which rows a sample has: the same seed, the same rows.", 0, (1 << 63) - 1)
+    ] = 0
+    details: Annotated[
+        int,
+        integer("Discrepancies that a report has details of; it counts all.", 1, 1_000_000),
+    ] = 10_000
+    reports: Annotated[int, integer("Reports kept of each table of a change.", 1, 1_000_000)] = 20
+    severities: Annotated[
+        str,
+        text(
+            'How bad kinds of discrepancies are, as in "STALE=critical, PRECISION_LOSS=warning";'
+            " critical ones stop a change. Without an entry all are critical but STALE and"
+            " ORDER_MISMATCH (warning) and NONDETERMINISTIC (info)."
+        ),
+    ] = ""
