@@ -119,12 +119,25 @@ class Grouping:
 
 
 @dataclass(frozen=True, slots=True)
+class Partner:
+    """Only rows count for whose column `column_id` there is a row of `table`, in the same instance,
+    with an equal, not NULL, value in its column `key_id`.
+    """
+
+    column_id: int
+    table: Table
+    key_id: int
+
+
+@dataclass(frozen=True, slots=True)
 class ScanAsk:
     """What the engine wants of one table, in one version's names.
 
     `columns` are ids in the order wanted, () for rows without columns. `limit` counts rows after
     the predicate and in the order. With `whole` the predicate may raise, so it is taken in full or
     not at all: taking half of it could raise for rows that the other half keeps away. With
+    `partner` the limit counts rows that have one; it is asked of stores whose exactness table has
+    such equalities, and one that does not look for partners takes no limit. With
     `grouping` the store may answer groups instead of rows, all of it or not at all (then the plan
     is that of the same ask without it); `order` and `limit` are not combined with it.
     """
@@ -137,6 +150,7 @@ class ScanAsk:
     judge: Judge = judge_nothing
     whole: bool = False
     grouping: Grouping | None = None
+    partner: Partner | None = None
 
     def __post_init__(self) -> None:
         assert self.limit is None or self.limit >= 0

@@ -30,6 +30,16 @@ class MergeSettings:
             unit="keys",
         ),
     ] = 10_000
+    lookup_rows_min: Annotated[
+        int,
+        integer(
+            "From so many rows of its table on, a LIMIT over a join within one store is left to it;"
+            " below, both sides are fetched.",
+            0,
+            1_000_000_000,
+            unit="rows",
+        ),
+    ] = 100_000
     batch_bytes: Annotated[int, size("Bytes of one batch from a store.", 4 * KB, 256 * MB)] = MB
     memory_max: Annotated[
         int, size("Memory of one statement for rows on their way (53200 above it).", MB, TB)

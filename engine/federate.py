@@ -18,6 +18,7 @@ from catalog.naming import DOC_COLUMN
 from catalog.sqltext import quote_ident
 from core.errors import FeatureNotSupported
 from core.expr import Expr
+from engine.limited_joins import limited
 from engine.partitions import parts_of, pruned
 from engine.predicates import PlacedTable
 from engine.scans import SYSTEM_COLUMNS, Resolve, Scan, list_scans
@@ -183,6 +184,8 @@ def plan_federated(
     found = [planner.scans_of(ref) for ref in refs]
     targets = [n for n, ref in enumerate(refs) if ref.role == "target"]
     own = {ref.node.location for ref in refs}
+    if len(context.relations) == len(refs):
+        found = _limited(statement.node, refs, found, parameters)
     return FederatedPlan(
         tuple(scan for scan, _ in found),
         tuple(parts for _, parts in found),
@@ -193,6 +196,20 @@ def plan_federated(
         any(isinstance(node, ast.ParamRef) for node in nodes),
         context,
     )
+
+
+def _limited(
+    statement: Node,
+    refs: Sequence[RelationRef],
+    found: Sequence[tuple[Scan, tuple[PartScan, ...]]],
+    parameters: Mapping[int, str],
+) -> list[tuple[Scan, tuple[PartScan, ...]]]:
+    """The scans with a limit that goes through a join (engine/limited_joins.py)."""
+    scans = limited(statement, refs, [scan for scan, _ in found], parameters)
+    return [
+        (scan, parts if scan is old else (PartScan(scan),))
+        for scan, (old, parts) in zip(scans, found, strict=True)
+    ]
 
 
 class _Planner:

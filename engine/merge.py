@@ -163,7 +163,8 @@ def ask_of(scan: Scan, values: Mapping[int, str | None], *, push: bool) -> ScanA
     """The scan's ask; without `push` all rows of the columns are fetched."""
     if push:
         return scan.ask(values)
-    return replace(scan.ask({}), judge=judge_nothing, predicate=None, limit=None, order=())
+    ask = replace(scan.ask({}), judge=judge_nothing, predicate=None, limit=None, order=())
+    return replace(ask, partner=None)
 
 
 def columns_of(scan: Scan, native: str) -> ScanColumns:

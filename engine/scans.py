@@ -20,14 +20,14 @@ hide tables as they do in PostgreSQL. Targets of writes are no scans.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pglast import ast, enums
 
-from backends.base import OrderKey, ScanAsk
-from catalog.model import Seed
+from backends.base import OrderKey, Partner, ScanAsk
+from catalog.model import Column, Seed, Table
 from core.expr import Expr, bind, join_and
 from engine.exactness import TABLE, ExactnessTable, judge_for
 from engine.predicates import (
@@ -90,6 +90,8 @@ class Scan:
     complete: bool = False
     """The predicate is all of the statement's WHERE, and the table all of its FROM."""
     joins: tuple[JoinKey, ...] = ()
+    partner: Partner | None = None
+    """With it the limit counts rows that have a partner: limited_joins.py."""
     shown: tuple[int, ...] = ()
     """The columns that are wanted, where virtual ones are among them: virtual_columns.py."""
 
@@ -103,6 +105,7 @@ class Scan:
             order=self.order,
             judge=judge_for(self.placed.backend, exactness),
             whole=self.whole,
+            partner=self.partner,
         )
 
 
@@ -441,26 +444,44 @@ def _columns(level: _Level, reference: _Reference, mentions: _Mentions) -> tuple
 
 def _limit(node: Tree, reference: _Reference) -> tuple[tuple[OrderKey, ...], int | None]:
     """LIMIT (and OFFSET) by constants over plain columns; else nothing."""
+    table = reference.placed.table
+
+    def key(names: Sequence[str]) -> Column | None:
+        return sortable(table, names[-1]) if names[:-1] in ([], [reference.alias]) else None
+
+    order = order_of(node, key)
+    limit = rows_wanted(node, lambda names: table.column(names[-1]) is not None)
+    return ((), None) if order is None or limit is None else (order, limit)
+
+
+def sortable(table: Table, name: str) -> Column | None:
+    """The column of this name, if the store of the table has it."""
+    column = table.column(name)
+    virtual = column is not None and isinstance(column.source, Seed)
+    return None if virtual and table.kind == "foreign" else column
+
+
+def rows_wanted(node: Tree, is_column: Callable[[list[str]], bool]) -> int | None:
+    """LIMIT and OFFSET together, where they are constants over stars and plain columns."""
     grouped = node.groupClause or node.havingClause or node.distinctClause or node.windowClause
     if grouped or node.lockingClause or node.limitOption != enums.LimitOption.LIMIT_OPTION_COUNT:
-        return (), None
-    if not all(_plain_target(target.val, reference) for target in node.targetList or ()):
-        return (), None
+        return None
+    if not all(_plain_target(target.val, is_column) for target in node.targetList or ()):
+        return None
     count, offset = _constant(node.limitCount), _constant(node.limitOffset)
-    order = _order(node, reference)
-    if count is None or order is None or (node.limitOffset is not None and offset is None):
-        return (), None
-    return order, count + (offset or 0)
+    if count is None or (node.limitOffset is not None and offset is None):
+        return None
+    return count + (offset or 0)
 
 
-def _plain_target(node: Tree, reference: _Reference) -> bool:
+def _plain_target(node: Tree, is_column: Callable[[list[str]], bool]) -> bool:
     """A star or a column; `alias.f` may be a function that answers no row or many."""
     if not isinstance(node, ast.ColumnRef):
         return False
-    last: Tree = (node.fields or (None,))[-1]
+    *names, last = node.fields or (None,)
     if isinstance(last, ast.A_Star):
         return True
-    return reference.placed.table.column(last.sval) is not None
+    return is_column([part.sval for part in (*names, last)])
 
 
 def _constant(node: Tree) -> int | None:
@@ -469,22 +490,18 @@ def _constant(node: Tree) -> int | None:
     return None
 
 
-def _order(node: Tree, reference: _Reference) -> tuple[OrderKey, ...] | None:
-    """The sort keys if all are columns of the table under their own names; None if not."""
+def order_of(node: Tree, key: Callable[[list[str]], Column | None]) -> tuple[OrderKey, ...] | None:
+    """The sort keys if all are columns that `key` finds by their names; None if not."""
     keys = []
-    table = reference.placed.table
-    outputs = {target.name for target in node.targetList or () if target.name is not None}
+    outputs = any(target.name is not None for target in node.targetList or ())
     for item in node.sortClause or ():
         fields = item.node.fields if isinstance(item.node, ast.ColumnRef) else ()
         if not fields or not all(isinstance(part, ast.String) for part in fields):
             return None
         names = [part.sval for part in fields]
-        column = table.column(names[-1])
-        qualified = len(names) == 2 and names[0] == reference.alias
+        column = key(names)
         # A bare name in ORDER BY is first an output name.
-        if column is None or item.useOp or not (qualified or (len(names) == 1 and not outputs)):
-            return None
-        if table.kind == "foreign" and isinstance(column.source, Seed):
+        if column is None or item.useOp or (len(names) == 1 and outputs):
             return None
         descending = item.sortby_dir == enums.SortByDir.SORTBY_DESC
         nulls_first = (

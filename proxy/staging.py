@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 
 from backends.base import (
     Misfit,
+    Partner,
     ScanAsk,
     ScanPlan,
     Scope,
@@ -127,6 +128,8 @@ class Staging:
                     continue
                 scan = part.scan
                 backend = await self._worker.instances.backend(scan.placed.table.instance)
+                if scan.partner is not None:
+                    scan = await self._partnered(session, backend, scan, scan.partner)
                 waiting = self._transactions.waiting(session, backend, scan.placed.table)
                 if waiting:
                     document = names_doc(federated.context.statement, federated.refs[place])
@@ -139,6 +142,18 @@ class Staging:
         if push and any(each.scan.joins for each in planned):
             return await self._with_keys(federated, planned, values)
         return planned
+
+    async def _partnered(
+        self, session: Session, backend: StoreBackend, scan: Scan, partner: Partner
+    ) -> Scan:
+        """The scan with the limit that counts partners where that pays, else without: a small table
+        is fetched sooner. The store does not see partners that wait for COMMIT.
+        """
+        known = await self._worker.table_statistics.of(backend, scan.placed.table)
+        large = known.rows >= self._settings.lookup_rows_min
+        if not large or self._transactions.waiting(session, backend, partner.table):
+            return replace(scan, partner=None, limit=None, order=())
+        return replace(scan, joins=())
 
     def planned(self, scan: Scan, backend: StoreBackend, ask: ScanAsk) -> PlannedScan:
         """A scan as its store will do it."""

@@ -87,7 +87,10 @@ class MongoBackend(BackendDefaults):
 
     def plan_scan(self, table: Table, ask: ScanAsk) -> ScanPlan:
         """See Backend; `native` is a MongoQuery."""
-        return self._plans.plan(table, ask, expressions=self._connection.expressions)
+        expressions, lookups = self._connection.expressions, self._connection.lookups
+        if ask.partner is not None:
+            return pushdown.plan_scan(table, ask, expressions=expressions, lookups=lookups)
+        return self._plans.plan(table, ask, expressions=expressions)
 
     async def scan(self, plan: ScanPlan, scope: Scope) -> AsyncIterator[pa.RecordBatch]:
         """See Backend."""
@@ -109,13 +112,24 @@ class MongoBackend(BackendDefaults):
                     begun = True
                     yield batch
         except StoreError as error:
-            if begun or not connected.features.bits or next(iter(INTEGRAL)) not in error.detail:
+            if begun:
                 raise
-            connected = self._connection.without_bits()
+            connected, query = self._otherwise(connected, query, error)
             async with aclosing(self._batches(connected, query, misfits, scope)) as batches:
                 async for batch in batches:
                     yield batch
         _tell(misfits, scope)
+
+    def _otherwise(
+        self, connected: Connected, query: MongoQuery, error: StoreError
+    ) -> tuple[Connected, MongoQuery]:
+        """The query for a server that turned out to lack something; else the error."""
+        if connected.features.bits and next(iter(INTEGRAL)) in error.detail:
+            return self._connection.without_bits(), query
+        if query.partners:  # all rows, then: the statement runs over what comes
+            everything = replace(query, partners=(), limit=0, merged_by=None)
+            return self._connection.without_lookups(), everything
+        raise error
 
     async def _by_key(
         self, connected: Connected, query: MongoQuery, misfits: MisfitCounter, scope: Scope

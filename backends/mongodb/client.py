@@ -118,6 +118,8 @@ class Features:
     bits: bool
     expressions: bool
     """It has the aggregation expressions of MongoDB 4.4, $type among them."""
+    lookups: bool
+    """It has $lookup, from any collection of the database."""
     direct: bool
     """Every command goes to one and the same server, whatever the read preference."""
 
@@ -157,6 +159,11 @@ class Connection:
         """Who answered, when somebody did."""
         return self._connected
 
+    @property
+    def lookups(self) -> bool:
+        """Whether partners can be looked for: not before it is known who answers."""
+        return self._connected is not None and self._connected.features.lookups
+
     async def use(self, deadline: float | None) -> Connected:
         """The client, probed. CannotConnect (08001), StoreLoginRefused (28000), QueryCanceled."""
         if self._connected is not None:
@@ -190,6 +197,15 @@ class Connection:
         assert self._connected is not None
         features = replace(self._connected.features, bits=False)
         told = {**self._connected.info.features, "bitwise_filters": False}
+        info = replace(self._connected.info, features=told)
+        self._connected = replace(self._connected, features=features, info=info)
+        return self._connected
+
+    def without_lookups(self) -> Connected:
+        """The same for $lookup."""
+        assert self._connected is not None
+        features = replace(self._connected.features, lookups=False)
+        told = {**self._connected.info.features, "lookups": False}
         info = replace(self._connected.info, features=told)
         self._connected = replace(self._connected, features=features, info=info)
         return self._connected
@@ -229,6 +245,7 @@ async def probe(client: AsyncMongoClient[dict[str, Any]], database: str) -> Conn
         wide_dates=await _understands(client, database, {"a": DatetimeMS(_WIDE_MS)}),
         bits=await _understands(client, database, {"a": {"$bitsAllClear": 0}}),
         expressions=modern,
+        lookups=hello.get("msg") != "isdbgrid" and await _looks_up(client, database),
         direct=hello.get("msg") != "isdbgrid"
         and ("setName" not in hello or client.read_preference == ReadPreference.PRIMARY),
     )
@@ -238,6 +255,7 @@ async def probe(client: AsyncMongoClient[dict[str, Any]], database: str) -> Conn
         "bitwise_filters": features.bits,
         "dates_beyond_9999": features.wide_dates,
         "expressions": features.expressions,
+        "lookups": features.lookups,
     }
     info = ServerInfo(_product(build), str(build.get("version", "")), told)
     return Connected(client, info, features)
@@ -248,6 +266,17 @@ async def _understands(
 ) -> bool:
     try:
         await client[database].command({"find": _PROBED, "filter": condition, "limit": 1})
+    except OperationFailure as error:
+        return error.code == UNAUTHORIZED
+    return True
+
+
+async def _looks_up(client: AsyncMongoClient[dict[str, Any]], database: str) -> bool:
+    looked = {"from": _PROBED, "localField": "a", "foreignField": "_id", "as": "b"}
+    pipeline = [{"$lookup": looked}, {"$unwind": "$b"}]
+    command = {"aggregate": _PROBED, "pipeline": pipeline, "cursor": {}}
+    try:
+        await client[database].command(command)
     except OperationFailure as error:
         return error.code == UNAUTHORIZED
     return True

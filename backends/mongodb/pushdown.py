@@ -20,6 +20,7 @@ from backends.mongodb.filters import (
 from backends.mongodb.grouping import grouped_query
 from backends.mongodb.literals import NotPushed
 from backends.mongodb.ordering import segments, texts_and_object_ids
+from backends.mongodb.partners import partner_stages
 from backends.mongodb.query import COUNT, ORDINALITY, MongoQuery, Segment
 from backends.mongodb.types import shows_object_ids
 from catalog.model import Column, Native, Ordinality, ParentKey, Table
@@ -48,6 +49,8 @@ class _Split:
     reasons: tuple[str, ...]
     nothing: bool = False
     """No row at all is wanted."""
+    guards: tuple[Filter, ...] = ()
+    """What else must hold for a row."""
 
     @property
     def filters(self) -> tuple[Filter, ...]:
@@ -55,15 +58,25 @@ class _Split:
         if self.nothing:
             return (NEVER,)
         fields = fields_of(self.table)
-        return tuple(where_true(part, fields) for part in self.taken)
+        return (*(where_true(part, fields) for part in self.taken), *self.guards)
 
 
-def plan_scan(table: Table, ask: ScanAsk, *, expressions: bool = True) -> ScanPlan:
+def plan_scan(
+    table: Table, ask: ScanAsk, *, expressions: bool = True, lookups: bool = True
+) -> ScanPlan:
     """The query for the ask; what the judge does not call exact is left as residual.
 
-    `expressions`: the server has those that groupings need.
+    `expressions`: the server has those that groupings need; `lookups`: it has $lookup.
     """
     split = _split(table, ask)
+    partners: tuple[Mapping[str, Any], ...] = ()
+    if ask.partner is not None and ask.limit:
+        try:
+            guard, partners = _partners(table, ask, split, expressions, lookups)
+            split = replace(split, guards=(guard,))
+        except NotPushed as reason:
+            split = replace(split, reasons=(*split.reasons, str(reason)))
+            ask = replace(ask, limit=None, order=(), partner=None)
     if ask.grouping is not None and expressions:
         try:
             return _grouped(table, ask, ask.grouping, split)
@@ -78,6 +91,9 @@ def plan_scan(table: Table, ask: ScanAsk, *, expressions: bool = True) -> ScanPl
     if limit_exact and ask.limit == 0:
         split = replace(split, plain=(NEVER,), nothing=True)
     query = _query(table, ask, split, limit)
+    if partners and limit_exact and limit:
+        everything = (Segment(conjunction(split.filters)),)
+        query = replace(query, partners=partners, segments=everything, required=(), by_key=False)
     if ordered:
         query = replace(query, segments=ordered, required=(), by_key=False)
         if _is_merged(table, ask):
@@ -92,6 +108,27 @@ def plan_scan(table: Table, ask: ScanAsk, *, expressions: bool = True) -> ScanPl
         bool(ordered),
         split.reasons,
     )
+
+
+def _partners(
+    table: Table, ask: ScanAsk, split: _Split, expressions: bool, lookups: bool
+) -> tuple[Filter, tuple[Mapping[str, Any], ...]]:
+    """A filter and the stages that leave the rows with a partner. Raises NotPushed."""
+    assert ask.partner is not None
+    if not lookups:
+        raise NotPushed("the server is not known to have $lookup")
+    if split.residual or table.parent_path or not ask.columns:
+        raise NotPushed("partners are looked for by whole documents with the whole predicate")
+
+    def field_of_key(owner: Table, column_id: int) -> Field:
+        column = owner.column_by_id(column_id)
+        assert column is not None
+        return fields_of(owner)(ir.ColumnRef(column.id, column.type))
+
+    column = field_of_key(table, ask.partner.column_id)
+    key = field_of_key(ask.partner.table, ask.partner.key_id)
+    collection = ask.partner.table.native[-1]
+    return partner_stages(collection, column, key, expressions=expressions)
 
 
 def _ordered(table: Table, ask: ScanAsk, split: _Split) -> tuple[Segment, ...] | str:

@@ -13,6 +13,7 @@ from backends.mongodb.decode import ColumnSpec
 from backends.mongodb.documents import milliseconds
 from backends.mongodb.filters import INTEGRAL
 from backends.mongodb.grouping import GroupedQuery
+from backends.mongodb.partners import ADDED
 
 ORDINALITY: Final = "morph~n"
 """The field that $unwind puts an element's position in; no dotted name of a path has it."""
@@ -54,6 +55,8 @@ class MongoQuery:
     """Columns in which a row has a value, or is left out: the filter said so but for misfits."""
     by_key: bool = False
     """The filter names keys: one reply has all rows, mostly."""
+    partners: tuple[Mapping[str, Any], ...] = ()
+    """Stages that leave the rows that count for the limit (partners.py)."""
     merged_by: tuple[int, bool] | None = None
     """The column (and whether descending) by which the segments' rows are put together."""
     width: int | None = None
@@ -75,12 +78,24 @@ class MongoQuery:
         return between.join(self._find_text(name, segment) for segment in self.segments)
 
     def _find_text(self, name: str, segment: Segment) -> str:
+        if self.partners:
+            return f"{name}.aggregate({shown(self._stages(segment))})"
         text = f"{name}.find({shown(segment.filter)}, {shown(self.projection or {})})"
         if segment.sort:
             text += f".sort({shown(dict(segment.sort))})"
         if self.limit_in_store:
             return f"{text}.limit({self.limit})"
         return text + (f".batchSize({self.limit})" if self.limit else "")
+
+    def _stages(self, segment: Segment) -> list[Mapping[str, Any]]:
+        """A segment as a pipeline whose limit counts rows that have a partner."""
+        return [
+            {"$match": segment.filter},
+            *([{"$sort": dict(segment.sort)}] if segment.sort else []),
+            *self.partners,
+            {"$limit": self.limit},
+            {"$project": _shown_fields(self.projection)},
+        ]
 
     def commands(self, *, wide_dates: bool, bits: bool) -> Iterable[dict[str, Any]]:
         """The commands, without batch size and what the connection adds; without what the server
@@ -98,6 +113,10 @@ class MongoQuery:
             yield {**command, "allowDiskUse": True} if self.grouped else command
             return
         for segment in self.segments:
+            if self.partners:
+                pipeline = adapt(self._stages(segment))
+                yield {"aggregate": self.collection, "pipeline": pipeline, "allowDiskUse": True}
+                continue
             command = {"find": self.collection, "filter": adapt(segment.filter)}
             if segment.sort:
                 command["sort"] = dict(segment.sort)
@@ -106,6 +125,10 @@ class MongoQuery:
             if self.limit_in_store:
                 command["limit"] = self.limit
             yield command
+
+
+def _shown_fields(projection: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    return dict.fromkeys(ADDED, 0) if projection is None else projection
 
 
 def shown(value: object) -> str:

@@ -43,7 +43,7 @@ def morphgres() -> Iterator[ServerProcess]:
     """A server for all tests; each begins with an empty catalog."""
     with tempfile.TemporaryDirectory(prefix="morph-mongo-", dir="/tmp") as name:
         Path(name).chmod(0o755)  # the private PostgreSQL runs as another user
-        with running(Path(name) / "shared") as process:
+        with running(Path(name) / "shared", config="[merge]\nlookup_rows_min = 0\n") as process:
             yield process
 
 
