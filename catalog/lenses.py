@@ -189,29 +189,36 @@ def shadow_columns(
 
 
 def lens_function(
-    name: str, types: tuple[str, str], expression: str, *, total: bool, settings: str = ""
+    name: str,
+    arguments: Sequence[str],
+    result: str,
+    expression: str,
+    *,
+    total: bool,
+    settings: str = "",
 ) -> list[str]:
-    """One direction of a lens over one column as a function, from and to the types.
+    """An expression of a lens as a function from the types `arguments` to `result`.
 
     `total`: NULL where the expression fails. A way back that a client wrote is such: what an older
     version cannot show must stop neither its readers nor the writers of the others. `settings` are
     SET clauses for an expression whose result depends on them.
     """
     quoted = f"morph_catalog.{quote_ident(name)}"
-    value = fill(expression, ("$1",))
+    value = fill(expression, [f"${n}" for n in range(1, len(arguments) + 1)])
     caught = " EXCEPTION WHEN data_exception THEN RETURN NULL;" if total else ""
     body = quote_literal(f"BEGIN RETURN {value};{caught} END")
-    argument, result = types
+    listed = ", ".join(arguments)
     return [
-        f"CREATE FUNCTION {quoted}({argument}) RETURNS {result} LANGUAGE plpgsql IMMUTABLE "
+        f"CREATE FUNCTION {quoted}({listed}) RETURNS {result} LANGUAGE plpgsql IMMUTABLE "
         f"SET search_path = pg_catalog, pg_temp{settings} AS {body}",
-        f"GRANT EXECUTE ON FUNCTION {quoted}({argument}) TO morph_client",
+        f"GRANT EXECUTE ON FUNCTION {quoted}({listed}) TO morph_client",
     ]
 
 
-def lens_call(name: str) -> str:
-    """The call of a `lens_function`, as an expression of a lens."""
-    return f'morph_catalog.{quote_ident(name)}("$1")'
+def lens_call(name: str, count: int = 1) -> str:
+    """The call of a `lens_function` of so many arguments, as an expression of a lens."""
+    arguments = ", ".join(f'"${n}"' for n in range(1, count + 1))
+    return f"morph_catalog.{quote_ident(name)}({arguments})"
 
 
 def layout_statements(store: str, lenses: Sequence[Lens]) -> list[str]:

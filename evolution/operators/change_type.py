@@ -26,8 +26,8 @@ from core.errors import (
     MorphError,
 )
 from evolution.dependents import seeds
-from evolution.introspect import SCRATCH, scratch_path
-from evolution.operators.casts import assigned, back, without_length
+from evolution.operators.casts import assigned, back
+from evolution.operators.printing import print_expression
 from evolution.request import DdlRequest
 from evolution.seeds.expressions import (
     Expression,
@@ -40,8 +40,6 @@ from rewrite.tree import Node, ast
 
 BACK_SETTING = "morph.back"
 _SETTINGS = ("TimeZone", "DateStyle", "IntervalStyle")
-_HELPER = f'{SCRATCH}."~lens"'
-_RESULT = "morph.lens_text"
 _BACK_HINT = (
     "Say how older versions get their value: SET morph.back = '<expression over the column>', or "
     'a JSON object of column and expression, \'{"column": "expression"}\'.'
@@ -350,10 +348,10 @@ async def _printed(
     request: DdlRequest, schema: str, value: tuple[str, str], result: str, text: str
 ) -> tuple[str, str, tuple[str, str] | None]:
     """`_print`, and the session's settings for what depends on them and is converted directly."""
-    found, problem = await _print(request, schema, value, result, text)
+    found, problem = await print_expression(request, schema, [value], result, text)
     if problem is None or problem[0] != "42P17" or not request.direct:
         return found, "", problem
-    found, problem = await _print(request, schema, value, result, text, pure=False)
+    found, problem = await print_expression(request, schema, [value], result, text, pure=False)
     names = ", ".join(f"current_setting('{name}')" for name in _SETTINGS)
     (values,) = await request.tx.fetch(f"SELECT {names}")
     settings = (
@@ -361,81 +359,6 @@ async def _printed(
         for name, text in zip(_SETTINGS, values, strict=True)
     )
     return found, "".join(settings), problem
-
-
-async def _print(
-    request: DdlRequest,
-    schema: str,
-    value: tuple[str, str],
-    result: str,
-    text: str,
-    *,
-    pure: bool = True,
-) -> tuple[str, tuple[str, str] | None]:
-    """PostgreSQL's print of an expression over a column (name and type) that is assigned to a type;
-    or SQLSTATE and message of why it is no generation expression, or no expression at all.
-    """
-    name, sql_type = value
-    # The cast is said, because PostgreSQL looks for what is not immutable before it adds its own.
-    made = without_length(result)
-    asked = f'"~" {made} GENERATED ALWAYS AS (({text})::{made}) STORED'
-    if not pure:  # a default may not read columns, a check may
-        asked = f'"~" int, CHECK ((({text})::{made}) IS NOT NULL)'
-    make = f"CREATE TABLE {_HELPER} ({quote_ident(name)} {sql_type}, {asked})"
-    await request.tx.apply(
-        [
-            f"CREATE SCHEMA {SCRATCH}",
-            scratch_path(schema),
-            _trying(make),
-            "SET LOCAL search_path = pg_catalog, pg_temp",
-            _printing(name, pure=pure),
-            f"DROP SCHEMA {SCRATCH} CASCADE",
-        ]
-    )
-    ((found,),) = await request.tx.fetch(f"SELECT current_setting('{_RESULT}', true)")
-    code, _, rest = (found or "").partition(" ")
-    return ("", (code, rest)) if code != "ok" else (rest, None)
-
-
-def _trying(statement: str) -> str:
-    """Run it, or say in a setting why it cannot be."""
-    body = (
-        f"BEGIN PERFORM set_config('{_RESULT}', 'ok', true); EXECUTE {quote_literal(statement)}; "
-        f"EXCEPTION WHEN OTHERS THEN "
-        f"PERFORM set_config('{_RESULT}', SQLSTATE || ' ' || SQLERRM, true); END"
-    )
-    return f"DO {quote_literal(body)}"
-
-
-def _printing(name: str, *, pure: bool) -> str:
-    """The expression of the generated column or the check, its column called "$1", into the
-    setting. Functions and operators of clients are refused: it runs for other sessions, too.
-    """
-    helper = quote_literal(_HELPER).strip()
-    rename = f'ALTER TABLE {_HELPER} RENAME COLUMN {quote_ident(name)} TO "$1"'
-    foreign = "0A000 it calls a function or an operator that is not built in"
-    catalog, owner, shown = "pg_attrdef", "adrelid", "pg_get_expr(adbin, adrelid)"
-    if not pure:
-        catalog, owner = "pg_constraint", "conrelid"
-        shown = "regexp_replace(pg_get_expr(conbin, conrelid), ' IS NOT NULL\\)$', ')')"
-    body = f"""
-DECLARE made oid;
-BEGIN
-  IF current_setting('{_RESULT}') = 'ok' THEN
-    EXECUTE {quote_literal(rename)};
-    SELECT oid INTO made FROM {catalog} WHERE {owner} = {helper}::regclass;
-    PERFORM set_config('{_RESULT}', CASE WHEN EXISTS (
-        SELECT FROM pg_depend d
-        LEFT JOIN pg_proc p ON d.refclassid = 'pg_proc'::regclass AND p.oid = d.refobjid
-        LEFT JOIN pg_operator o ON d.refclassid = 'pg_operator'::regclass AND o.oid = d.refobjid
-        WHERE d.classid = '{catalog}'::regclass AND d.objid = made
-          AND coalesce(p.pronamespace, o.oprnamespace) <> 'morph'::regnamespace)
-      THEN '{foreign}'
-      ELSE 'ok ' || (SELECT {shown} FROM {catalog} WHERE oid = made) END,
-      true);
-  END IF;
-END"""
-    return f"DO {quote_literal(body)}"
 
 
 # ---------------------------------------------------------------------------------- the lens
@@ -449,15 +372,15 @@ def make_lens(
     """
     statements: list[str] = []
     if recipe.up_settings:
-        name, types = f"lens_{lens_id}_up", (old.type, new.type)
+        name = f"lens_{lens_id}_up"
         statements += lens_function(
-            name, types, recipe.up, total=False, settings=recipe.up_settings
+            name, [old.type], new.type, recipe.up, total=False, settings=recipe.up_settings
         )
         recipe = replace(recipe, up=lens_call(name))
     if recipe.total:
-        name, types = f"lens_{lens_id}_down", (new.type, old.type)
+        name = f"lens_{lens_id}_down"
         statements += lens_function(
-            name, types, recipe.down, total=True, settings=recipe.down_settings
+            name, [new.type], old.type, recipe.down, total=True, settings=recipe.down_settings
         )
         recipe = replace(recipe, down=lens_call(name))
     under, up, down = _under(table, old, recipe)
