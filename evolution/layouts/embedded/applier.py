@@ -8,6 +8,9 @@ once, whatever dies. Removing first lets unique values change hands within a bat
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Final
+
 import asyncpg
 
 from evolution.layouts.embedded.feeds import Feed, save, source_snapshot
@@ -19,7 +22,9 @@ PLAN = (
     # Every access is by key or by the end of the log; statistics of a table that is being filled
     # must not talk the planner into reading all of it.
     "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; "
-    "SET LOCAL enable_mergejoin = off; SET LOCAL enable_bitmapscan = off; SET LOCAL jit = off"
+    "SET LOCAL enable_mergejoin = off; SET LOCAL enable_bitmapscan = off; SET LOCAL jit = off; "
+    # What the shadow cannot hold must show at its row, not at COMMIT.
+    "SET CONSTRAINTS ALL IMMEDIATE"
 )
 
 
@@ -37,13 +42,35 @@ def in_reach(feed: Feed, table: StoreTable) -> str:
     return f"({key} <= {table.key_values(feed.cursor)} OR {beyond})"
 
 
+BATCH_RECORDS: Final = 50_000
+"""A step brings in about so many records at most, so that it ends in time after a long pause."""
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What a step brought in; `all` says that nothing of what was there is left."""
+
+    records: int
+    all: bool
+
+
 async def apply_log(
-    db: asyncpg.Connection, feed: Feed, live: StoreTable, shadow: StoreTable
-) -> int:
-    """Bring in what is new in the log; how many records. The transaction's snapshot is the
-    checkpoint then.
+    db: asyncpg.Connection,
+    feed: Feed,
+    live: StoreTable,
+    shadow: StoreTable,
+    limit: int = 0,
+) -> Applied:
+    """Bring in what is new in the log, with `limit` not much more than so many records. The
+    transaction's snapshot is the checkpoint then.
+
+    A part of the log goes up to a transaction that, with all before it, has ended. Its rows are
+    those of now all the same: what came later is brought in again. So a part may find a unique
+    value taken whose owner of now comes with a later one; what it refuses for that comes in then.
     """
     checkpoint, source = feed.checkpoint_sql, await source_snapshot(db, feed)
+    part = "" if source or not limit else await _part(db, feed, limit)
+    source = part or source
     now = source or "pg_current_snapshot()"
     row = await db.fetchrow(
         f"SELECT count(*) AS records, coalesce(bool_or(l.op = '{TRUNCATE}'), false) AS emptied, "
@@ -56,7 +83,22 @@ async def apply_log(
     feed.checkpoint = row["now"]
     feed.applied += records
     feed.applied_lsn = max(feed.applied_lsn, row["lsn"])
-    return records
+    return Applied(records, not part)
+
+
+async def _part(db: asyncpg.Connection, feed: Feed, limit: int) -> str:
+    """The snapshot of all transactions up to the one that has the record after `limit` new ones;
+    "" when there are not so many, or when an open transaction is older.
+    """
+    end: str | None = await db.fetchval(
+        "SELECT greatest(b.xid, (b.first::text::bigint + 1)::text::xid8)::text FROM ("
+        f"SELECT l.xid, pg_snapshot_xmin({feed.checkpoint_sql}) AS first "
+        f"FROM {log_name(feed.table_id)} l WHERE {new_records(feed.checkpoint_sql, '')} "
+        f"ORDER BY l.xid OFFSET {limit} LIMIT 1) b "
+        "WHERE greatest(b.xid, (b.first::text::bigint + 1)::text::xid8) "
+        "<= pg_snapshot_xmin(pg_current_snapshot())"
+    )
+    return f"'{end}:{end}:'::pg_snapshot" if end else ""
 
 
 async def _bring(

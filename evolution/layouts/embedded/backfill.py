@@ -8,7 +8,7 @@ that are inserted beyond the bound come by the log, so it ends under any load.
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -51,10 +51,15 @@ async def freeze(db: asyncpg.Connection, feed: Feed, live: StoreTable) -> None:
 
 
 async def copy_chunk(
-    db: asyncpg.Connection, feed: Feed, live: StoreTable, shadow: StoreTable, pace: Pace
+    db: asyncpg.Connection,
+    feed: Feed,
+    live: StoreTable,
+    shadow: StoreTable,
+    pace: Pace,
+    clock: Callable[[], float],
 ) -> Copied:
     """Copy the next rows and move the cursor behind them."""
-    begun = time.monotonic()
+    begun = clock()
     assert feed.bound is not None
     key = live.key_tuple(ROW)
     after = f"{key} > {live.key_values(feed.cursor)} AND " if feed.cursor is not None else ""
@@ -71,7 +76,7 @@ async def copy_chunk(
     feed.cursor = end
     feed.copied = last is None or last == feed.bound
     feed.rows += rows
-    seconds = time.monotonic() - begun
+    seconds = clock() - begun
     feed.chunk_rows = next_chunk(feed.chunk_rows, rows, seconds, pace.chunk_s)
     return Copied(rows, seconds)
 

@@ -19,7 +19,6 @@ client goes on. Tries are short first, so that nobody waits long behind an open 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -93,7 +92,7 @@ class NotNow(Exception):
 class Fence:
     """How long clients are held: since `begun`, 0.0 before; for locks at most `hold_s`."""
 
-    clock: Clock = time.monotonic
+    clock: Clock
     hold_s: float = HOLD_S
     begun: float = 0.0
     ended: float = 0.0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Final
@@ -11,6 +10,7 @@ from typing import Final
 import asyncpg
 
 from catalog.store import load_snapshot
+from core.clock import SystemClock
 from core.errors import (
     ObjectNotInPrerequisiteState,
     QueryCanceled,
@@ -28,7 +28,7 @@ from evolution.layouts.base import (
     Verify,
 )
 from evolution.layouts.embedded import feeds, log, refusals, residues, shadow
-from evolution.layouts.embedded.applier import PLAN, applied, apply_log, repair_rows
+from evolution.layouts.embedded.applier import BATCH_RECORDS, PLAN, applied, apply_log, repair_rows
 from evolution.layouts.embedded.backfill import copy_chunk, freeze
 from evolution.layouts.embedded.compare import together
 from evolution.layouts.embedded.cut_over import TRIES_S, Fence, NotNow, cut_over, plan_of
@@ -56,7 +56,9 @@ class EmbeddedLayouts:
     catalog's database, without a cache of statements: layouts change under it.
     """
 
-    def __init__(self, connect: Connect, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, connect: Connect, clock: Callable[[], float] = SystemClock.monotonic
+    ) -> None:
         self._sessions = Sessions(connect)
         self._clock = clock
         self._validated: set[int] = set()
@@ -114,36 +116,41 @@ class EmbeddedLayouts:
 
     async def _feed(self, work: ShadowWork, *, backfill: bool) -> Progress:
         begun = self._clock()
-        copied = 0
+        copied, complete = 0, False
         try:
             async with self._sessions.step(work.pace.step_s) as db:
-                copied = await self._step(db, work, backfill=backfill)
+                copied, complete = await self._step(db, work, backfill=backfill)
         except NewColumns:
             await self._follow(work)
         pace = work.pace.rows_per_s
         if pace and copied:
             await asyncio.sleep(max(0.0, copied / pace - (self._clock() - begun)))
-        return await self._progress(work)
+        return await self._progress(work, complete=complete)
 
-    async def _step(self, db: asyncpg.Connection, work: ShadowWork, *, backfill: bool) -> int:
-        """One transaction: the log of all tables, then a chunk of the first that has rows left."""
+    async def _step(
+        self, db: asyncpg.Connection, work: ShadowWork, *, backfill: bool
+    ) -> tuple[int, bool]:
+        """One transaction: the log of all tables, then a chunk of the first that has rows left.
+        How many rows were copied, and whether nothing of the log is left.
+        """
         await db.execute(PLAN)
-        copied = 0
+        copied, complete = 0, True
         for _, feed in await feeds.take(db, work):
             live, target = await read_table(db, feed.live), await read_table(db, feed.shadow)
             if shadow.added_columns(live, target):
                 raise NewColumns("the live layout has new columns")
             before = feed.checkpoint
             assert before is not None, "begin() has frozen the bounds"
-            records = await apply_log(db, feed, live, target)
+            brought = await apply_log(db, feed, live, target, BATCH_RECORDS)
+            complete &= brought.all
             if backfill and not copied and not feed.copied:
-                copied = (await copy_chunk(db, feed, live, target, work.pace)).rows
+                copied = (await copy_chunk(db, feed, live, target, work.pace, self._clock)).rows
                 await feeds.save(db, feed)
             else:
-                await applied(db, feed, before, records)
-            if records:
+                await applied(db, feed, before, brought.records)
+            if brought.records:
                 await db.execute(log.truncate_statement(feed.table_id))
-        return copied
+        return copied, complete
 
     async def _follow(self, work: ShadowWork) -> None:
         async with self._sessions.step(work.pace.step_s, isolation="read_committed") as db:
@@ -153,7 +160,8 @@ class EmbeddedLayouts:
                 await shadow.follow_columns(db, feed, epoch)
         await self._freeze(work)
 
-    async def _progress(self, work: ShadowWork) -> Progress:
+    async def _progress(self, work: ShadowWork, *, complete: bool) -> Progress:
+        """Rows that are left out are told of when the log is in: before, they may come in yet."""
         async with self._sessions.step(work.pace.step_s) as db:
             parts = [await _progress(db, feed) for _, feed in await _taken(db, work)]
         return Progress(
@@ -166,8 +174,8 @@ class EmbeddedLayouts:
             copied=all(p.copied for p in parts),
             start_lsn=min(p.start_lsn for p in parts),
             applied_lsn=max(p.applied_lsn for p in parts),
-            left_out=sum(p.left_out for p in parts),
-            errors=tuple(e for p in parts for e in p.errors)[:_REPORTED_MAX],
+            left_out=sum(p.left_out for p in parts) if complete else 0,
+            errors=tuple(e for p in parts for e in p.errors)[:_REPORTED_MAX] if complete else (),
         )
 
     # ------------------------------------------------------------------ finishing

@@ -12,6 +12,7 @@ import pytest
 
 from core.errors import SerializationFailure
 from evolution.layouts.base import Pace
+from evolution.layouts.embedded import store
 from evolution.layouts.embedded.backfill import next_chunk
 from tests.integration.layouts.bed import Bed
 
@@ -257,4 +258,26 @@ async def test_generated_columns_are_computed_in_both_layouts(bed: Bed) -> None:
     bed.ddl("INSERT INTO fed (id, x) VALUES (200, 5)")
     assert bed.client.execute("SELECT y, z FROM fed WHERE id = 200").fetchone() == (10, 6)
     await bed.layouts.catch_up(bed.work)
+    assert bed.differences() == []
+
+
+async def test_a_long_log_comes_in_by_parts(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shadow that was left behind catches up in steps that end, whatever their transactions."""
+    monkeypatch.setattr(store, "BATCH_RECORDS", 30)
+    bed.make("fed", "id int PRIMARY KEY, u int UNIQUE DEFERRABLE INITIALLY DEFERRED, x text")
+    bed.ddl("INSERT INTO fed SELECT g, g, 'x' FROM generate_series(1, 600) g")
+    await bed.begin("fed", pace=SMALL)
+    await bed.copy()
+    assert await bed.layouts.finish(bed.work) == []
+    for n in range(1, 60):
+        bed.ddl(f"UPDATE fed SET x = 'y{n}' WHERE id % 60 = {n}")
+        bed.ddl(f"UPDATE fed SET u = {2 * n + 1} - u WHERE u IN ({n}, {n + 1})")
+        bed.ddl(f"DELETE FROM fed WHERE id = {n + 300}")
+    bed.ddl("UPDATE fed SET x = 'many' WHERE id < 200")
+    steps = 1
+    while (progress := await bed.layouts.catch_up(bed.work)).pending:
+        assert progress.left_out == 0
+        steps += 1
+    assert steps > 5
+    assert progress.left_out == 0
     assert bed.differences() == []
