@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 from bench.changes.bed import Options, writing
+from bench.changes.validation import validation
 from bench.results import Figures, ratios
 from evolution.layouts.base import Pace
 from tests.integration.layouts.bed import Bed, open_bed
@@ -176,4 +177,10 @@ async def _nothing(*_: object) -> list[object]:
 
 
 Case = Callable[[ServerProcess, Options, Figures], Awaitable[None]]
-CASES: dict[str, Case] = {"log": log, "version": version, "backfill": backfill, "fence": fence}
+CASES: dict[str, Case] = {
+    "log": log,
+    "version": version,
+    "backfill": backfill,
+    "fence": fence,
+    "validation": validation,
+}
