@@ -49,7 +49,8 @@ class BackendConnection(asyncio.Protocol):
 
     __slots__ = (
         "_between", "_ready", "_socket_path", "_walker", "forms", "generation", "key", "on_lost",
-        "owner", "parameters", "pid", "startup", "statements", "transport", "used",
+        "owner", "parameters", "pid", "startup", "statement_timeout", "statements",
+        "transport", "used",
     )  # fmt: skip
 
     def __init__(self, socket_path: str, startup: StartupMessage) -> None:
@@ -66,6 +67,7 @@ class BackendConnection(asyncio.Protocol):
         self.statements: set[str] = set()
         self.generation = 0
         self.used = False
+        self.statement_timeout: float | None = None  # its default in seconds, once asked
         self.forms = False  # its defaults print values as stores' encoders do
         self.on_lost: Callable[[BackendConnection], None] = lambda _: None
 

@@ -73,6 +73,13 @@ class _Watch:
 
     def _ask(self) -> None:
         session = self._session
+        backend = session.relay.backend
+        if self._alone and backend is not None and not session.pinned:
+            # Nothing was set since its login.
+            known = backend.statement_timeout
+            if known is not None:
+                self._bound(known)
+                return
         asking = session.worker.spawn(self._measure(), name=f"statement-timeout-{session.id}")
         self._asking = asking
 
@@ -93,7 +100,15 @@ class _Watch:
         except MorphError as error:
             self._stop(error)
             return
-        if limit and not self._ended:
+        backend = session.relay.backend
+        if self._alone and backend is not None and not session.pinned:
+            backend.statement_timeout = limit
+        if not self._ended:
+            self._bound(limit)
+
+    def _bound(self, limit: float) -> None:
+        """The session's statement_timeout is so many seconds, 0 for none."""
+        if limit:
             rest = max(limit - (self._loop.time() - self._since), 0)
             late = QueryCanceled("canceling statement due to statement timeout")
             self._timer = self._loop.call_later(rest, self._stop, late)

@@ -176,6 +176,51 @@ def test_statement_timeout_ends_a_scan_that_stalls(client: Connection, link: Cut
     assert client.execute("SELECT count(*) FROM long").fetchall() == [(ROWS,)]
 
 
+def test_a_prepared_read_that_stalls(
+    client: Connection, link: CuttingProxy, morphgres: ServerProcess
+) -> None:
+    """Bind, Describe, Execute and Sync in one batch: proxy/alone.py."""
+    query = "SELECT id, name FROM long WHERE id >= %s"
+
+    def read(connection: Connection) -> int:
+        return len(connection.execute(query, [0], prepare=True).fetchall())
+
+    with morphgres.connect(options="-c statement_timeout=1500ms") as hasty:
+        for connection in (client, hasty):
+            for _ in range(3):
+                eventually(lambda c=connection: _rows_in_time(read, c) == ROWS, timeout_s=120)
+        for _ in range(2):  # the second time the limit is known
+            link.arm(Fault(action="stall", after=20_000, times=None))
+            began = time.monotonic()
+            with pytest.raises(errors.QueryCanceled, match="due to statement timeout"):
+                read(hasty)
+            assert time.monotonic() - began < 20
+            link.disarm()
+            others_work(hasty)
+    link.arm(Fault(action="stall", after=20_000, times=None))
+
+    def cancel() -> None:
+        link.wait_fired()
+        client.cancel_safe()
+
+    killer = threading.Thread(target=cancel)
+    killer.start()
+    with pytest.raises(errors.QueryCanceled, match="due to user request"):
+        read(client)
+    killer.join()
+    link.disarm()
+    others_work(client)
+    assert read(client) == ROWS
+
+
+def _rows_in_time(read: Callable[[Connection], int], connection: Connection) -> int:
+    """How many rows a read has, 0 when it took too long."""
+    try:
+        return read(connection)
+    except errors.QueryCanceled:
+        return 0
+
+
 def test_a_client_that_goes_ends_the_scan(
     client: Connection, link: CuttingProxy, morphgres: ServerProcess
 ) -> None:
