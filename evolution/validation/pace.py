@@ -30,9 +30,17 @@ class ChunkSize:
     """Adapts to the time that chunks take: an exponentially weighted mean of the rate."""
 
     pace: ReadingPace
-    rows: int = FIRST_ROWS
+    rows: int = field(default=FIRST_ROWS, init=False)
     _rate: float = field(default=0.0, init=False)
     _width: float = field(default=0.0, init=False)
+
+    def __post_init__(self) -> None:
+        self.rows = self._allowed(FIRST_ROWS)
+
+    def _allowed(self, wanted: float) -> int:
+        if self.pace.rows_per_s:
+            wanted = min(wanted, self.pace.rows_per_s * self.pace.chunk_s)
+        return max(int(min(wanted, ROWS_MAX)), ROWS_MIN)
 
     def took(self, rows: int, data: int, seconds: float) -> None:
         """A chunk of `rows` rows and `data` bytes a side took so long."""
@@ -42,8 +50,7 @@ class ChunkSize:
         self._rate += (rate - self._rate) * (_WEIGHT if self._rate else 1.0)
         self._width += (width - self._width) * (_WEIGHT if self._width else 1.0)
         wanted = min(self._rate * self.pace.chunk_s, self.pace.chunk_bytes / max(self._width, 1.0))
-        wanted = min(wanted, self.rows * _GROWTH_MAX, ROWS_MAX)
-        self.rows = max(int(wanted), ROWS_MIN)
+        self.rows = self._allowed(min(wanted, self.rows * _GROWTH_MAX))
 
     def pause_s(self, rows: int, seconds: float) -> float:
         """How long to wait after a chunk, to keep below the bound."""

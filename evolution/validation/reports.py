@@ -20,8 +20,12 @@ class Reports(Protocol):
         Raises ObjectNotInPrerequisiteState (55000) when somebody does.
         """
 
-    async def begin(self, change_id: int, table_id: int, relation: str, method: Method) -> Report:
-        """The report of a run: the one that was not ended, as far as it got, or a new one."""
+    async def begin(
+        self, change_id: int, table_id: int, relation: str, method: Method, *, resume: bool = True
+    ) -> Report:
+        """The report of a run: the one that was not ended, as far as it got, or a new one (always
+        without `resume`).
+        """
 
     async def save(self, report: Report) -> None:
         """Write down how far the report is. `timestamp` becomes the time of this."""

@@ -122,7 +122,7 @@ class Validator:
             if not of_table and (first or table is not work.tables[-1]):
                 continue
             report = await self._reports.begin(
-                work.change_id, table.table_id, table.name, method_named(method)
+                work.change_id, table.table_id, table.name, method_named(method), resume=False
             )
             report.findings.extend(Found(one) for one in of_table)
             report.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from time import monotonic
 
@@ -10,8 +11,13 @@ import asyncpg
 import pytest
 
 from config.validation import ValidationSettings
-from core.errors import InvalidParameterValue, ObjectNotInPrerequisiteState, UndefinedObject
-from evolution.layouts.base import Discrepancy, ShadowTable, ShadowWork
+from core.errors import (
+    ConnectionFailure,
+    InvalidParameterValue,
+    ObjectNotInPrerequisiteState,
+    UndefinedObject,
+)
+from evolution.layouts.base import Discrepancy, ShadowTable, ShadowWork, Sides
 from evolution.validation.embedded.reports import EmbeddedReports
 from evolution.validation.embedded.setup import embedded_validator
 from evolution.validation.findings import Found
@@ -19,11 +25,25 @@ from evolution.validation.pace import ReadingPace
 from evolution.validation.report import as_dict, as_json
 from evolution.validation.validator import ValidationLimits, Validator
 from private_pg.cluster import Cluster
-from tests.validation.bed import TABLE_ID, BedLayouts, connect
+from tests.validation.bed import TABLE_ID, Bed, BedLayouts, connect
 from tests.validation.test_scrub import bed, make
 
 TABLE = ShadowTable(TABLE_ID, "things", "live", "shadow")
 WORK = ShadowWork(7, 7, 6, 1, (TABLE,))
+
+
+class BreakingLayouts(BedLayouts):
+    """Its store is gone after some looks."""
+
+    def __init__(self, bed: Bed, left: int) -> None:
+        super().__init__(bed)
+        self.left = left
+
+    def sides(self, work: ShadowWork, table: ShadowTable) -> AbstractAsyncContextManager[Sides]:
+        self.left -= 1
+        if self.left < 1:
+            raise ConnectionFailure("the store is gone")
+        return super().sides(work, table)
 
 
 def found(seq: int) -> Found:
@@ -187,3 +207,32 @@ async def test_settings_reach_the_validator(
     )  # fmt: skip
     assert row["discrepancies"] > 500
     assert await root.fetchval("SELECT count(*) FROM morph.discrepancies") == 4
+
+
+async def test_a_run_that_breaks_off_goes_on_where_it_was(
+    validation_cluster: Cluster,
+    root: asyncpg.Connection,
+    reports: EmbeddedReports,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("evolution.validation.judge.SAVE_S", 0.0)
+    monkeypatch.setattr("evolution.validation.pace.FIRST_ROWS", 60)
+    monkeypatch.setattr("evolution.validation.pace.ROWS_MAX", 60)
+    await make(root)
+    await root.execute("UPDATE morph_store.shadow SET name = 'x' WHERE id IN (5, 100, 450)")
+    layouts = BreakingLayouts(bed(validation_cluster), 4)
+    validator = Validator(layouts, reports, ValidationLimits())
+    with pytest.raises(ConnectionFailure):
+        await validator.validate(WORK, "checksum")
+    seen = "SELECT report_id, state, rows_compared, discrepancies FROM morph.validation_reports"
+    half = await root.fetchrow(seen)
+    assert half is not None
+    assert tuple(half)[1:] == ("running", 180, 2)
+    layouts.left = 1_000
+    verdict = await validator.validate(WORK, "checksum")
+    whole = await root.fetchrow(seen)
+    assert whole is not None
+    assert tuple(whole) == (half["report_id"], "done", 500, 3)
+    assert (verdict.report_id, verdict.critical) == (half["report_id"], 3)
+    keys = await root.fetch("SELECT record_id FROM morph.discrepancies ORDER BY seq")
+    assert [key[0] for key in keys] == ["5", "100", "450"]

@@ -13,7 +13,7 @@ import asyncpg
 from core.errors import ObjectNotInPrerequisiteState, UndefinedObject
 from evolution.layouts.base import Discrepancy
 from evolution.validation.embedded.failures import translated
-from evolution.validation.embedded.side import CLOSE_DEADLINE_S, Connect
+from evolution.validation.embedded.side import Connect, opened
 from evolution.validation.findings import Findings, Found
 from evolution.validation.report import Method, Report
 
@@ -73,11 +73,13 @@ class EmbeddedReports:
         finally:
             connection.terminate()
 
-    async def begin(self, change_id: int, table_id: int, relation: str, method: Method) -> Report:
+    async def begin(
+        self, change_id: int, table_id: int, relation: str, method: Method, *, resume: bool = True
+    ) -> Report:
         """See Reports."""
         async with self._transaction() as connection:
             row = await connection.fetchrow(_UNFINISHED, change_id, table_id, method)
-            if row is not None:
+            if row is not None and resume:
                 return await self._resumed(connection, row)
             await connection.execute(_OLD, change_id, table_id, max(self._kept - 1, 0))
             made = await connection.fetchrow(_NEW, change_id, table_id, relation, method)
@@ -163,18 +165,14 @@ class EmbeddedReports:
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[asyncpg.Connection]:
         with translated():
-            connection = await self._connect()
-            try:
-                async with connection.transaction():
-                    await connection.execute(
-                        "SET LOCAL search_path = pg_catalog, pg_temp; "
-                        f"SET LOCAL statement_timeout = {round(DEADLINE_S * 1000)}; "
-                        "SET LOCAL ROLE morph_owner",
-                        timeout=DEADLINE_S,
-                    )
-                    yield connection
-            finally:
-                await connection.close(timeout=CLOSE_DEADLINE_S)
+            async with opened(self._connect) as connection, connection.transaction():
+                await connection.execute(
+                    "SET LOCAL search_path = pg_catalog, pg_temp; "
+                    f"SET LOCAL statement_timeout = {round(DEADLINE_S * 1000)}; "
+                    "SET LOCAL ROLE morph_owner",
+                    timeout=DEADLINE_S,
+                )
+                yield connection
 
 
 def _values(report_id: int, seq: int, found: Found) -> tuple[object, ...]:

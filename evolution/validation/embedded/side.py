@@ -28,15 +28,26 @@ Connect = Callable[[], Awaitable[asyncpg.Connection]]
 
 
 @asynccontextmanager
-async def read_together(connect: Connect) -> AsyncIterator[asyncpg.Connection]:
-    """A connection on which everything is read as of one moment."""
+async def opened(connect: Connect) -> AsyncIterator[asyncpg.Connection]:
+    """A connection for a block; broken off when the block does not end well."""
     connection = await connect()
     try:
-        async with connection.transaction(isolation="repeatable_read", readonly=True):
-            await connection.execute("; ".join(SETTINGS), timeout=READ_DEADLINE_S)
-            yield connection
-    finally:
+        yield connection
         await connection.close(timeout=CLOSE_DEADLINE_S)
+    finally:
+        if not connection.is_closed():
+            connection.terminate()
+
+
+@asynccontextmanager
+async def read_together(connect: Connect) -> AsyncIterator[asyncpg.Connection]:
+    """A connection on which everything is read as of one moment."""
+    async with (
+        opened(connect) as connection,
+        connection.transaction(isolation="repeatable_read", readonly=True),
+    ):
+        await connection.execute("; ".join(SETTINGS), timeout=READ_DEADLINE_S)
+        yield connection
 
 
 @asynccontextmanager
