@@ -30,6 +30,7 @@ from evolution.operators.change_type import (
     require_convertible,
     usings_of,
 )
+from evolution.operators.split_columns import call_arguments, read_reshaping
 from evolution.others import change_others
 from evolution.publish import Operation, add_version
 from evolution.request import DdlRequest, Note, Outcome
@@ -114,6 +115,17 @@ def _check_commands(table: Table, commands: tuple[Node, ...]) -> None:
 def _words(kind: str) -> str:
     text = kind.removeprefix("AT_")
     return "".join(f" {c}" if c.isupper() and n else c for n, c in enumerate(text)).upper()
+
+
+async def reshape_columns(request: DdlRequest) -> Outcome:
+    """CALL morph.split_column(…) and morph.merge_columns(…): one new version."""
+    _, values = call_arguments(request.node)
+    table = request.on_head(request.resolve(None, values["relation"]))
+    if table.kind != "table":
+        raise WrongObjectType(f'"{table.name}" is not a table of the store')
+    asked = await read_reshaping(request, table)
+    command = Command({}, reshaping=asked)
+    return await run_on_copy(request, {table.id}, asked.alter_text(table), command, "CALL")
 
 
 async def rename(request: DdlRequest) -> Outcome:

@@ -19,6 +19,7 @@ from evolution.generated import stored_definition
 from evolution.introspect import SCRATCH, ScratchConstraint, ScratchTable
 from evolution.operators.change_type import Recipe
 from evolution.operators.moved_constraints import renumbered
+from evolution.operators.split_columns import Reshaping
 from evolution.request import DdlRequest
 from evolution.scratch import ScratchCopy
 
@@ -35,6 +36,7 @@ class Command:
     dropped_constraints: frozenset[str] = frozenset()
     cascade: bool = False
     recipes: Mapping[int, Recipe] = field(default_factory=dict)
+    reshaping: Reshaping | None = None
 
 
 class Comparison:
@@ -51,6 +53,7 @@ class Comparison:
             several=bool(set(versions) - {request.pending}),
             seen=request.look.description if request.look else None,
             recipes=command.recipes,
+            reshaping=command.reshaping,
             stored=command.stored,
         )
         self.dropped: list[Table] = []

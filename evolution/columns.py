@@ -19,6 +19,7 @@ from evolution.foreign_columns import foreign_column
 from evolution.introspect import ScratchColumn, ScratchTable
 from evolution.operators.casts import base_type
 from evolution.operators.change_type import Recipe, make_lens, plain_cast
+from evolution.operators.split_columns import Reshaping, reshape
 from evolution.request import Note
 from evolution.seeds.expressions import column_uses, parse_expression, splice
 from rewrite.edits import replace_text
@@ -67,6 +68,7 @@ class Reading:
     stored: frozenset[str] = frozenset()  # new generated columns that are STORED
     seen: Description | None = None  # what the store says of a foreign table
     recipes: Mapping[int, Recipe] = field(default_factory=dict)  # of columns that are converted
+    reshaping: Reshaping | None = None  # columns that are split or merged
     lenses: dict[int, list[Lens]] = field(default_factory=dict)  # table id → new ones
     loosened: set[int] = field(default_factory=set)  # over columns that are not NOT NULL any more
     converted: dict[int, dict[int, int]] = field(default_factory=dict)  # table id → old id → new id
@@ -96,15 +98,34 @@ def read_columns(
     }
     rewritten = before.filenode != after.filenode
     columns: list[Column] = []
+    reshaped: list[ScratchColumn] = []
     for found in after.columns:
         old, was = old_by_number.pop(found.number, (None, found))
-        if old is None:
+        if old is None and reading.reshaping and found.name in reading.reshaping.names:
+            reshaped.append(found)
+        elif old is None:
             columns.append(_new_column(table, found, expressions, reading))
         else:
             columns.append(_kept_column(table, old, was, found, reading, rewritten))
+    if reading.reshaping is not None and reshaped:
+        columns += _reshape(table, reading.reshaping, reshaped, reading)
+    gone = reading.reshaping.unders if reading.reshaping is not None else ()
     for column, _ in old_by_number.values():
-        _drop_column(table, column, reading)
+        if column not in gone:
+            _drop_column(table, column, reading)
     return _rename_in_seeds(table, columns, reading)
+
+
+def _reshape(
+    table: Table, asked: Reshaping, found: list[ScratchColumn], reading: Reading
+) -> list[Column]:
+    """The columns that a split or a merge gives, read through one lens."""
+    reading.kinds.append(asked.kind)
+    shown = [stored_column(reading.new_id(), column) for column in found]
+    columns, lens, statements = reshape(table, asked, shown, reading.new_id())
+    reading.store += statements
+    reading.lenses.setdefault(table.id, []).append(lens)
+    return columns
 
 
 def _drop_column(table: Table, column: Column, reading: Reading) -> None:

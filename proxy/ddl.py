@@ -22,6 +22,7 @@ from evolution.changes.in_flight import beside_changes
 from evolution.ddl import LOCK_CATALOG, run_ddl
 from evolution.foreign_look import Look, look, needs_look
 from evolution.lifecycle import promote, roll_back
+from evolution.operators.split_columns import ARGUMENTS
 from evolution.placement import dematerialize, materialize
 from evolution.request import DdlRequest, Outcome
 from evolution.servers import add_instance, drop_instance
@@ -191,6 +192,9 @@ class Ddl:
         dematerialize(…), add_instance(name, kind, options), drop_instance(name).
         """
         name = statement.node.funccall.funcname[-1].sval
+        if name in ARGUMENTS:
+            await self.run(session, plan, statement)
+            return
         if name in _MOVES:
             await self._move(session, statement.node, name)
             return
@@ -202,7 +206,7 @@ class Ddl:
         if name not in CHANGE_CALLS:
             raise UndefinedFunction(
                 f"procedure morph.{name} does not exist",
-                hint=f"There are {', '.join(sorted([*CHANGE_CALLS, *_MOVES, *_INSTANCES]))}.",
+                hint=f"There are {', '.join(_procedures())}.",
             )
         begun = SessionTransaction(self._operations, session)
         done = await self._changes.call(session, begun, plan, statement, name)
@@ -238,6 +242,10 @@ class Ddl:
             for n in outcome.notices
         )
         session.send_to_client(notices + command_complete(outcome.tag))
+
+
+def _procedures() -> list[str]:
+    return sorted([*CHANGE_CALLS, *ARGUMENTS, *_MOVES, *_INSTANCES])
 
 
 def _text_arguments(node: Node, name: str) -> dict[str, str]:

@@ -44,7 +44,7 @@ _BACK_HINT = (
     "Say how older versions get their value: SET morph.back = '<expression over the column>', or "
     'a JSON object of column and expression, \'{"column": "expression"}\'.'
 )
-_PURE_HINT = (
+PURE_HINT = (
     "It must give the same result in every session: with AT TIME ZONE 'UTC' between timestamps "
     "with and without time zone; no texts of dates, whose reading depends on DateStyle."
 )
@@ -237,7 +237,7 @@ def _impure(column: Column, problem: tuple[str, str]) -> MorphError:
     code, message = problem
     if code == "42P17":
         return InvalidObjectDefinition(
-            f'the conversion of column "{column.name}" is not immutable', hint=_PURE_HINT
+            f'the conversion of column "{column.name}" is not immutable', hint=PURE_HINT
         )
     return FeatureNotSupported(f'cannot convert column "{column.name}": {message}')
 
@@ -280,7 +280,7 @@ async def _given_back(
     if problem:
         raise InvalidParameterValue(
             f'{BACK_SETTING} for column "{column.name}": {problem[1]}',
-            hint=_PURE_HINT if problem[0] == "42P17" else _BACK_HINT,
+            hint=PURE_HINT if problem[0] == "42P17" else _BACK_HINT,
         )
     down = assigned(down, column.type)
     return replace(recipe, down=down, total=True, down_settings=settings)
@@ -392,8 +392,20 @@ def make_lens(
 
 
 def _under(table: Table, old: Column, recipe: Recipe) -> tuple[Column, str, str]:
-    """The column under the lens in the very type that the store has, casts of the version folded
-    into the expressions.
+    """The column under the lens, casts of the version folded into the expressions."""
+    under, cast = field_under(table, old)
+    if not cast:
+        return under, recipe.up, recipe.down
+    return (
+        under,
+        fill(recipe.up, (f'("$1")::{old.type}',)),
+        fill(back(old.type, under.type), (recipe.down,)),
+    )
+
+
+def field_under(table: Table, old: Column) -> tuple[Column, bool]:
+    """The column under a lens in the very type that the store has, and whether the version casts
+    to read it.
     """
     source = old.source
     stored, plain = old.type, True
@@ -403,13 +415,7 @@ def _under(table: Table, old: Column, recipe: Recipe) -> tuple[Column, str, str]
         below = table.lens(source.lens)
         stored, plain = below.over[below.over_column(old.id)].type, source.plain
     under = replace(old, type=stored, default=None, comment=None, identity="")
-    if stored == old.type or plain:
-        return under, recipe.up, recipe.down
-    return (
-        under,
-        fill(recipe.up, (f'("$1")::{old.type}',)),
-        fill(back(old.type, stored), (recipe.down,)),
-    )
+    return under, not (stored == old.type or plain)
 
 
 def _field(table: Table, column: Column) -> str:

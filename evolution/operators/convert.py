@@ -41,7 +41,7 @@ class ChangeType:
                 yield Effect(self.kind, new.id, now.name, f"{now.name}::{now.type}",
                              f"{now.name}::{was.type}", "", frozenset(), frozenset({now.id}),
                              compatibility(up, down), "reader", up)  # fmt: skip
-        for lens in _new_lenses(old, new):
+        for lens in new_lenses(old, new):
             if len(lens.under) == len(lens.over) == 1:
                 assert new is not None
                 yield self._lens(new, lens)
@@ -61,7 +61,8 @@ class ChangeType:
                       there)  # fmt: skip
 
 
-def _new_lenses(old: Table | None, new: Table | None) -> list[Lens]:
+def new_lenses(old: Table | None, new: Table | None) -> list[Lens]:
+    """Lenses that only the new version has."""
     if old is None or new is None:
         return []
     known = {lens.id for lens in old.lenses}

@@ -19,6 +19,7 @@ from evolution.operators.drop_table import DropTable
 from evolution.operators.nullability import DropNotNull, SetNotNull
 from evolution.operators.rename_column import RenameColumn
 from evolution.operators.rename_table import RenameTable
+from evolution.operators.reshape import MergeColumns, SplitColumn
 
 OPERATORS: Final[tuple[Operator, ...]] = (
     CreateTable(),
@@ -29,6 +30,8 @@ OPERATORS: Final[tuple[Operator, ...]] = (
     DropColumn(),
     RenameColumn(),
     ChangeType(),
+    SplitColumn(),
+    MergeColumns(),
     SetDefault(),
     DropDefault(),
     SetNotNull(),

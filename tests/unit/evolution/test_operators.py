@@ -38,6 +38,16 @@ def converted(target: str) -> Table:
     return replace(TABLE, columns=columns, lenses=(lens,))
 
 
+def reshaped(unders: list[Column], count: int) -> Table:
+    """The table with some columns shown as others."""
+    overs = [Column(n, f"n{n}", "text", Stored(f"c{n}", "text")) for n in range(20, 20 + count)]
+    ups, downs = ('"$1"',) * count, ('"$1"',) * len(unders)
+    lens = Lens(8, tuple(unders), tuple(overs), ups, downs)
+    kept = [c for c in TABLE.columns if c not in unders]
+    shown = [replace(c, source=Lensed(8)) for c in overs]
+    return replace(TABLE, columns=(*kept, *shown), lenses=(lens,))
+
+
 ADDED = Column(5, "more", "text", Stored("c5", "text"))
 VIRTUAL = Column(6, "twice", "integer", Seed("size * 2", (3,)))
 CASES = [
@@ -55,6 +65,8 @@ CASES = [
     (with_column(replace(SIZE, type="bigint")), TABLE, "change type", "BACKWARD", {3}),
     (converted("text"), TABLE, "change type", "BACKWARD", {3, 9}),
     (converted("smallint"), TABLE, "change type", "FORWARD", {3, 9}),
+    (reshaped([NAME], 2), TABLE, "split column", "NONE", {2, 20, 21}),
+    (reshaped([NAME, SIZE], 1), TABLE, "merge columns", "NONE", {2, 3, 20}),
     (with_column(replace(SIZE, default="1")), TABLE, "set default", "FULL", {3}),
     (with_column(replace(NAME, default=None)), TABLE, "drop default", "FULL", {2}),
     (with_column(replace(SIZE, not_null=True)), TABLE, "set not null", "FORWARD", {3}),
