@@ -327,6 +327,9 @@ def _converted(
         reading.kinds.append("set not null" if column.not_null else "drop not null")
         if not column.not_null:
             _loosen_source(table, old, reading)
+        elif not reading.recipes[old.id].fills:
+            _change_null(table, old, True, reading)
+            reading.kinds.pop()
     number = reading.new_id()
     made = Column(
         number, column.name, column.type, old.source,

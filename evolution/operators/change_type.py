@@ -64,7 +64,7 @@ class Recipe:
     """The expressions of a lens over one column: `up` over `"$1"` in the form that is stored, typed
     as the new column, `down` typed as the stored one. Settings (see lens_function) make a direction
     a function, for `down` so does `total`. `forgets`: there is no way back, older versions keep
-    what they have and show NULL for what comes.
+    what they have and show NULL for what comes. `fills`: `up` gives a value for NULL.
     """
 
     up: str
@@ -73,6 +73,7 @@ class Recipe:
     up_settings: str = ""
     down_settings: str = ""
     forgets: bool = False
+    fills: bool = False
 
 
 def usings(commands: Sequence[Node], request: DdlRequest) -> dict[str, str]:
@@ -209,7 +210,9 @@ async def compile_recipe(request: DdlRequest, schema: str, conversion: Conversio
     up, settings, problem = await _printed(request, schema, value, new_type, text)
     if problem:
         raise _impure(column, problem)
-    recipe = Recipe(assigned(up, new_type), f"NULL::{column.type}", up_settings=settings)
+    fills = _fills_null(expression.node, column.name)
+    nothing = f"NULL::{column.type}"
+    recipe = Recipe(assigned(up, new_type), nothing, up_settings=settings, fills=fills)
     wanted = await _wanted_back(request, column, len(usings_of(request)))
     if wanted:
         return await _given_back(request, schema, conversion, wanted, recipe)

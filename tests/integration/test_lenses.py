@@ -481,3 +481,16 @@ def test_direct_takes_what_postgresql_takes(server: ServerProcess) -> None:  # R
         client.execute("UPDATE v1.d SET n = 8, day = '5.6.2025' WHERE id = 2")
         assert rows(client, new)[1] == (None, "20250605", 800)
         assert rows(client, old)[1] == (None, "5.6.2025", 8)
+
+
+def test_not_null_without_a_value_for_nulls(server: ServerProcess) -> None:  # R4.2
+    """It is PostgreSQL's: NULLs stand against it, and then it holds for writes of every version."""
+    with server.connect() as client:
+        both = "ALTER TABLE t ALTER COLUMN x TYPE text, ALTER COLUMN x SET NOT NULL"
+        with pytest.raises(errors.NotNullViolation, match="contains null values"):
+            virtual(client, both)
+        client.execute("DELETE FROM t WHERE x IS NULL")
+        virtual(client, both)
+        for version in ("v1", "v2"):
+            with pytest.raises(errors.NotNullViolation):
+                client.execute(f"INSERT INTO {version}.t VALUES (9, NULL, 'y')")
