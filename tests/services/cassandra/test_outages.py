@@ -13,6 +13,7 @@ import pytest
 import pytest_asyncio
 
 from backends.base import RowChanges, ScanPlan, Scope
+from backends.cassandra import link
 from backends.cassandra.backend import CassandraBackend
 from backends.cassandra.scanning import requests_of
 from backends.stores import StoreOptions
@@ -169,3 +170,30 @@ async def test_idempotent_write_is_cut(store: Store, proxy: CuttingProxy, own_na
     found = set(await store.rows(f"SELECT id FROM {own_name}"))
     assert {(n,) for n in range(4)} <= found
     assert (10,) not in found
+
+
+# R1.9: a node that says nothing any more is given up long before a statement's deadline
+async def test_silent_node_is_given_up(
+    store: Store, proxy: CuttingProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link, "HEARTBEAT_SECONDS", 2)
+    with proxy:
+        backend = _behind(proxy)
+        plan = store.plan(store.tables["things"], ("c",), None)
+        assert len(await read(backend, plan, _soon())) == ROWS
+        proxy.arm(Fault("stall", after=0, times=None))
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + 300.0
+        with pytest.raises(ConnectionFailure):
+            await read(backend, plan, Scope(deadline=deadline))
+        assert clock() < deadline - 200.0
+        proxy.disarm()
+        for _ in range(300):
+            try:
+                assert len(await read(backend, plan, _soon())) == ROWS
+                break
+            except ConnectionFailure:
+                await asyncio.sleep(0.2)
+        else:
+            pytest.fail("the node is not used again")
+        await backend.close()
