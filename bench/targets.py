@@ -35,6 +35,9 @@ WORKERS = "workers"
 STORE = "store {}"
 """A case of `python -m bench.stores`, by the name of the store."""
 
+CHANGE = "change: {}"
+"""A case of `python -m bench.changes`."""
+
 QUERIES = ("group by", "top-N", "IN", "LIKE prefix", "nested field", "count")
 
 TARGETS: dict[tuple[str, str], Target] = {
@@ -87,4 +90,4 @@ def _store_targets() -> dict[tuple[str, str], Target]:
 
 
 TARGETS.update(_store_targets())
-TARGETS["change: validation", "checksum of read batches"] = Target("≥", 1_000_000)
+TARGETS[CHANGE.format("validation"), "checksum of read batches"] = Target("≥", 1_000_000)

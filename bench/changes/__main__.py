@@ -18,6 +18,7 @@ from bench.changes.bed import Options, running
 from bench.changes.cases import CASES
 from bench.machine import facts
 from bench.results import MISSED, Figure, Figures, table, to_json
+from bench.targets import CHANGE
 
 
 def arguments() -> argparse.Namespace:
@@ -34,7 +35,7 @@ async def measure(directory: Path, options: Options, names: list[str]) -> list[F
     """All figures; a case that fails is reported as not available with its error."""
     found: list[Figure] = []
     for name in names:
-        figures = Figures(f"change: {name}")
+        figures = Figures(CHANGE.format(name))
         try:
             with running(directory / name) as server:
                 await CASES[name](server, options, figures)

@@ -47,12 +47,19 @@ def running(directory: Path) -> Iterator[ServerProcess]:
 
 @dataclass
 class Writers:
-    """Single-row statements at a rate. `latencies` are seconds from when each was due, by when it
-    was done; `errors` is what clients saw.
+    """Single-row statements at a rate. `latencies` are seconds from when each was sent, by when it
+    was done; `errors` is what clients saw. A statement that finds no connection free is sent later:
+    `rate` says how many really were.
     """
 
     latencies: list[tuple[float, float]] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+
+    @property
+    def rate(self) -> float:
+        """Statements a second, as they were done."""
+        times = sorted(at for at, _ in self.latencies)
+        return len(times) / (times[-1] - times[0])
 
     def longest(self, begun: float, ended: float) -> float:
         """The longest wait of statements that were under way in a span of time."""
@@ -73,18 +80,23 @@ async def writing(server: ServerProcess, rate: int, rows: int) -> AsyncIterator[
     )
     pending: set[asyncio.Task[None]] = set()
 
-    async def one(n: int, due: float) -> None:
-        try:
-            if n % 4:
-                await pool.execute(
-                    "UPDATE orders SET x = $1::int WHERE id = $2", n, n * 7919 % rows + 1
-                )
-            else:
-                await pool.execute("INSERT INTO orders (id, x) VALUES ($1, $2::int)", next(keys), n)
-        except asyncpg.PostgresError as error:
-            writers.errors.append(f"{error.sqlstate} {error}")
-        now = time.monotonic()
-        writers.latencies.append((now, now - due))
+    async def one(n: int) -> None:
+        async with pool.acquire() as connection:
+            sent = time.monotonic()
+            try:
+                await send(connection, n)
+            except asyncpg.PostgresError as error:
+                writers.errors.append(f"{error.sqlstate} {error}")
+            now = time.monotonic()
+        writers.latencies.append((now, now - sent))
+
+    async def send(connection: asyncpg.Connection, n: int) -> None:
+        if n % 4:
+            key = n * 7919 % rows + 1
+            await connection.execute("UPDATE orders SET x = $1::int WHERE id = $2", n, key)
+        else:
+            key = next(keys)
+            await connection.execute("INSERT INTO orders (id, x) VALUES ($1, $2::int)", key, n)
 
     async def drive() -> None:
         begun = time.monotonic()
@@ -93,7 +105,7 @@ async def writing(server: ServerProcess, rate: int, rows: int) -> AsyncIterator[
             await asyncio.sleep(max(0.0, due - time.monotonic()))
             if stop.is_set():
                 return
-            task = asyncio.create_task(one(n, due))
+            task = asyncio.create_task(one(n))
             pending.add(task)
             task.add_done_callback(pending.discard)
 

@@ -161,6 +161,7 @@ async def _flips(
     figures.add(f"{rate}/s, longest statement at a flip", "ms", waits)
     figures.add(f"{rate}/s, longest statement, p99 of flips", "ms", [_p99(waits)])
     figures.add(f"{rate}/s, statements in all, median", "ms", [1000 * statistics.median(usual)])
+    figures.add(f"{rate}/s, done", "/s", [writers.rate])
     figures.add(
         f"{rate}/s, client errors", "", [float(len(writers.errors))], "; ".join(writers.errors[:2])
     )

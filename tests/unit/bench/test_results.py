@@ -67,10 +67,12 @@ def test_a_figure_without_target_is_information() -> None:
 
 def test_every_target_names_a_case() -> None:
     from bench.cases import CASES
+    from bench.changes.cases import CASES as CHANGES
     from bench.stores.bed import SERVERS
 
-    stores = {targets.STORE.format(name) for name in SERVERS}
-    assert set(CASES) <= {case for case, _ in targets.TARGETS} <= {*CASES, *stores}
+    others = {targets.STORE.format(name) for name in SERVERS}
+    others |= {targets.CHANGE.format(name) for name in CHANGES}
+    assert set(CASES) <= {case for case, _ in targets.TARGETS} <= {*CASES, *others}
 
 
 def test_ratios_and_differences_are_those_of_each_round() -> None:
