@@ -126,6 +126,7 @@ class ForeignWrites:
         try:
             if isinstance(federated.refs[number].owner, ast.InsertStmt) and target.keeps_rows:
                 text = await self._propose(session, federated, copy, own, relations, bound, staged)
+                bound = bound.for_part(text)
             else:
                 await self._stage(session, copy, own)
                 text = federated.text(relations)
@@ -382,7 +383,7 @@ class ForeignWrites:
         for text in create_texts(proposal, copy.target, (), constraints=False):
             await copy.store.fetch(text)
         staged.tables.append(proposed)
-        await self._residual.collect(session, propose, bound)
+        await self._residual.collect(session, propose, bound.for_part(propose))
         met = await self._met(copy.store, copy.target, federated, proposed)
         own = []
         for each in planned:

@@ -21,12 +21,16 @@ from proxy.protocol.framing import message
 from proxy.protocol.message_types import ClientType
 from proxy.relay import BIND, DESCRIBE, EXECUTE, PARSE, Entry, Sink
 from rewrite.analysis import StatementPlan
+from rewrite.tree import Tokens
 
 if TYPE_CHECKING:
     from proxy.scripts import Scripts
     from proxy.session import Session
 
 NO_TYPES = b"\0\0"
+_UNKNOWN = b"\0\0\0\0"
+_UNREAD = ((25).to_bytes(4), (17).to_bytes(4))
+"""Types that take any value in text (text) and in binary (bytea)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,20 @@ class Bound:
             return self
         formats = self.formats + (1,) * len(arrays)
         return replace(self, values=(*self.values, *arrays), formats=formats)
+
+    def for_part(self, text: str) -> Bound:
+        """The same for a text that does not name all parameters: PostgreSQL wants a type for each
+        of the others, too.
+        """
+        named = {
+            text[token.start : token.end] for token in Tokens(text).items if token.name == "PARAM"
+        }
+        types = [self.types[n : n + 4] for n in range(2, len(self.types), 4)]
+        types += [_UNKNOWN] * (len(self.values) - len(types))
+        for n, form in enumerate(self.formats):
+            if types[n] == _UNKNOWN and f"${n + 1}" not in named:
+                types[n] = _UNREAD[form]
+        return replace(self, types=len(types).to_bytes(2) + b"".join(types))
 
 
 @dataclass(frozen=True, slots=True)

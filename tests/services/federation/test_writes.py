@@ -65,6 +65,14 @@ SCRIPTS: dict[str, tuple[str, ...]] = {
         "INSERT INTO items (id, qty) VALUES (1, 5), (2, 5) ON CONFLICT (id) DO UPDATE "
         "SET qty = excluded.qty WHERE items.id = 2 RETURNING *",
     ),
+    "conflict-selected": (
+        "INSERT INTO items (id, name) SELECT id, 'k' FROM items WHERE id < 3 ON CONFLICT (id) "
+        "DO UPDATE SET name = excluded.name || items.qty RETURNING id, name",
+        "INSERT INTO items (id, name) VALUES (3, 'v') ON CONFLICT (id) DO UPDATE "
+        "SET name = (SELECT max(i.name) FROM items i WHERE i.id > 4) RETURNING id, name",
+        "INSERT INTO items (id, qty) SELECT i.id, 1 FROM items i WHERE i.id < 5 ON CONFLICT (id) "
+        "DO UPDATE SET qty = (SELECT count(*) FROM items j)",
+    ),
     "conflict-twice": (
         "INSERT INTO items (id, qty) VALUES (3, 1), (3, 2) ON CONFLICT (id) DO UPDATE SET qty = 0",
     ),
