@@ -493,9 +493,11 @@ class Worker:
             self.spawn(self._reload_announced(), name="catalog-reload")
 
     async def ask_admin(self, query: str) -> Any:
-        """One value of the committed catalog; None while there is no connection."""
+        """One value of the committed catalog; CrashShutdown (57P02) without a connection."""
         async with self._admin_lock:
-            return await self.admin.fetchval(query) if self.admin is not None else None
+            if self.admin is None:
+                raise CrashShutdown("the private PostgreSQL is not there")
+            return await self.admin.fetchval(query)
 
     async def tell_admin(self, statement: str, *values: object) -> None:
         """Write to the catalog's own tables; not while there is no connection."""

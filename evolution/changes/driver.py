@@ -295,6 +295,7 @@ class Driver:
                 await asyncio.wait([comparing], timeout=self._pause(progress))
         finally:
             comparing.cancel()
+            await asyncio.gather(comparing, return_exceptions=True)
         verdict = comparing.result()
         async with self._catalog.transaction() as tx:
             record = await load_record(tx, record.change_id)

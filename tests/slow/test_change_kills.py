@@ -1,0 +1,76 @@
+"""kill -9 again and again while a change is built, promoted and rolled back under writers (R4.6).
+
+Nothing acknowledged is lost, both versions show the same, and the change goes on by itself (DESIGN
+7.1 to 7.3; EVOLUTION I1, I5, I6). MORPH_CHANGE_KILLS says how many times.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.integration.changes.conftest import QUICK
+from tests.integration.changes.prices import change_type, make_prices, rows
+from tests.integration.changes.storm import Storm, Writer, check, pass_time
+from tests.integration.conftest import fresh_directory, open_directory
+from tests.integration.server_process import ServerProcess, eventually
+
+__all__ = ["fresh_directory", "open_directory"]
+KILLS = int(os.environ.get("MORPH_CHANGE_KILLS", "60"))
+
+
+def postgres_is_back(server: ServerProcess, old: int) -> bool:
+    try:
+        if server.postmaster_pid == old:
+            return False
+        with server.connect() as client:
+            return rows(client, "SELECT 1") == [(1,)]
+    except (OSError, IndexError, ValueError, psycopg.Error):  # not there yet
+        return False
+
+
+def settle(server: ServerProcess, change: int) -> None:
+    """Bring the change to its end."""
+    with server.connect() as client:
+        client.execute(f"CALL morph.promote({change})")
+        client.execute(f"CALL morph.contract({change})")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("victim", ["morphgres", "postgres"])
+def test_kills_lose_nothing(fresh_directory: Path, victim: str) -> None:
+    rng = random.Random(victim)
+    server = ServerProcess(fresh_directory, QUICK, durable=True)
+    server.start()
+    with server.connect() as client:
+        make_prices(client)
+        change_type(client)
+    storm = Storm(server, [Writer(number, number) for number in (1, 2, 3)])
+    try:
+        for _ in range(KILLS):
+            storm.start()
+            pass_time(rng.uniform(0.05, 2.5))
+            if victim == "morphgres":
+                server.kill()
+                storm.stop()
+                server.start()
+            else:
+                old = server.postmaster_pid
+                os.kill(old, signal.SIGKILL)
+                storm.stop()
+                eventually(lambda old=old: postgres_is_back(server, old), timeout_s=60)
+            check(storm)
+        settle(server, 2)
+        check(storm)
+        with server.connect() as client:
+            steps = dict(rows(client, "SELECT event, count(*) FROM morph.change_steps GROUP BY 1"))
+    finally:
+        server.stop()
+    assert steps["Flipped"] > KILLS / 20, steps
+    assert sum(writer.writes for writer in storm.writers) > KILLS * 5
