@@ -41,6 +41,7 @@ from evolution.layouts.base import (
 )
 from evolution.layouts.embedded import capture, feeds, foreign_keys, log, refusals
 from evolution.layouts.embedded.applier import PLAN, apply_log
+from evolution.layouts.embedded.backfill import freeze
 from evolution.layouts.embedded.compare import inside
 from evolution.layouts.embedded.feeds import Feed
 from evolution.layouts.embedded.foreign_keys import ForeignKey
@@ -49,6 +50,7 @@ from evolution.layouts.embedded.sessions import OwnerTransaction
 from evolution.layouts.embedded.shadow import (
     added_columns,
     expressions,
+    from_documents,
     parked,
     promoted_lenses,
 )
@@ -155,6 +157,12 @@ async def plan_of(db: asyncpg.Connection, work: ShadowWork) -> Plan:
     for side in sides:
         statements += await _swap_statements(db, side, fresh)
     statements += _key_statements(keys, sides)
+    for side in sides:
+        if side.lenses:
+            back = lenses_of(fresh.versions.values(), side.table.table_id)
+            statements += lens_sql.layout_statements(side.table.live, back)
+        if from_documents(side.lenses):
+            statements.append(f"TRUNCATE {qualified(side.table.live)}")
     statements += view_statements(fresh, ids)
     statements += catalog_statements(fresh, ids)
     public = await _public_shapes(db, snapshot, ids)
@@ -353,6 +361,9 @@ async def _turn_feed(db: asyncpg.Connection, side: Side, feed: Feed) -> None:
     feed.direction = "back" if feed.direction == "forward" else "forward"
     feed.start_lsn = await log.wind_clock(db, feed.table_id)
     feed.finished = True
+    if from_documents(side.lenses):
+        feed.rows = 0
+        await freeze(db, feed, side.shadow)
     await feeds.save(db, feed)
 
 

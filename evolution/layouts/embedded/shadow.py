@@ -11,8 +11,9 @@ from collections.abc import Sequence
 import asyncpg
 import xxhash
 
-from catalog.lenses import lenses_of, shadow_columns, with_below
-from catalog.model import CatalogSnapshot, Lens, Stored
+from catalog.lenses import layout_statements, lenses_of, mirror, shadow_columns, with_below
+from catalog.model import CatalogSnapshot, DocPath, Lens, Stored
+from catalog.readers import residue
 from catalog.sqltext import quote_ident
 from catalog.store import load_snapshot
 from core.errors import FeatureNotSupported, UndefinedObject
@@ -61,8 +62,22 @@ def expressions(snapshot: CatalogSnapshot, table: ShadowTable, live: StoreTable)
                     hint="Use SET morph.ddl_mode = direct.",
                 )
     known = lenses_of(snapshot.versions.values(), table.table_id)
-    columns = dict(shadow_columns(known, promoted, live.names, row=f"{ROW}."))
+    physical = [*live.names, *(n for n in _kept(promoted) if n not in live.names)]
+    columns = dict(shadow_columns(known, promoted, physical, row=f"{ROW}."))
     return {n: e for n, e in columns.items() if e not in (f"{ROW}.{n}", f'{ROW}."{n}"')}
+
+
+def _kept(promoted: Sequence[Lens]) -> list[str]:
+    """The columns that keep what the new layout cannot give back; a field of documents gets one."""
+    mirrored = [mirror(lens) for lens in promoted]
+    return [residue(lens, n) for lens in mirrored for n in range(len(lens.over))]
+
+
+def from_documents(promoted: Sequence[Lens]) -> bool:
+    """True when a lens takes fields out of the documents. The way back does not put them there
+    again, but into a column: the old table has to be filled anew.
+    """
+    return any(isinstance(c.source, DocPath) for lens in promoted for c in lens.under)
 
 
 def _create_statements(
@@ -116,6 +131,9 @@ async def make(db: asyncpg.Connection, work: ShadowWork, table: ShadowTable) -> 
     key_name = parked(table.shadow, await _key_name(db, live))
     for statement in _create_statements(live, table.shadow, key_name, _residue(lenses, live)):
         await db.execute(statement)
+    if lenses:
+        for statement in layout_statements(table.shadow, [mirror(lens) for lens in lenses]):
+            await db.execute(statement)
     for statement in capture.guard_statements(qualified(table.shadow)):
         await db.execute(statement)
     await feeds.add(

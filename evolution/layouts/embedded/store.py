@@ -143,7 +143,7 @@ class EmbeddedLayouts:
             assert before is not None, "begin() has frozen the bounds"
             brought = await apply_log(db, feed, live, target, BATCH_RECORDS)
             complete &= brought.all
-            if backfill and not copied and not feed.copied:
+            if not feed.copied and not copied and (backfill or feed.direction == "back"):
                 copied = (await copy_chunk(db, feed, live, target, work.pace, self._clock)).rows
                 await feeds.save(db, feed)
             else:
@@ -257,8 +257,11 @@ class EmbeddedLayouts:
         self, work: ShadowWork, hold_s: float, deadline_s: float, verify: Verify, flip: Flip
     ) -> CutOver:
         """One try, with as little as possible left of the log before anybody waits."""
-        while (await self.catch_up(work)).pending > _FEW:
-            pass
+        until = self._clock() + deadline_s / 2
+        while self._clock() < until:
+            progress = await self.catch_up(work)
+            if progress.pending <= _FEW and (progress.copied or work.direction == "forward"):
+                break
         fence = Fence(self._clock, hold_s)
         try:
             async with self._sessions.step(deadline_s, isolation="read_committed") as db:

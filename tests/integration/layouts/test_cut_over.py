@@ -333,3 +333,35 @@ async def test_contract_leaves_the_new_layout_alone(bed: Bed) -> None:
     assert bed.root.execute(triggers, (f"morph_store.{new}",)).fetchone() == (0,)
     bed.ddl("UPDATE price SET x = 1.5")
     assert bed.client.execute("SELECT x FROM v1.price").fetchone() == (2,)
+
+
+async def test_a_field_of_documents_changes_its_type(bed: Bed, tmp_path: Path) -> None:
+    """There it lies in the document, afterwards in a column; back again it loses nothing."""
+    documents = [{"_id": g, "price": g + 0.25, "tags": [{"t": g}]} for g in range(1, 40)]
+    await load(bed, tmp_path, "carts", documents)
+    bed.ddl("SET morph.ddl_mode = virtual")
+    bed.ddl("SET morph.back = 'price / 100.0'")
+    bed.ddl("ALTER TABLE carts ALTER COLUMN price TYPE int USING (price * 100)::int")
+    await bed.ready("carts")
+    rows = {
+        n: bed.client.execute(f"SELECT * FROM v{n}.carts ORDER BY 1").fetchall() for n in (1, 2)
+    }
+    result = await bed.cut_over()
+    assert result.done, result.reason
+    for n in (1, 2):
+        assert bed.client.execute(f"SELECT * FROM v{n}.carts ORDER BY 1").fetchall() == rows[n]
+    bed.ddl("UPDATE v2.carts SET price = 777 WHERE _id = 7")
+    bed.ddl("UPDATE v1.carts SET price = 8.125 WHERE _id = 8")
+    bed.ddl("INSERT INTO v1.carts (_id, price) VALUES (100, 1.5)")
+    rows = {
+        n: bed.client.execute(f"SELECT * FROM v{n}.carts ORDER BY 1").fetchall() for n in (1, 2)
+    }
+    progress = await bed.layouts.catch_up(bed.work)
+    while not progress.copied or progress.pending:
+        progress = await bed.layouts.catch_up(bed.work)
+    back = await bed.cut_over()
+    assert back.done, back.reason
+    for n in (1, 2):
+        assert bed.client.execute(f"SELECT * FROM v{n}.carts ORDER BY 1").fetchall() == rows[n]
+    assert bed.client.execute("SELECT price FROM v1.carts WHERE _id = 8").fetchone() == (8.125,)
+    assert bed.client.execute("SELECT count(*) FROM carts_tags").fetchone() == (39,)
