@@ -12,7 +12,7 @@ from core.checksum import MultisetChecksum
 from evolution.layouts.base import Chunk, Row
 from evolution.validation.embedded.setup import embedded_validator
 from evolution.validation.lines import cut_lines, cut_row, last_key
-from evolution.validation.localise import unequal
+from evolution.validation.localise import unequal, unequal_rows
 from evolution.validation.scrub import same
 from tests.integration.layouts.bed import Bed, connect_root, open_bed
 from tests.integration.server_process import ServerProcess
@@ -27,12 +27,16 @@ FILL = (
 )
 
 
+def _cut(line: bytes) -> Row:
+    return cut_row(line, 1)
+
+
 def _split(data: bytes) -> list[Row]:
-    return [cut_row(line, 1) for line in cut_lines(data)]
+    return [_cut(line) for line in cut_lines(data)]
 
 
 def _chunk(data: bytes) -> Chunk:
-    return Chunk(data, BATCH_ROWS, last_key(data, 1), False, partial(_split, data))
+    return Chunk(data, BATCH_ROWS, last_key(data, 1), False, partial(_split, data), (), _cut)
 
 
 def _batches(wrong: bool) -> list[Chunk]:
@@ -74,7 +78,7 @@ def _over_batches(options: Options, figures: Figures) -> None:
     def located() -> None:
         for a, b in zip(live, wrong, strict=True):
             assert not same(a, b, "checksum")
-            assert len(list(unequal(a.split(), b.split()))) == 1
+            assert len(list(unequal(*unequal_rows(a, b)))) == 1
 
     figures.add("checksum of read batches", "rows/s", _cpu(sums, options.repeats))
     figures.add("sums of rows in any order", "rows/s", _cpu(multisets, options.repeats))

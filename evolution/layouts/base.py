@@ -151,6 +151,7 @@ class Chunk:
     """Rows of a key range. `data` is all of them in key order, so that equal ranges have equal
     bytes and only unequal ones are split; `rows` says how many; `last` is the key of the last one,
     None when there is none. `ended`: there is nothing after it up to the bound that was asked for.
+    `cut`: `data` is a line for each row, with a newline behind it, and this makes the row of one.
     `left_out` are keys of the range that are in flight (`Side.snapshot`): they are looked at again
     later.
     """
@@ -161,6 +162,7 @@ class Chunk:
     ended: bool
     split: Callable[[], Sequence[Row]]
     left_out: Sequence[bytes] = ()
+    cut: Callable[[bytes], Row] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Final
@@ -16,7 +17,8 @@ from evolution.validation.report import Report
 RECHECKS: Final = 3
 RECHECK_WAIT_S: Final = 0.2
 SAVE_S: Final = 1.0
-LOOK_UP_ROWS: Final = 1_000
+LOOK_UP_ROWS: Final = 5_000
+_PAIRS_A_TURN: Final = 200
 _LATER_MAX: Final = 100_000
 _UNKNOWN: Final = -1
 
@@ -48,11 +50,13 @@ class Judge:
         self.different = 0
         """Rows with something wrong."""
 
-    def pairs(self, sides: Sides, pairs: Iterable[Pair], before: Mapping[bytes, int]) -> None:
+    async def pairs(self, sides: Sides, pairs: Iterable[Pair], before: Mapping[bytes, int]) -> None:
         """Report pairs at rest and put off those in flight. A row that one side does not have is at
         rest when its LSN is the one of `before`, at the last look.
         """
-        for pair in pairs:
+        for number, pair in enumerate(pairs, 1):
+            if number % _PAIRS_A_TURN == 0:
+                await asyncio.sleep(0)  # clients are served in the same process
             one_sided = pair.live is None or pair.shadow is None
             if not in_flight(sides, pair) or (one_sided and before.get(pair.key) == pair.lsn):
                 found = list(differences(sides, pair, self.comparison))
@@ -84,7 +88,7 @@ class Judge:
         live, shadow = await sides[0].look_up(rest), await sides[1].look_up(rest)
         self._report.rows_compared += len(live)
         self._report.bytes_read += sum(len(row.key) + len(row.data) for row in (*live, *shadow))
-        self.pairs(sides, unequal(live, shadow), before)
+        await self.pairs(sides, unequal(live, shadow), before)
         return len(live)
 
     async def look_again(self) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from evolution.layouts.base import Category, Discrepancy, Row, Side, SideColumn, Sides
+from evolution.layouts.base import Category, Chunk, Discrepancy, Row, Side, SideColumn, Sides
 from evolution.validation.canonical import hash_of, same_value
 from evolution.validation.categories import SeverityPolicy, classify
 from evolution.validation.findings import Found
+from evolution.validation.lines import cut_lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,21 @@ class Pair:
     def lsn(self) -> int:
         """The newest write of the row."""
         return max(self.live.lsn if self.live else 0, self.shadow.lsn if self.shadow else 0)
+
+
+def unequal_rows(live: Chunk, shadow: Chunk) -> tuple[Sequence[Row], Sequence[Row]]:
+    """The rows of two chunks without those that both have, if these are found without cutting."""
+    if live.cut is None or shadow.cut is None:
+        return live.split(), shadow.split()
+    one, other = cut_lines(live.data), cut_lines(shadow.data)
+    left, right = set(one), set(other)
+    if len(left) < len(one) or len(right) < len(other):
+        return live.split(), shadow.split()  # a row that is there twice
+    common = left & right
+    return (
+        [live.cut(line) for line in one if line not in common],
+        [shadow.cut(line) for line in other if line not in common],
+    )
 
 
 def unequal(live: Sequence[Row], shadow: Sequence[Row]) -> Iterator[Pair]:

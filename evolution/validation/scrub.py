@@ -14,7 +14,7 @@ from core.clock import Clock
 from evolution.layouts.base import Category, Chunk, Sides
 from evolution.validation.categories import SeverityPolicy
 from evolution.validation.judge import Judge, OpenSides, Saved
-from evolution.validation.localise import column_differences, unequal
+from evolution.validation.localise import column_differences, unequal, unequal_rows
 from evolution.validation.pace import CLOCK, ChunkSize, ReadingPace, pause
 from evolution.validation.ranges import Aligned, Unreadable, next_range
 from evolution.validation.report import Report
@@ -49,7 +49,7 @@ class Scrub:
                 if not self._fits(sides):
                     break
                 part = await next_range(sides, self.report.cursor, size.rows)
-                self._compare(sides, part)
+                await self._compare(sides, part)
             ended = part.ended
             seconds = self.clock.monotonic() - begun
             size.took(part.live.rows, len(part.live.data), seconds)
@@ -73,7 +73,7 @@ class Scrub:
             self.report.findings.extend(found)
         return len(sides[0].columns) == len(sides[1].columns)
 
-    def _compare(self, sides: Sides, part: Aligned) -> None:
+    async def _compare(self, sides: Sides, part: Aligned) -> None:
         report = self.report
         report.rows_compared += part.live.rows
         report.bytes_read += len(part.live.data) + len(part.shadow.data)
@@ -86,8 +86,8 @@ class Scrub:
             self._unread += 1
         skipped = {u.key for u in part.unreadable}
         if not same(part.live, part.shadow, report.method):
-            pairs = unequal(part.live.split(), part.shadow.split())
-            self._judge.pairs(sides, (p for p in pairs if p.key not in skipped), {})
+            pairs = unequal(*unequal_rows(part.live, part.shadow))
+            await self._judge.pairs(sides, (p for p in pairs if p.key not in skipped), {})
         last = part.last or part.live.last or part.shadow.last
         if last is not None:
             report.cursor = last

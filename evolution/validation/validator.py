@@ -99,8 +99,8 @@ class Validator:
     async def validate(self, work: ShadowWork, method: str) -> Verdict:
         """Compare all tables of a change. Goes on where an interrupted run was."""
         found = [await self.run(work, table, method_named(method)) for table in work.tables]
-        critical = sum(report.findings.critical for report in found)
-        worst = max(found, key=lambda report: report.findings.critical)
+        critical = sum(_critical(report) for report in found)
+        worst = max(found, key=_critical)
         return Verdict(worst.report_id, critical, True, _words(found))
 
     async def verify(
@@ -174,11 +174,18 @@ def _policy(policy: SeverityPolicy, work: ShadowWork) -> SeverityPolicy:
     return replace(policy, levels={**policy.levels, "COERCION_ERROR": "warning"})
 
 
+def _critical(report: Report) -> int:
+    """A run that was given up is as bad as a difference."""
+    return max(report.findings.critical, report.state == "failed")
+
+
 def _words(reports: Sequence[Report]) -> str:
     parts = []
     for report in reports:
         counts = sorted(report.findings.counts.items())
-        if counts:
-            found = ", ".join(f"{number} {category}" for category, number in counts)
-            parts.append(f"{report.relation}: {found}")
+        found = [f"{number} {category}" for category, number in counts]
+        if report.message:
+            found.append(report.message)
+        if found:
+            parts.append(f"{report.relation}: {', '.join(found)}")
     return "; ".join(parts)

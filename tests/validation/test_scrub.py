@@ -303,6 +303,7 @@ async def test_too_many_unreadable_rows_end_the_run(
     report = await both.scrub()
     assert (report.state, report.verdict) == ("failed", "different")
     assert report.findings.counts == {"COERCION_ERROR": 3}
+    assert report.message == "3 rows cannot be read"
 
 
 async def test_keys_of_two_columns_and_of_bytes(

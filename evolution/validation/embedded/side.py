@@ -19,7 +19,7 @@ from evolution.validation.lines import cut_lines, cut_row, key_text, key_values,
 CHUNK_BYTES: Final = 32 << 20
 READ_DEADLINE_S: Final = 120.0
 CLOSE_DEADLINE_S: Final = 5.0
-_KEYS_A_QUERY: Final = 500
+_KEYS_A_QUERY: Final = 1_000
 _SAVE: Final = "SAVEPOINT morph_read"
 _UNDO: Final = "ROLLBACK TO SAVEPOINT morph_read"
 _RELEASE: Final = "RELEASE SAVEPOINT morph_read"
@@ -124,7 +124,7 @@ class EmbeddedSide:
         if pending:
             query = self._queries.in_flight(after, until if ended else last)
             left_out = cut_lines((await self._copy(query))[0])
-        return Chunk(data, count, last, ended, partial(self._split, data), left_out)
+        return Chunk(data, count, last, ended, partial(self._split, data), left_out, self._cut)
 
     async def keys(self, after: bytes | None, until: bytes | None, rows: int) -> Sequence[bytes]:
         """See Side."""
@@ -166,8 +166,10 @@ class EmbeddedSide:
         return key_text(key)
 
     def _split(self, data: bytes) -> list[Row]:
-        fields = len(self._select.key)
-        return [cut_row(line, fields) for line in cut_lines(data)]
+        return [self._cut(line) for line in cut_lines(data)]
+
+    def _cut(self, line: bytes) -> Row:
+        return cut_row(line, len(self._select.key))
 
     async def _in_flight(self) -> bool:
         if self._pending is None:
