@@ -83,9 +83,11 @@ def _truncatable(ref: RelationRef) -> str:
             hint=f"Truncate {owner}, or remove the field with UPDATE.",
         )
     if is_foreign(ref):
+        kind = "partitioned" if table.partitioned else "foreign"
+        place = "its partitions" if table.partitioned else f'server "{table.instance}"'
         raise WrongObjectType(
-            f'cannot truncate foreign table "{table.name}"',
-            detail=f'Its rows lie in server "{table.instance}".',
+            f'cannot truncate {kind} table "{table.name}"',
+            detail=f"Its rows lie in {place}.",
             hint="Use DELETE.",
         )
     return store_name(table)

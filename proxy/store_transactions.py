@@ -73,7 +73,8 @@ class StoreTransactions:
             return None
         if await self._isolation(session, block) == READ_COMMITTED:
             return None
-        return (await self._begin(session, block, backend, scope)).transaction
+        work = await self._begin(session, block, backend, scope)
+        return work.transaction if work is not None else None
 
     def waiting(self, session: Session, backend: StoreBackend, table: Table) -> tuple[Waiting, ...]:
         """What the session's transaction has written to the table and the store does not know."""
@@ -127,13 +128,9 @@ class StoreTransactions:
             raise two_stores(", ".join(others), f'server "{backend.name}"')
         work = block.works.get(backend.name)
         if work is None:
-            try:
-                work = await self._begin(session, block, backend, scope)
-            except FeatureNotSupported:
-                # Of a kind with transactions, a server without them: a MongoDB standalone.
-                if (await backend.server(scope)).features.get("transactions", False):
-                    raise
-                work = self._without(block, backend)
+            work = await self._begin(session, block, backend, scope)
+        if work is None:
+            work = self._without(block, backend)
         work.writes += 1
         return work
 
@@ -183,11 +180,18 @@ class StoreTransactions:
 
     async def _begin(
         self, session: Session, block: Block, backend: StoreBackend, scope: Scope
-    ) -> StoreWork:
+    ) -> StoreWork | None:
+        """A transaction of the store; None where it has none."""
         if not backend.capabilities.transactions:
-            return self._without(block, backend)
+            return None
         isolation = await self._isolation(session, block)
-        transaction = await backend.begin(scope, isolation=isolation, read_only=False)
+        try:
+            transaction = await backend.begin(scope, isolation=isolation, read_only=False)
+        except FeatureNotSupported:
+            # Of a kind with transactions, a server without them: a MongoDB standalone.
+            if (await backend.server(scope)).features.get("transactions", False):
+                raise
+            return None
         work = block.works[backend.name] = StoreWork(backend, transaction, since=block.numbers)
         if block.savepoints and backend.capabilities.savepoints:
             await transaction.savepoint(0, scope.deadline)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -13,7 +14,7 @@ import pytest
 from psycopg import errors
 
 from tests.integration.fresh_catalog import empty_catalog
-from tests.integration.server_process import ServerProcess, eventually
+from tests.integration.server_process import ServerProcess, eventually, running
 from tests.services.conftest import PROPERTY
 from tests.services.cutting_proxy import CuttingProxy, Fault
 from tests.services.federation.data import TableData
@@ -363,3 +364,35 @@ def test_the_extended_protocol(client: Connection, end: str) -> None:
         client.execute(end.encode())
     expected = 31 if end == "COMMIT" else 30
     assert totals(client, "ledger", "visits") == {"ledger": expected, "visits": expected}
+
+
+def test_a_killed_server_leaves_nothing(  # Issue 4.10
+    open_directory: Path, stores: dict[str, RunningServer]
+) -> None:
+    names = ("ledger", "orders", "visits")
+    for name in names:
+        LOADERS[stores[name].kind](stores[name], NAMESPACE, [TABLES[name]])
+    with running(open_directory / "killed") as server:
+        other = server.connect()
+        for name in names:
+            run(other, create_server_text(name, stores[name]))
+            run(other, create_table_text(TABLES[name], name, stores[name].kind))
+        run(other, "SET morph.multi_store_commit = sequential")
+        run(other, "SET morph.store_writes = at_commit")
+        add_to(other, *names)
+        assert totals(other, *names) == dict.fromkeys(names, 31)
+        server.kill()
+        other.close()
+        server.start()
+        with server.connect() as again:
+            assert totals(again, *names) == dict.fromkeys(names, 30)
+
+            def free() -> bool:  # MongoDB itself aborts what a dead client left, after a minute
+                try:
+                    for name in ("ledger", "visits"):
+                        run(again, f"UPDATE {name} SET n = n + 1 WHERE id = 1")
+                except (errors.SerializationFailure, errors.LockNotAvailable):
+                    return False
+                return True
+
+            eventually(free, timeout_s=60, what="the rows are free again")

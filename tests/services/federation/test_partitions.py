@@ -347,6 +347,35 @@ def test_a_row_of_no_partition(client: Connection, judge: Judge) -> None:  # 235
 
 
 @only("one-postgresql")
+def test_what_a_partitioned_table_cannot_do(
+    client: Connection, layout: dict[str, RunningServer]
+) -> None:
+    refused = {
+        "TRUNCATE events": ("42809", "Its rows lie in its partitions."),
+        "SELECT tableoid FROM events": ("0A000", ""),
+        "ALTER TABLE events ADD COLUMN more int": ("0A000", ""),
+        "ALTER FOREIGN TABLE events_eu DROP COLUMN note": ("0A000", ""),
+        "INSERT INTO events (region) VALUES ('de')": (
+            "23502",
+            "Failing row contains (null, de, null, null).",
+        ),
+    }
+    for text, (state, detail) in refused.items():
+        with pytest.raises(psycopg.Error) as caught:
+            run(client, text)
+        assert (caught.value.sqlstate, caught.value.diag.message_detail or "") == (state, detail)
+    with psycopg.connect(layout["events_eu"].uri, autocommit=True) as store:
+        run(store, f"INSERT INTO {NAMESPACE}.events_eu VALUES (90, 'mars')")
+    with pytest.raises(errors.CheckViolation, match="violates partition constraint") as found:
+        run(client, "UPDATE events SET note = 'x'")  # a row that the bound says is not there
+    assert found.value.diag.message_detail == "Failing row contains (90, mars, null, null)."
+    assert client.execute("SELECT count(*) FROM events WHERE note = 'x'").fetchall() == [(0,)]
+    run(client, "UPDATE events_eu SET region = 'fr' WHERE id = 90")
+    run(client, "UPDATE events SET note = 'x'")
+    assert client.execute("SELECT count(*) FROM events WHERE note = 'x'").fetchall() == [(8,)]
+
+
+@only("one-postgresql")
 def test_bounds_are_judged_by_postgresql(client: Connection, judge: Judge) -> None:
     own = judge.connection
     own.execute("DROP TABLE IF EXISTS events, spare, narrow, wide CASCADE")

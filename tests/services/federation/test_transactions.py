@@ -156,6 +156,18 @@ def test_repeatable_read_is_a_snapshot(client: Connection, store: RunningServer)
     assert client.execute(query).fetchall() == [(333,)]
 
 
+@only(WITHOUT)
+def test_repeatable_read_where_the_store_has_no_snapshots(
+    client: Connection, store: RunningServer
+) -> None:
+    run(client, "BEGIN ISOLATION LEVEL REPEATABLE READ")
+    query = "SELECT qty FROM items WHERE id = 3"
+    assert client.execute(query).fetchall() == [(3,)]
+    change_qty(store, 3, 333)
+    assert client.execute(query).fetchall() == [(333,)]  # it reads as it comes
+    run(client, "COMMIT")
+
+
 @only(WITH)
 def test_savepoints(client: Connection, store: RunningServer) -> None:
     run(client, "BEGIN")
