@@ -87,7 +87,7 @@ def _read(client: Connection) -> None:
     def rows() -> bool:
         try:
             found = client.execute("TABLE items").fetchall()
-        except psycopg.errors.ObjectNotInPrerequisiteState:
+        except (psycopg.errors.FeatureNotSupported, psycopg.errors.UndefinedTable):
             return False
         return len(found) == len(ITEMS.rows)
 

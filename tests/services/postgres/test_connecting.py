@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,23 +28,28 @@ def soon(seconds: float = 20.0) -> Scope:
 
 
 @pytest.fixture(scope="module")
-def encrypted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+def open_home() -> Iterator[Path]:
+    """A directory that the server's user can reach: every run of pytest closes its own again."""
+    with tempfile.TemporaryDirectory(prefix="morph-tls-", ignore_cleanup_errors=True) as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@pytest.fixture(scope="module")
+def encrypted(open_home: Path) -> Iterator[RunningServer]:
     """A server that takes encrypted connections only."""
-    home = tmp_path_factory.mktemp("tls")
-    for path in (home, *home.parents[:2]):
-        path.chmod(0o755)
     identity = choose_identity()
     for name in ("server.pem", "server.key"):
-        copy = Path(shutil.copy(CERTIFICATES / name, home / name))
+        copy = Path(shutil.copy(CERTIFICATES / name, open_home / name))
         give(copy, identity)
         copy.chmod(0o600)
     settings = {
         "ssl": "on",
-        "ssl_cert_file": str(home / "server.pem"),
-        "ssl_key_file": str(home / "server.key"),
+        "ssl_cert_file": str(open_home / "server.pem"),
+        "ssl_key_file": str(open_home / "server.key"),
     }
     access = "hostssl all all 127.0.0.1/32 trust"
-    server = start_postgres(home / "pg", settings=settings, access=access)
+    server = start_postgres(open_home / "pg", settings=settings, access=access)
     try:
         yield server
     finally:
