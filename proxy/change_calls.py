@@ -35,7 +35,7 @@ from evolution.request import Outcome
 from evolution.transaction import Transaction
 from proxy.change_arguments import ARGUMENTS, Arguments, read_arguments
 from proxy.change_wishes import fulfil, locked
-from proxy.protocol.reports import notice_response
+from proxy.notices import notice
 from proxy.store_waits import bounded
 from rewrite.analysis import StatementPlan
 
@@ -154,7 +154,7 @@ class ChangeCalls:
 
         def told(record: Record) -> None:
             text = f"change {record.change_id} is {words(record.phase)}"
-            session.send_to_client(notice_response("NOTICE", "00000", text))
+            session.send_to_client(notice(session, "NOTICE", "00000", text))
 
         for wish in wishes:
             work = fulfil(worker.changes.connect, wish, call.actor, told)
@@ -228,7 +228,7 @@ class ChangeCalls:
         found = verdict.reason or "no differences"
         text = f"validation of change {record.change_id}: {found}"
         detail = f"Report {verdict.report_id} is in morph.validation_reports."
-        call.session.send_to_client(notice_response(severity, state, text, detail))
+        call.session.send_to_client(notice(call.session, severity, state, text, detail))
         return Outcome(await self._operations.scripts.read_snapshot(call.session), "CALL")
 
     async def _check_rollback(self, call: _Call) -> Outcome:
@@ -243,7 +243,7 @@ class ChangeCalls:
         if count:
             text = f"{count} rows stand against a rollback of change {record.change_id}"
             detail = f"The old layout cannot show them as they are: {keys_told(count, first)}."
-        call.session.send_to_client(notice_response("NOTICE", "00000", text, detail))
+        call.session.send_to_client(notice(call.session, "NOTICE", "00000", text, detail))
         return Outcome(await self._operations.scripts.read_snapshot(call.session), "CALL")
 
     async def _blocking(self, record: Record) -> tuple[int, Sequence[Discrepancy]]:
@@ -266,7 +266,7 @@ class ChangeCalls:
         work = validator.repair(record.work(), call.given.report)
         changed = await bounded(call.session, work, alone=True)
         text = f"{changed} rows were made again"
-        call.session.send_to_client(notice_response("NOTICE", "00000", text))
+        call.session.send_to_client(notice(call.session, "NOTICE", "00000", text))
         return Outcome(await self._operations.scripts.read_snapshot(call.session), "CALL")
 
     def _comparable(self, call: _Call) -> Record:

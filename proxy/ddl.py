@@ -30,8 +30,8 @@ from evolution.transaction import Row
 from proxy.change_arguments import read_arguments
 from proxy.change_calls import CHANGE_CALLS, ChangeCalls
 from proxy.internal_errors import restate
+from proxy.notices import notice
 from proxy.prepared import Portal
-from proxy.protocol.reports import notice_response
 from proxy.protocol.server import command_complete
 from proxy.relay import BackendError
 from rewrite.analysis import StatementPlan
@@ -238,7 +238,7 @@ class Ddl:
         session.own_snapshot = outcome.snapshot
         session.forget_plans()
         notices = b"".join(
-            notice_response("NOTICE", n.sqlstate, n.primary, n.detail, n.hint)
+            notice(session, "NOTICE", n.sqlstate, n.primary, n.detail, n.hint)
             for n in outcome.notices
         )
         session.send_to_client(notices + command_complete(outcome.tag))

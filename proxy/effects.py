@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from proxy.notices import DEFAULT_LEVEL, FOLLOWED
 from proxy.store_transactions import note_transaction
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ def _set_variable(session: Session, node: object) -> None:
     name = getattr(node, "name", None) or ""
     args = getattr(node, "args", None) or ()
     session.pinned = True
-    if name.startswith("morph.") or not name:
+    if name.startswith(FOLLOWED) or not name:
         # For the rest of this text; then it is looked up, and again when a transaction ends.
         session.maybe_temporary = session.stale = True
     if name == "morph.pushdown":
@@ -47,6 +48,7 @@ def _discard(session: Session, node: object) -> None:
         session.temporary_names = frozenset()
         session.set_pushdown("on")
         session.ddl_mode = session.worker.ddl_mode
+        session.messages_min = DEFAULT_LEVEL
         session.forget_plans()
 
 

@@ -27,8 +27,9 @@ from core.errors import (
 from engine.plans import Plan
 from private_pg.cluster import SUPERUSER
 from proxy.internal_errors import restate
+from proxy.notices import notice
 from proxy.prepared import Portal
-from proxy.protocol.reports import encode_notice, notice_response
+from proxy.protocol.reports import encode_notice
 from proxy.protocol.server import command_complete
 from proxy.relay import BackendError
 from rewrite.analysis import StatementPlan
@@ -206,7 +207,7 @@ class Maintain:
         verb = "vacuum" if vacuum else "analyze"
         for name in views:
             message = f'skipping "{name}" --- cannot {verb} non-tables or special system tables'
-            session.send_to_client(notice_response("WARNING", "01000", message))
+            session.send_to_client(notice(session, "WARNING", "01000", message))
         if text and block:
             try:
                 await self._operations.apply(session, [text])

@@ -27,12 +27,13 @@ from proxy.backend import BackendConnection, Piece
 from proxy.effects import STATEMENT_EFFECTS
 from proxy.errors import translate
 from proxy.foreign_prepared import ForeignPrepared
+from proxy.notices import DEFAULT_LEVEL, FOLLOWED, level, notice
 from proxy.prepared import Portal, Prepared
 from proxy.protocol import requests
 from proxy.protocol.framing import HEADER_BYTES, SMALL_MESSAGE_BYTES_MAX, message
 from proxy.protocol.message_types import ClientType
 from proxy.protocol.parse import Parse
-from proxy.protocol.reports import error_response, notice_response, sqlstate_of
+from proxy.protocol.reports import error_response, sqlstate_of
 from proxy.protocol.server import parameter_status
 from proxy.relay import BATCH, PARSE, QUERY, SYNC, BackendError, Entry, Relay
 from proxy.shortcut import SessionPlans
@@ -54,7 +55,8 @@ _LIMIT_EXCEEDED = "canceling statement due to private_pg.statement_timeout_max"
 # What a statement means depends on it: the session's own names, and its settings of ours.
 TEMPORARY_QUERY = (
     "SELECT pg_catalog.current_setting('morph.pushdown'), "
-    "pg_catalog.current_setting('morph.ddl_mode'), c.relname FROM (VALUES (1)) one "
+    "pg_catalog.current_setting('morph.ddl_mode'), "
+    "pg_catalog.current_setting('client_min_messages'), c.relname FROM (VALUES (1)) one "
     "LEFT JOIN pg_catalog.pg_class c ON c.relnamespace "
     "OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()"
 )
@@ -71,8 +73,9 @@ class Session:
         "_plan", "_planned", "_plans", "_put_back", "_record", "_rolled_back", "_script",
         "_short_entry", "_short_max", "_started", "_timed_out", "_told_fatal", "_writable",
         "block", "client", "copy_sink", "copy_waiting", "ddl_mode", "foreign_prepared", "id",
-        "last_query", "maybe_temporary", "on_cancel", "own_snapshot", "pending_version", "pinned",
-        "portals", "progress", "push_scans", "pushdown", "relay", "reread_due", "search_path",
+        "last_query", "maybe_temporary", "messages_min", "on_cancel", "own_snapshot",
+        "pending_version", "pinned", "portals", "progress", "push_scans", "pushdown", "relay",
+        "reread_due", "search_path",
         "send_to_client", "stale", "statements", "statements_run", "status", "temporary_names",
         "warned_versions", "worker",
     )  # fmt: skip
@@ -87,10 +90,10 @@ class Session:
         self.portals: dict[str, Portal] = {}
         self.pinned = False
         self.maybe_temporary = self.asks_for_settings()
-        self.pushdown = True
+        self.messages_min = DEFAULT_LEVEL
+        self.set_pushdown("on")
         self.foreign_prepared: dict[str, ForeignPrepared] = {}  # by PREPARE in SQL
         self.block: Block | None = None  # a transaction as far as other stores are concerned
-        self.push_scans = False  # in the merge tier: predicates go into the scans
         self.ddl_mode: str = worker.ddl_mode
         self.own_snapshot: CatalogSnapshot | None = None
         self.pending_version = 0
@@ -134,9 +137,9 @@ class Session:
         self._writable.set()
 
     def asks_for_settings(self) -> bool:
-        """True when the start packet may set a setting of ours."""
-        parameters = self.client.startup.parameters
-        return any("morph." in text for pair in parameters.items() for text in pair)
+        """True when the start packet may set a setting that we follow."""
+        texts = [text for pair in self.client.startup.parameters.items() for text in pair]
+        return any(name in text for text in texts for name in FOLLOWED)
 
     # ------------------------------------------------------------------ client → session
 
@@ -515,7 +518,8 @@ class Session:
             rows = [[(v or b"").decode(codec, "replace") for v in row] for row in sink.rows()]
             self.set_pushdown(rows[0][0])
             self.ddl_mode = rows[0][1].lower()
-            self.temporary_names = frozenset(row[2] for row in rows) - {""}
+            self.messages_min = level(rows[0][2])
+            self.temporary_names = frozenset(row[3] for row in rows) - {""}
         except BackendError:
             self.stale = True  # a failed batch; look again at the next
         if self.relay.backend is not None:
@@ -525,7 +529,7 @@ class Session:
         self.forget_plans()
 
     def set_pushdown(self, value: str) -> None:
-        """`value` is what morph.pushdown is now."""
+        """`value` is what morph.pushdown is now; "scan": predicates go into the scans."""
         value = value.lower()
         self.pushdown = value not in ("off", "false", "0", "no", "scan")
         self.push_scans = value == "scan"
@@ -581,9 +585,7 @@ class Session:
                     hint = f"Version {snapshot.current} has superseded it."
                     message = f"version {number} is deprecated"
                     self.worker.metrics.warnings.cell("01000").value += 1
-                    self.relay.answer_locally(
-                        notice_response("WARNING", "01000", message, "", hint)
-                    )
+                    self.relay.answer_locally(notice(self, "WARNING", "01000", message, "", hint))
 
     def notices_for(self, plan: Plan) -> bytes:
         """WARNINGs that go before the plan's answer."""
@@ -595,7 +597,7 @@ class Session:
         if notices:
             self.worker.metrics.warnings.cell("01000").value += len(notices)
         return b"".join(
-            notice_response("WARNING", "01000", n.message, n.detail, n.hint) for n in notices
+            notice(self, "WARNING", "01000", n.message, n.detail, n.hint) for n in notices
         )
 
     # ------------------------------------------------------------------ errors

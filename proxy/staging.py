@@ -45,8 +45,8 @@ from engine.scan_copy import ScanColumns
 from engine.scans import JoinKey, Scan
 from engine.semijoin import Wait, estimate, reduced, took, waits
 from engine.waiting_writes import Overlay, Waiting, overlaid_scan
+from proxy.notices import notice
 from proxy.piles import Limits, Pile
-from proxy.protocol.reports import notice_response
 from proxy.session_store import SessionStore
 from proxy.store_waits import bounded
 from proxy.temporary_tables import load_pile
@@ -226,7 +226,7 @@ class Staging:
         text = f'column "{name}" of table "{table.name}": {misfit.count} values read as NULL'
         detail = f"They have type {misfit.store_type} in the store, as {misfit.example}."
         hint = f"The column's type is {column.type}." if column is not None else ""
-        session.send_to_client(notice_response("WARNING", MISFIT, text, detail, hint))
+        session.send_to_client(notice(session, "WARNING", MISFIT, text, detail, hint))
 
     # ------------------------------------------------------------------ scans
 

@@ -11,6 +11,7 @@ import psycopg
 import pytest
 from psycopg import errors
 
+from tests.integration.fresh_catalog import empty_catalog
 from tests.integration.server_process import ServerProcess, eventually, running
 from tests.integration.wire import (
     FLUSH,
@@ -355,3 +356,34 @@ def test_errors_of_one_session_stay_there(server: ServerProcess) -> None:
         good.simple("BEGIN")
         assert error_of(bad.simple("SELECT 1/0"))["C"] == "22012"
         assert good.simple("SELECT 1")[-1].text == "T"
+
+
+# what Morphgres says itself follows client_min_messages as what PostgreSQL says
+@pytest.mark.parametrize(
+    ("start", "text", "heard"),
+    [
+        ("", "", ["NOTICE", "WARNING"]),
+        ("", "SET client_min_messages = warning", ["WARNING"]),
+        ("", "SET client_min_messages TO 'error'", []),
+        ("-c client_min_messages=error", "", []),
+        ("-c client_min_messages=error", "RESET ALL", []),
+        ("-c client_min_messages=error", "SET client_min_messages = debug1", ["NOTICE", "WARNING"]),
+        ("", "SELECT set_config('client_min_messages', 'warning', false)", ["WARNING"]),
+    ],
+)
+def test_messages_are_as_loud_as_the_session_wants(
+    server: ServerProcess, start: str, text: str, heard: list[str]
+) -> None:
+    empty_catalog(server)
+    with server.connect(options=start) as connection:
+        told: list[str | None] = []
+        if text:
+            connection.execute(text)
+        connection.add_notice_handler(lambda found: told.append(found.severity))
+        connection.execute("DROP TABLE IF EXISTS nowhere")
+        connection.execute("CREATE TABLE loud (a int)")
+        connection.execute("CREATE VIEW quiet AS SELECT * FROM loud")
+        connection.execute("VACUUM quiet")
+    empty_catalog(server)
+    wanted = {"NOTICE", "WARNING"} & set(heard)
+    assert {name for name in told if name in ("NOTICE", "WARNING")} == wanted
