@@ -7,7 +7,7 @@ from typing import get_args
 
 import asyncpg
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from config.validation import KINDS, SEVERITIES
@@ -82,6 +82,7 @@ def test_json_that_is_too_deep_is_compared_as_text() -> None:
     assert canonical("json", deep) == deep
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.none() | st.binary(max_size=8), min_size=3, max_size=5))
 def test_fields_survive_their_line(values: list[bytes | None]) -> None:
     line = b"\t".join(escape(value) for value in values)
@@ -89,6 +90,7 @@ def test_fields_survive_their_line(values: list[bytes | None]) -> None:
     assert [unescape(field) for field in line.split(b"\t")] == values
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.text(max_size=6), min_size=1, max_size=3), st.integers(0, 2**53), st.text())
 def test_rows_survive_their_line(key: list[str], lsn: int, value: str) -> None:
     made = key_bytes(key)

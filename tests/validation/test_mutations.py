@@ -11,7 +11,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 import pytest_asyncio
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from evolution.validation.report import Report
@@ -117,11 +117,15 @@ async def db(validation_cluster: Cluster) -> AsyncIterator[asyncpg.Connection]:
         await connection.close(timeout=5)
 
 
+PATIENT: dict[str, Any] = {
+    "deadline": None,
+    "suppress_health_check": [HealthCheck.too_slow],
+}
 BYTES = st.sampled_from([1, 1000, 1 << 20])
 NAMES = st.sampled_from(sorted(MUTATIONS))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, **PATIENT)
 @given(name=NAMES, rows=ROWS, bytes_max=BYTES)
 async def test_a_wrong_transform_is_found(
     validation_cluster: Cluster, db: asyncpg.Connection, name: str, rows: Rows, bytes_max: int
@@ -131,7 +135,7 @@ async def test_a_wrong_transform_is_found(
 
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
-@settings(max_examples=5_000, deadline=None)
+@settings(max_examples=5_000, **PATIENT)
 @given(name=NAMES, rows=ROWS, bytes_max=BYTES)
 async def test_wrong_transforms_are_found(
     validation_cluster: Cluster, db: asyncpg.Connection, name: str, rows: Rows, bytes_max: int

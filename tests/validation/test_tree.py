@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from core.errors import InternalError
@@ -18,6 +18,7 @@ def built(rows: dict[int, bytes], bounds: list[int], fan_out: int = 3) -> ChunkT
     return tree
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.integers(0, 400), st.binary(max_size=3)), WRITES)
 def test_updates_lead_to_the_tree_of_the_rows(
     rows: dict[int, bytes], writes: list[tuple[int, bytes | None]]
