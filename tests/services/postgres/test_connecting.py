@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,14 +24,6 @@ CERTIFICATES = Path(__file__).parents[2] / "integration" / "certificates"
 def soon(seconds: float = 20.0) -> Scope:
     """A scope with a deadline."""
     return Scope(deadline=asyncio.get_running_loop().time() + seconds)
-
-
-@pytest.fixture(scope="module")
-def open_home() -> Iterator[Path]:
-    """A directory that the server's user can reach: every run of pytest closes its own again."""
-    with tempfile.TemporaryDirectory(prefix="morph-tls-", ignore_cleanup_errors=True) as name:
-        Path(name).chmod(0o755)
-        yield Path(name)
 
 
 @pytest.fixture(scope="module")

@@ -489,13 +489,10 @@ async def test_nobody_listens_and_nobody_answers(store: Store) -> None:  # R0.5
             await backend.close()
 
 
-async def test_a_login_that_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_login_that_is_refused(open_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also: no password of this process's environment is ever sent. R6.3."""
-    tmp_path.chmod(0o755)
-    for parent in tmp_path.parents[:2]:
-        parent.chmod(0o755)
     server = start_postgres(
-        tmp_path / "pg",
+        open_home / "pg",
         access="host all postgres 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256",
     )
     try:
