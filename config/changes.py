@@ -75,12 +75,17 @@ class ChangesSettings:
     ] = 0.5
     rollback_window: Annotated[
         float,
-        duration("The old layout is kept so long after a promotion, for a rollback.", 0, 365 * DAY),
+        duration(
+            "How long after a promotion the old layout is kept at least, for a rollback.",
+            0,
+            365 * DAY,
+        ),
     ] = DAY
     contraction: Annotated[
         Contraction,
         choice(
-            "What becomes of the old layout then: it stays until CALL morph.contract, or goes.",
+            "What becomes of the old layout then: manual keeps it, and the rollback, until"
+            " CALL morph.contract; after_window removes it.",
             get_args(Contraction),
         ),
     ] = "manual"

@@ -8,10 +8,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Final
 
 import asyncpg
 
+from catalog.model import CatalogSnapshot
+from catalog.store import state_statements
 from core.errors import CrashShutdown
 from evolution.changes import events, requests
 from evolution.changes.controller import FAULTS, ConnectionCatalog
@@ -19,6 +22,8 @@ from evolution.changes.driver import read_snapshot
 from evolution.changes.records import CHANGE_CHANNEL, Note, Record, load_record, move
 from evolution.changes.requests import Wish
 from evolution.changes.states import Phase
+from evolution.ddl import LOCK_CATALOG
+from evolution.lifecycle import line
 from evolution.transaction import Transaction
 
 LOOK_S: Final = 1.0
@@ -57,6 +62,8 @@ async def _look_until(connection: asyncpg.Connection, wish: Wish, actor: str, to
     catalog = ConnectionCatalog(connection)
     await connection.add_listener(CHANGE_CHANNEL, lambda *_: news.set())
     async with catalog.transaction() as tx:
+        if wish.wanted == requests.DISCARD:
+            await tx.apply([LOCK_CATALOG])  # before any record, as a cut-over does
         record = await locked(tx, wish.change_id)
         await _begin(tx, record, wish, actor)
     shown = record.phase
@@ -83,15 +90,30 @@ async def _begin(tx: Transaction, record: Record, wish: Wish, actor: str) -> Non
     if wish.wanted != requests.DISCARD:
         await tx.apply(requests.wish_statements(wish))
     elif record.phase is not Phase.DISCARDED:
-        number = record.change_id
-        if (await read_snapshot(tx)).current == number:
-            raise requests.refused(
-                record,
-                "discarded while its version is current",
-                f"CALL morph.rollback({number}) first.",
-            )
-        note = Note(actor, f"discarded by {actor}", wanted="")
-        await move(tx, record, events.Discard(actor), note)
+        await _discard(tx, record, actor)
+
+
+async def _discard(tx: Transaction, record: Record, actor: str) -> None:
+    """Give the change up; DDL goes on from the version before it."""
+    snapshot = await read_snapshot(tx)
+    number = record.change_id
+    if snapshot.current in line_after(snapshot, number):
+        raise requests.refused(
+            record,
+            "discarded while its version is current",
+            f"CALL morph.rollback({number}) first.",
+        )
+    note = Note(actor, f"discarded by {actor}", wanted="")
+    await move(tx, record, events.Discard(actor), note)
+    if number in line(snapshot, snapshot.head):
+        parent = snapshot.versions[number].parent
+        fresh = replace(snapshot, epoch=snapshot.epoch + 1, head=parent)
+        await tx.apply(state_statements(fresh))
+
+
+def line_after(snapshot: CatalogSnapshot, number: int) -> set[int]:
+    """The version and all that were made from it."""
+    return {n for n in snapshot.versions if number in line(snapshot, n)}
 
 
 async def _withdraw(catalog: ConnectionCatalog, wish: Wish) -> None:

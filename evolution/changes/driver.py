@@ -471,7 +471,7 @@ class Driver:
         async with self._catalog.transaction() as tx:
             records = await load_records(tx)
         event = events.FenceBack(
-            record.window_s > 0,
+            record.window_s > 0 or self._settings.contraction == "manual",
             blocking,
             record.wanted == "rollback accepting",
             fenced_by(records, record),

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import threading
 from decimal import Decimal
+from pathlib import Path
 
 import psycopg
 import pytest
 
+from tests.integration.changes.conftest import QUICK
 from tests.integration.changes.prices import (
     change_type,
     events,
@@ -18,7 +20,7 @@ from tests.integration.changes.prices import (
     rows,
     state,
 )
-from tests.integration.server_process import ServerProcess, eventually
+from tests.integration.server_process import ServerProcess, eventually, running
 
 WANTED = "SELECT DISTINCT wanted FROM morph.changes WHERE change_id = 2"
 
@@ -172,6 +174,9 @@ def test_a_discarded_change_leaves_the_table_as_it_was(server: ServerProcess) ->
             assert root.execute(kept).fetchone() == (0, 0)
         with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="is discarded"):
             client.execute("CALL morph.promote(2)")
+        client.execute("ALTER TABLE price RENAME COLUMN x TO cents")  # from the version before it
+        client.execute("CALL morph.promote(3)")
+        assert rows(client, "SELECT cents FROM price WHERE id = 1") == [(5,)]
 
 
 def test_rows_that_do_not_convert_fail_the_review_and_it_can_be_tried_again(
@@ -230,6 +235,17 @@ def test_a_damaged_shadow_is_found_and_repaired(server: ServerProcess) -> None:
 
 
 # ---------------------------------------------------------------- others
+
+
+def test_the_old_layout_goes_when_the_window_is_over(fresh_directory: Path) -> None:
+    config = f'{QUICK}rollback_window = "1s"\ncontraction = "after_window"\n'
+    with running(fresh_directory, config) as server, server.connect() as client:
+        make_prices(client, rows=10)
+        change_type(client)
+        client.execute("CALL morph.promote(2)")
+        reaches(client, "completed")
+        assert events(client)[-2:] == ["Contract", "Contracted"]
+        assert rows(client, "SELECT x FROM price WHERE id = 1") == [(Decimal("0.100"),)]
 
 
 def test_a_session_on_the_old_version_stops_a_contraction(server: ServerProcess) -> None:
