@@ -289,7 +289,8 @@ def _body(lenses: Sequence[Lens]) -> str:
     return (
         f"DECLARE w int[] := NEW.{WROTE}; c boolean; {''.join(declared)}\nBEGIN\n"
         f"IF w IS NOT NULL THEN\n{written}END IF;\n"
-        f"IF TG_OP = 'UPDATE' THEN\nw := coalesce(w, '{{}}');\n{cleared}END IF;\n"
+        f"IF TG_OP = 'UPDATE' THEN IF OLD.{MARKS} IS NOT NULL THEN\n"
+        f"w := coalesce(w, '{{}}');\n{cleared}END IF; END IF;\n"
         f"NEW.{WROTE} := NULL;\nNEW.{MARKS} := nullif(NEW.{MARKS}, '{{}}');\nRETURN NEW;\nEND"
     )
 
