@@ -150,7 +150,13 @@ def overlaid_scan(scan: Scan, *, names_document: bool) -> Scan:
         predicate = kept[0] if len(kept) == 1 else ir.And(tuple(kept))
     more = tuple(each for each in scan.placed.table.key if each not in scan.columns)
     return replace(
-        scan, columns=(*scan.columns, *more), predicate=predicate, limit=None, order=(), joins=()
+        scan,
+        columns=(*scan.columns, *more),
+        predicate=predicate,
+        limit=None,
+        order=(),
+        joins=(),
+        partner=None,
     )
 
 
