@@ -295,6 +295,7 @@ class Worker:
         for client in list(self.clients):
             client.shut_down()
         await asyncio.sleep(0)
+        self.changes.controller.stop()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

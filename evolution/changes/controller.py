@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -30,6 +30,7 @@ ELECTION_PAUSE_S: Final = 0.5
 LOOK_S: Final = 1.0
 IDLE_LOOK_S: Final = 60.0
 CLOSE_S: Final = 5.0
+END_PAUSE_S: Final = 0.5
 FAULTS: Final = (
     MorphError,
     OSError,
@@ -77,6 +78,7 @@ class Controller:
         self._drive_with = drive_with
         self._settings = settings
         self._clock = clock
+        self._stopping = False
         self._news = asyncio.Event()
         self._wakes: dict[int, asyncio.Event] = {}
 
@@ -86,9 +88,14 @@ class Controller:
         for wake in self._wakes.values():
             wake.set()
 
+    def stop(self) -> None:
+        """Begin nothing more; `run` is to be cancelled after this."""
+        self._stopping = True
+        self.wake()
+
     async def run(self) -> None:
-        """Drive changes whenever this process is the owner, until cancelled."""
-        while True:
+        """Drive changes whenever this process is the owner, until stopped and cancelled."""
+        while not self._stopping:
             pause = IDLE_LOOK_S
             try:
                 if await self._active():
@@ -134,29 +141,30 @@ class Controller:
         LOG.info("changes.owner", owner=self.owner)
         tasks: dict[int, asyncio.Task[None]] = {}
         try:
-            while not lost.is_set():
+            while not lost.is_set() and not self._stopping:
                 async with catalog.transaction() as tx:
                     wanted = {r.change_id for r in await load_records(tx) if not r.over}
                 tasks = {number: task for number, task in tasks.items() if not _ended(task)}
                 for number in wanted - set(tasks):
                     self._wakes[number] = asyncio.Event()
                     tasks[number] = asyncio.create_task(
-                        self._drive(driver, number), name=f"change-{number}"
+                        self._drive(driver, number, lost), name=f"change-{number}"
                     )
                 if not tasks:
                     return
                 await self._wait(self._news, LOOK_S)
         finally:
-            for task in tasks.values():
-                task.cancel()
-            await asyncio.gather(*tasks.values(), return_exceptions=True)
+            lost.set()
+            await _end(tasks.values())
 
-    async def _drive(self, driver: Driver, number: int) -> None:
-        """Step after step until the change is over; a step that fails is tried again later."""
+    async def _drive(self, driver: Driver, number: int, lost: asyncio.Event) -> None:
+        """Step after step until the change is over or the lock is lost; a step that fails is tried
+        again later.
+        """
         tries = 0
         wake = self._wakes[number]
         try:
-            while True:
+            while not lost.is_set():
                 try:
                     delay = await driver.step(number)
                     tries = 0
@@ -181,6 +189,17 @@ class Controller:
             await driver.fault(number, tries, reason)
         pause = self._settings.backoff_min * 2.0 ** min(tries - 1, 30)
         return min(pause, self._settings.backoff_max)
+
+
+async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Cancel tasks until they are over: leaving a transaction on a connection that broke turns a
+    cancellation into the error of the connection (asyncpg's Transaction.__aexit__).
+    """
+    pending = {task for task in tasks if not task.done()}
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=END_PAUSE_S)
 
 
 def _ended(task: asyncio.Task[None]) -> bool:
