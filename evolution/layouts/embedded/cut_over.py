@@ -70,7 +70,7 @@ TRIES_S: Final = (0.1, 0.2, 0.4, HOLD_S)
 SNAPSHOTS_S: Final = 0.1
 """How long statements on other tables get to end."""
 _LOOK_S: Final = 0.005
-LAST_KEYS: Final = 100
+LAST_KEYS: Final = log.RECORDS_KEPT
 _SNAPSHOTS_HELD: Final = """
 SELECT count(*) FROM pg_stat_activity
 WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()

@@ -25,6 +25,8 @@ LOG_SCHEMA: Final = "morph_log"
 PUT: Final = "p"
 DELETE: Final = "d"
 TRUNCATE: Final = "t"
+RECORDS_KEPT: Final = 100
+"""So many of the newest records stay though every reader has them."""
 ADVISORY_CLASS: Final = 0x6D6C6F67
 """The first key of the advisory locks under which logs are made and removed."""
 
@@ -116,9 +118,12 @@ def new_keys(table: StoreTable, table_id: int, checkpoint: str, source: str) -> 
 
 def truncate_statement(table_id: int) -> str:
     """Remove what every reader has: it is older than the oldest transaction that any of their
-    checkpoints still waited for.
+    checkpoints still waited for. The newest records stay for the last look of a cut-over.
     """
+    name = log_name(table_id)
     return (
-        f"DELETE FROM {log_name(table_id)} WHERE xid < (SELECT min(pg_snapshot_xmin(checkpoint)) "
-        f"FROM morph_log.shadows WHERE table_id = {table_id} AND checkpoint IS NOT NULL)"
+        f"DELETE FROM {name} WHERE xid < (SELECT min(pg_snapshot_xmin(checkpoint)) "
+        f"FROM morph_log.shadows WHERE table_id = {table_id} AND checkpoint IS NOT NULL) "
+        f"AND (xid, lsn) < (SELECT xid, lsn FROM {name} ORDER BY xid DESC, lsn DESC "
+        f"OFFSET {RECORDS_KEPT - 1} LIMIT 1)"
     )

@@ -131,3 +131,33 @@ async def test_a_wrong_row_is_found_while_others_are_written(bed: Bed) -> None:
     while (await bed.layouts.catch_up(bed.work)).pending:
         await asyncio.sleep(0)
     assert (await judge.validate(bed.work, "full")).critical == 0
+
+
+@pytest.mark.timeout(600)
+async def test_a_wrong_row_among_the_last_written_stops_the_cut_over(bed: Bed) -> None:
+    await with_lens(bed)
+    await bed.ready("fed")
+    judge = validator(bed)
+    bed.ddl("UPDATE fed SET x = 'last' WHERE id IN (40, 50)")
+    while (await bed.layouts.catch_up(bed.work)).pending:
+        await asyncio.sleep(0)
+    shadow = f'morph_store."{bed.work.tables[0].shadow}"'
+    table = (await newest(bed.server))[0].table("fed")
+    assert table is not None
+    stored = {c.name: c.source.column for c in table.columns if isinstance(c.source, Stored)}
+    bed.root.execute("SET morph.applying = 'on'")
+    bed.root.execute(f"UPDATE {shadow} SET {stored['x']} = 'lost' WHERE {stored['id']} = 40")
+    bed.root.execute(f"DELETE FROM {shadow} WHERE {stored['id']} = 50")
+    result = await bed.cut_over(verify=judge.verify)
+    assert not result.done
+    found = sorted((d.type, d.record_id, d.column) for d in result.discrepancies)
+    assert found == [("MISSING_IN_SHADOW", "50", ""), ("VALUE_MISMATCH", "40", "x")]
+    assert bed.client.execute("SELECT x FROM fed WHERE id = 40").fetchone() == ("last",)
+    verdict = await judge.validate(bed.work, "checksum")
+    assert await judge.repair(bed.work, verdict.report_id) == 2
+    for _ in range(20):
+        if (result := await bed.cut_over(verify=judge.verify)).done:
+            break
+        await asyncio.sleep(0.2)
+    assert result.done
+    assert (await judge.validate(bed.work, "full")).critical == 0
