@@ -413,9 +413,7 @@ def conflict_texts(plan: FederatedPlan, relations: Sequence[str], proposed: str)
 
 
 def again_text(plan: FederatedPlan, relations: Sequence[str], completed: str) -> str:
-    """The INSERT once more, of rows that are known; for its RETURNING. What its source named is
-    still named: parameters must have types.
-    """
+    """The INSERT once more, of rows that are known; for its RETURNING."""
     assert plan.target is not None
     ref, tokens = plan.refs[plan.target], plan.context.tokens
     chain = tokens.name_chain(ref.node.location)
@@ -423,9 +421,7 @@ def again_text(plan: FederatedPlan, relations: Sequence[str], completed: str) ->
     returning = tokens.find_top(behind, frozenset({"RETURNING"}), plan.context.end)
     names = (c.name for c in stored_columns(plan.scans[plan.target].placed.table))
     columns = ", ".join(map(quote_ident, names))
-    others = [each for n, each in enumerate(relations) if n != plan.target]
-    named = "".join(f" OR EXISTS (SELECT FROM {each} AS _m)" for each in others)
-    source = f"SELECT {columns} FROM {completed} WHERE true{named} ORDER BY {ROW_NUMBER} DESC"
+    source = f"SELECT {columns} FROM {completed} ORDER BY {ROW_NUMBER} DESC"
     start, end = tokens.items[behind - 1].end, tokens.items[returning].start
     return plan.replaced_text(relations, start, end, f" ({columns}) {source} ")
 

@@ -183,7 +183,7 @@ class ForeignWrites:
             await completing.drop()
         else:
             text = again_text(again.federated, again.relations, completed)
-            sink = await self._residual.collect(session, text, again.bound)
+            sink = await self._residual.collect(session, text, again.bound.for_part(text))
         await self._staging.drop(session, [completed])
         return sink
 
