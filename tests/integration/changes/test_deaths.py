@@ -110,7 +110,7 @@ def _connected(server: ServerProcess) -> psycopg.Connection[Any]:
 def _worker_of_owner(server: ServerProcess) -> int:
     """The process that has the connection which holds the controllers' lock."""
     with server.root() as root:
-        (backend,) = eventually(lambda: root.execute(OWNER).fetchone(), timeout_s=60)
+        backend = eventually(lambda: root.execute(OWNER).fetchall(), timeout_s=60)[0][0]
         start = "SELECT application_name FROM pg_stat_activity WHERE pid = %s"
         row = root.execute(start, (backend,)).fetchone()
     assert row is not None
