@@ -13,9 +13,9 @@ import psycopg
 import pytest
 
 from core.errors import ObjectNotInPrerequisiteState, SerializationFailure
-from evolution.layouts.embedded.cut_over import HOLD_S
-from tests.integration.layouts.bed import Bed, connect_root, verify
+from tests.integration.layouts.bed import DEADLINE_S, Bed, connect_root, verify
 from tests.integration.loading import Store
+from tests.integration.server_process import eventually
 
 
 def relation(bed: Bed, name: str) -> str:
@@ -174,6 +174,15 @@ async def load(bed: Bed, directory: Path, table: str, documents: Sequence[object
     finally:
         await connection.close()
 
+    def known() -> bool:
+        """The worker has heard of it."""
+        try:
+            return bed.client.execute(f"SELECT count(*) FROM {table}").fetchone() is not None
+        except psycopg.Error:
+            return False
+
+    eventually(known, timeout_s=60)
+
 
 async def test_documents_and_the_child_tables_of_their_arrays(bed: Bed, tmp_path: Path) -> None:
     """An array of documents is a table over the parent's rows, whichever layout they are in."""
@@ -238,7 +247,7 @@ async def test_it_is_done_once(bed: Bed) -> None:
     await bed.ready("orders")
     forward = bed.work
     assert (await bed.cut_over()).done
-    again = await bed.layouts.cut_over(forward, deadline_s=5.0, verify=verify, flip=bed.flip)
+    again = await bed.layouts.cut_over(forward, deadline_s=DEADLINE_S, verify=verify, flip=bed.flip)
     assert again.done
     assert again.waited_s == 0.0
     bed.ddl("INSERT INTO orders VALUES (1)")
@@ -253,7 +262,7 @@ async def test_it_waits_for_nobody_for_long(bed: Bed) -> None:
         other.execute("SELECT * FROM orders")
         result = await bed.cut_over()
         assert not result.done
-        assert result.waited_s < 2 * HOLD_S
+        assert result.waited_s < DEADLINE_S
         # What it waits for writes: no deadlock, no error.
         other.execute("INSERT INTO orders VALUES (2)")
         other.commit()

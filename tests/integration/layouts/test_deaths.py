@@ -14,7 +14,7 @@ import pytest
 
 from core.errors import MorphError
 from evolution.layouts.embedded.store import EmbeddedLayouts
-from tests.integration.layouts.bed import Bed, verify
+from tests.integration.layouts.bed import DEADLINE_S, Bed, verify
 from tests.integration.server_process import ServerProcess
 
 STEPS_MAX = 400
@@ -77,7 +77,7 @@ async def life(bed: Bed, layouts: EmbeddedLayouts, numbers: Any) -> None:
         write()
     assert await layouts.finish(bed.work) == []
     write()
-    result = await layouts.cut_over(bed.work, deadline_s=5.0, verify=verify, flip=bed.flip)
+    result = await layouts.cut_over(bed.work, deadline_s=DEADLINE_S, verify=verify, flip=bed.flip)
     assert result.done, result.reason
 
 

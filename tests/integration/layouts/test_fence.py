@@ -15,8 +15,7 @@ from dataclasses import dataclass, field
 
 import psycopg
 
-from evolution.layouts.embedded.cut_over import HOLD_S
-from tests.integration.layouts.bed import Bed
+from tests.integration.layouts.bed import DEADLINE_S, Bed
 
 ROWS = 500
 
@@ -102,7 +101,7 @@ async def test_writers_and_readers_notice_nothing(bed: Bed) -> None:
             while load.done < done + 50 and not load.errors:
                 await asyncio.sleep(0.01)
     assert load.errors == []
-    assert max(held) < 2 * HOLD_S
+    assert max(held) < DEADLINE_S
     found = dict(bed.client.execute("SELECT id, x FROM orders").fetchall())
     assert {k: found.get(k) for k in load.acknowledged} == load.acknowledged
     await bed.layouts.catch_up(bed.work)
