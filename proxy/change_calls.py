@@ -193,8 +193,9 @@ class ChangeCalls:
 
     async def _flag(self, call: _Call, event: events.Event, reason: str, what: str) -> Outcome:
         record = await locked(call.tx, call.record().change_id)
-        if refusal(record.state, event):
-            raise requests.refused(record, what)
+        if why := refusal(record.state, event):
+            removing = isinstance(event, events.Retry)
+            raise requests.refused(record, what, f"Try again: {why}." if removing else "")
         await move(call.tx, record, event, Note(call.actor, reason, attempts=record.attempts))
         return Outcome(call.session.snapshot, "CALL")
 

@@ -19,7 +19,14 @@ from core.errors import CrashShutdown
 from evolution.changes import events, requests
 from evolution.changes.controller import FAULTS, ConnectionCatalog
 from evolution.changes.driver import read_snapshot
-from evolution.changes.records import CHANGE_CHANNEL, Note, Record, load_record, move
+from evolution.changes.records import (
+    CHANGE_CHANNEL,
+    Note,
+    Record,
+    load_record,
+    lock_statement,
+    move,
+)
 from evolution.changes.requests import Wish
 from evolution.changes.states import Phase
 from evolution.ddl import LOCK_CATALOG
@@ -34,7 +41,7 @@ Told = Callable[[Record], None]
 
 async def locked(tx: Transaction, number: int) -> Record:
     """The record, which nobody else moves until the transaction ends."""
-    await tx.apply([f"SELECT FROM morph_catalog.shadows WHERE change_id = {number} FOR UPDATE"])
+    await tx.apply([lock_statement(number)])
     return await load_record(tx, number)
 
 

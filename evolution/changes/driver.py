@@ -27,6 +27,7 @@ from evolution.changes.records import (
     fenced_by,
     load_record,
     load_records,
+    lock_statement,
     move,
     note_statement,
     progress_statement,
@@ -221,7 +222,13 @@ class Driver:
         if len(found) > 1:
             reason += f" (and {len(found) - 1} more)"
         note = Note(reason=reason, report_id=report_id, wanted="")
-        await self._move(record, events.Failed(reason), note)
+        async with self._catalog.transaction() as tx:
+            # Somebody's wish may have come between: the report is written once all the same.
+            await tx.apply([lock_statement(record.change_id)])
+            fresh = await load_record(tx, record.change_id)
+            ours = fresh.state.epoch == record.state.epoch
+            if ours and not refusal(fresh.state, events.Failed(reason)):
+                await move(tx, fresh, events.Failed(reason), note)
         return 0.0
 
     # ---------------------------------------------------------------- until it is ready

@@ -159,6 +159,11 @@ async def load_record(tx: Transaction, change_id: int) -> Record:
     raise UndefinedObject(f"change {change_id} has no shadow")
 
 
+def lock_statement(change_id: int) -> str:
+    """Nobody else moves the change until the transaction ends."""
+    return f"SELECT FROM morph_catalog.shadows WHERE change_id = {change_id} FOR UPDATE"
+
+
 def shadow_tables(snapshot: CatalogSnapshot, number: int, *, every: bool) -> list[ShadowTable]:
     """The tables for which version `number` needs another layout than its parent: those with a lens
     that the parent does not have; `every` other one that differs too (morph.ddl_mode = shadow).

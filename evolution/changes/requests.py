@@ -111,6 +111,8 @@ def fulfilled(record: Record, wish: Wish) -> bool:
         return record.phase is Phase.DISCARDED and record.state.settled
     if record.phase in _DONE[wish.wanted]:
         return True
+    if record.phase is Phase.FAILED_REVIEW and not record.state.settled:
+        return False  # until its shadow is removed, and it can be tried again
     check(record, wish.wanted)
     if record.wanted != wish.wanted and record.phase is not Phase.CONTRACTING:
         verb = {PROMOTE: "promoted", CONTRACT: "contracted"}.get(wish.wanted, "rolled back")
