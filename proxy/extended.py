@@ -6,6 +6,7 @@ another one, or the catalog moved on) is prepared again before it is used.
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING
 
 from core.errors import (
@@ -130,17 +131,20 @@ def _replanning(session: Session, name: str, kind: int, body: bytes) -> bool:
 
 
 async def _replan(session: Session, prepared: Prepared, plan: Plan) -> None:
+    """The parameters keep the types that they had: the client encodes them so, in binary too."""
     scripts = session.worker.scripts
     try:
         old = await scripts.describe(session, prepared.plan, prepared.types)
-        new = await scripts.describe(session, plan, prepared.types)
+        oids = old.parameter_oids
+        types = struct.pack(f"!h{len(oids)}I", len(oids), *oids)
+        new = await scripts.describe(session, plan, types)
     except BackendError as error:
         session.send_to_client(session.translate_error(encode_error(error.fields), plan))
         return
     if [_shown(f) for f in old.fields] != [_shown(f) for f in new.fields]:
         prepared.refused = True
         return
-    prepared.plan, prepared.epoch = plan, session.snapshot.epoch
+    prepared.plan, prepared.epoch, prepared.types = plan, session.snapshot.epoch, types
     backend = session.relay.backend
     if backend is not None:
         if prepared.name:
