@@ -189,7 +189,7 @@ class Model:
             yield from self._begin(world)
         elif phase is P.BACKFILLING and world.cursor == KEYS and world.step is None:
             yield from self._moved(world, "copied", ev.Copied())
-        elif phase is P.CATCHING_UP:
+        elif phase is P.CATCHING_UP and world.step is None:
             yield from self._moved(world, "caught up", ev.CaughtUp(0.0))
         elif phase is P.VALIDATING:
             yield from self._moved(world, "validated", ev.Validated(1, 0))
@@ -199,7 +199,7 @@ class Model:
             yield from self._feed(world)
         if phase in (P.BACKFILLING, P.READY) and world.step is None:
             yield from self._moved(world, "discard", ev.Discard("user"))
-        if phase is P.DISCARDED and world.capture and not world.locked:
+        if phase is P.DISCARDED and world.capture and not world.locked and not world.open:
             gone = replace(world, new=(GONE,) * KEYS, capture=False, log=frozenset(), step=None)
             yield from self._moved(gone, "remove", ev.Settled())
 

@@ -55,6 +55,8 @@ async def go(server: ServerProcess, model: Model, seed: int) -> None:
     try:
         for label, world in walk(model, random.Random(seed)):
             await real.take(label, world)
+    except Exception as error:
+        raise AssertionError(f"walk {seed}: {', '.join(real.done)}") from error
     finally:
         await real.die()
         real.abandon()
