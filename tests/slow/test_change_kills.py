@@ -21,6 +21,7 @@ from tests.integration.conftest import fresh_directory, open_directory
 from tests.integration.server_process import ServerProcess, eventually
 
 __all__ = ["fresh_directory", "open_directory"]
+RESTARTS = '[private_pg]\nrestart_backoff_min = "50ms"\nrestart_backoff_max = "200ms"\n'
 KILLS = int(os.environ.get("MORPH_CHANGE_KILLS", "60"))
 
 
@@ -46,7 +47,7 @@ def settle(server: ServerProcess, change: int) -> None:
 @pytest.mark.parametrize("victim", ["morphgres", "postgres"])
 def test_kills_lose_nothing(fresh_directory: Path, victim: str) -> None:
     rng = random.Random(victim)
-    server = ServerProcess(fresh_directory, QUICK, durable=True)
+    server = ServerProcess(fresh_directory, QUICK + RESTARTS, durable=True)
     server.start()
     with server.connect() as client:
         make_prices(client)
