@@ -18,7 +18,9 @@ def _ancestors(snapshot: CatalogSnapshot, version: Version) -> Iterator[tuple[Ve
 
 
 def column_hint(snapshot: CatalogSnapshot, version: Version, table: Table, name: str) -> str:
-    """What became of a column of this name in the table; "" when it never had one."""
+    """What became of a column of this name in the table; "" when it has one or never had."""
+    if table.column(name) is not None:
+        return ""
     for child, parent in _ancestors(snapshot, version):
         before = parent.table_by_id(table.id)
         column = before.column(name) if before else None

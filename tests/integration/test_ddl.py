@@ -457,3 +457,13 @@ def test_a_stored_generated_column(client: Connection) -> None:
     assert rows(client, generated) == [("per", "s"), ("took", "s")]
     with pytest.raises(errors.FeatureNotSupported, match="STORED"):
         client.execute("ALTER TABLE spans ADD z int GENERATED ALWAYS AS (took + 1) STORED")
+
+
+# a column that was converted has its name still: no hint about another one's errors
+def test_a_converted_column_is_not_renamed(client: Connection) -> None:
+    client.execute("SET morph.ddl_mode = direct")
+    client.execute("CREATE TABLE conv (q int, b int)")
+    client.execute("ALTER TABLE conv ALTER COLUMN q TYPE text USING q::text")
+    with pytest.raises(errors.UndefinedColumn) as caught:
+        client.execute("SELECT s.q FROM (SELECT b FROM conv) s")
+    assert caught.value.diag.message_hint is None

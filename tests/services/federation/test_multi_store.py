@@ -30,6 +30,7 @@ from tests.services.federation.placing import (
 )
 from tests.services.servers.fleet import Fleet
 from tests.services.servers.process import RunningServer
+from tests.services.servers.secantus import start_secantus
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(600)]
 Connection = psycopg.Connection[Any]
@@ -366,10 +367,21 @@ def test_the_extended_protocol(client: Connection, end: str) -> None:
     assert totals(client, "ledger", "visits") == {"ledger": expected, "visits": expected}
 
 
+@pytest.fixture
+def documents(tmp_path: Path) -> Iterator[RunningServer]:
+    """A MongoDB of one's own: it keeps the locks of a transaction whose client died."""
+    server = start_secantus(tmp_path)
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
 def test_a_killed_server_leaves_nothing(  # Issue 4.10
-    open_directory: Path, stores: dict[str, RunningServer]
+    open_directory: Path, stores: dict[str, RunningServer], documents: RunningServer
 ) -> None:
     names = ("ledger", "orders", "visits")
+    stores = {**stores, "orders": documents}
     for name in names:
         LOADERS[stores[name].kind](stores[name], NAMESPACE, [TABLES[name]])
     with running(open_directory / "killed") as server:
