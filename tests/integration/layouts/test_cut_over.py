@@ -43,7 +43,7 @@ async def test_a_plain_shadow_serves_and_the_old_table_follows(bed: Bed) -> None
         "WHERE indrelid = %s::regclass ORDER BY 1",
         (f"morph_store.{live}",),
     ).fetchall()
-    result = await bed.cut_over()
+    result = await bed.through()
     assert result.done, result.reason
     assert 0 < result.waited_s < 5
     assert relation(bed, "morph_v1.orders") == shadow
@@ -65,7 +65,7 @@ async def test_a_plain_shadow_serves_and_the_old_table_follows(bed: Bed) -> None
         bed.ddl("INSERT INTO orders (x, n) VALUES ('newer', -7)")
     await bed.layouts.catch_up(bed.work)
     assert bed.differences() == []
-    back = await bed.cut_over()
+    back = await bed.through()
     assert back.done, back.reason
     assert relation(bed, "morph_v1.orders") == live
     assert bed.client.execute(
@@ -89,7 +89,7 @@ async def test_foreign_keys_move_with_the_table(bed: Bed) -> None:
     bed.ddl("INSERT INTO orders VALUES (1, 1, NULL), (2, 2, 1), (3, NULL, NULL)")
     bed.ddl("INSERT INTO line VALUES (10, 1), (20, 2), (30, 3)")
     await bed.ready("orders")
-    result = await bed.cut_over()
+    result = await bed.through()
     assert result.done, result.reason
     with pytest.raises(psycopg.errors.ForeignKeyViolation):
         bed.ddl("INSERT INTO line VALUES (40, 99)")
@@ -102,7 +102,7 @@ async def test_foreign_keys_move_with_the_table(bed: Bed) -> None:
     assert bed.differences() == []
     invalid = "SELECT count(*) FROM pg_constraint WHERE contype = 'f' AND NOT convalidated"
     assert bed.root.execute(invalid).fetchone() == (0,)
-    back = await bed.cut_over()
+    back = await bed.through()
     assert back.done, back.reason
     bed.ddl("DELETE FROM orders WHERE id = 3")
     assert bed.client.execute("SELECT count(*) FROM line").fetchone() == (0,)
@@ -118,7 +118,7 @@ async def test_views_of_clients_and_prepared_statements_go_on(bed: Bed) -> None:
             other.execute("INSERT INTO orders VALUES (%s, 'p')", (n,), prepare=True)
             other.execute("SELECT x FROM orders WHERE id = %s", (n,), prepare=True)
         await bed.layouts.catch_up(bed.work)
-        result = await bed.cut_over()
+        result = await bed.through()
         assert result.done, result.reason
         other.execute("INSERT INTO orders VALUES (%s, 'p')", (5,), prepare=True)
         found = other.execute("SELECT x FROM orders WHERE id = %s", (5,), prepare=True).fetchone()
@@ -140,7 +140,7 @@ async def test_a_type_change_is_promoted_and_rolled_back(bed: Bed) -> None:
     before = {
         n: bed.client.execute(f"SELECT * FROM v{n}.price ORDER BY 1").fetchall() for n in (1, 2)
     }
-    result = await bed.cut_over()
+    result = await bed.through()
     assert result.done, result.reason
     for n in (1, 2):
         assert bed.client.execute(f"SELECT * FROM v{n}.price ORDER BY 1").fetchall() == before[n]
@@ -156,7 +156,7 @@ async def test_a_type_change_is_promoted_and_rolled_back(bed: Bed) -> None:
     count, first = await bed.layouts.blocking(bed.work, 10)
     assert count == 3, first
     assert {d.record_id for d in first} == {"2", "7", "300"}
-    back = await bed.cut_over()
+    back = await bed.through()
     assert back.done, back.reason
     for n in (1, 2):
         assert bed.client.execute(f"SELECT * FROM v{n}.price ORDER BY 1").fetchall() == after[n]
@@ -189,7 +189,7 @@ async def test_documents_and_the_child_tables_of_their_arrays(bed: Bed, tmp_path
     documents = [{"_id": g, "n": g, "items": [{"sku": f"a{g}", "qty": g}]} for g in range(1, 40)]
     await load(bed, tmp_path, "carts", documents)
     await bed.ready("carts")
-    result = await bed.cut_over()
+    result = await bed.through()
     assert result.done, result.reason
     bed.ddl("UPDATE carts SET n = 1000 WHERE _id = 7")
     bed.ddl("INSERT INTO carts (_id, n) VALUES (500, 5)")
@@ -198,7 +198,7 @@ async def test_documents_and_the_child_tables_of_their_arrays(bed: Bed, tmp_path
     assert bed.client.execute("SELECT max(n) FROM carts").fetchone() == (1000,)
     await bed.layouts.catch_up(bed.work)
     assert bed.differences() == []
-    assert (await bed.cut_over()).done
+    assert (await bed.through()).done
     assert bed.client.execute(query).fetchone() == (39, 780)
 
 
@@ -206,7 +206,7 @@ async def test_a_statement_past_the_views_is_told_to_try_again(bed: Bed) -> None
     """Whoever named the store table itself before the cut-over must not write to the old layout."""
     bed.make("orders", "id int PRIMARY KEY")
     await bed.ready("orders")
-    assert (await bed.cut_over()).done
+    assert (await bed.through()).done
     old = bed.work.tables[0].shadow
     with pytest.raises(psycopg.errors.SerializationFailure, match="cut-over"):
         bed.root.execute(f'INSERT INTO morph_store."{old}" VALUES (1)')
@@ -238,7 +238,7 @@ async def test_nothing_changes_when_it_cannot_be_done(bed: Bed) -> None:
     assert not result.done
     assert result.reason == "change 7 has moved on"
     assert relation(bed, "morph_v1.orders") == live
-    assert (await bed.cut_over()).done
+    assert (await bed.through()).done
 
 
 async def test_it_is_done_once(bed: Bed) -> None:
@@ -246,7 +246,7 @@ async def test_it_is_done_once(bed: Bed) -> None:
     bed.make("orders", "id int PRIMARY KEY")
     await bed.ready("orders")
     forward = bed.work
-    assert (await bed.cut_over()).done
+    assert (await bed.through()).done
     again = await bed.layouts.cut_over(forward, deadline_s=DEADLINE_S, verify=verify, flip=bed.flip)
     assert again.done
     assert again.waited_s == 0.0
@@ -269,7 +269,7 @@ async def test_it_waits_for_nobody_for_long(bed: Bed) -> None:
         other.execute("INSERT INTO orders VALUES (3)")
         assert not (await bed.cut_over()).done
         other.rollback()
-    assert (await bed.cut_over()).done
+    assert (await bed.through()).done
     assert bed.client.execute("SELECT count(*) FROM orders").fetchone() == (2,)
 
 
@@ -286,7 +286,7 @@ async def test_a_snapshot_from_before_stands_against_it(bed: Bed) -> None:
         assert not result.done
         assert "holds a snapshot" in result.reason
         assert reader.execute("SELECT count(*) FROM orders").fetchone() == (0,)
-    assert (await bed.cut_over()).done
+    assert (await bed.through()).done
 
 
 async def test_several_steps_back(bed: Bed) -> None:
@@ -296,12 +296,12 @@ async def test_several_steps_back(bed: Bed) -> None:
     bed.ddl("SET morph.ddl_mode = virtual")
     bed.ddl("ALTER TABLE price ALTER COLUMN x TYPE numeric")
     await bed.ready("price")
-    assert (await bed.cut_over()).done
+    assert (await bed.through()).done
     first = bed.work
     bed.work = replace(bed.work, change_id=bed.work.change_id + 100_000, direction="forward")
     bed.ddl("ALTER TABLE price ALTER COLUMN x TYPE text")
     await bed.ready("price")
-    assert (await bed.cut_over()).done
+    assert (await bed.through()).done
     second = bed.work
     bed.ddl("UPDATE v1.price SET x = 50 WHERE id = 5")
     bed.ddl("UPDATE v2.price SET x = 6.5 WHERE id = 6")
@@ -314,11 +314,11 @@ async def test_several_steps_back(bed: Bed) -> None:
     await bed.layouts.catch_up(first)
     with pytest.raises(ObjectNotInPrerequisiteState, match="only through"):
         await bed.layouts.contract(second)
-    result = await bed.cut_over()
+    result = await bed.through()
     assert result.done, result.reason
     await bed.layouts.discard(bed.work)
     bed.work = first
-    result = await bed.cut_over()
+    result = await bed.through()
     assert result.done, result.reason
     for n in (1, 2, 3):
         assert bed.client.execute(f"SELECT * FROM v{n}.price ORDER BY 1").fetchall() == after[n - 1]
@@ -331,7 +331,7 @@ async def test_contract_leaves_the_new_layout_alone(bed: Bed) -> None:
     bed.ddl("SET morph.ddl_mode = virtual")
     bed.ddl("ALTER TABLE price ALTER COLUMN x TYPE numeric")
     await bed.ready("price")
-    assert (await bed.cut_over()).done
+    assert (await bed.through()).done
     old, new = bed.work.tables[0].shadow, bed.work.tables[0].live
     await bed.layouts.contract(bed.work)
     await bed.layouts.contract(bed.work)
@@ -355,7 +355,7 @@ async def test_a_field_of_documents_changes_its_type(bed: Bed, tmp_path: Path) -
     rows = {
         n: bed.client.execute(f"SELECT * FROM v{n}.carts ORDER BY 1").fetchall() for n in (1, 2)
     }
-    result = await bed.cut_over()
+    result = await bed.through()
     assert result.done, result.reason
     for n in (1, 2):
         assert bed.client.execute(f"SELECT * FROM v{n}.carts ORDER BY 1").fetchall() == rows[n]
@@ -368,7 +368,7 @@ async def test_a_field_of_documents_changes_its_type(bed: Bed, tmp_path: Path) -
     progress = await bed.layouts.catch_up(bed.work)
     while not progress.copied or progress.pending:
         progress = await bed.layouts.catch_up(bed.work)
-    back = await bed.cut_over()
+    back = await bed.through()
     assert back.done, back.reason
     for n in (1, 2):
         assert bed.client.execute(f"SELECT * FROM v{n}.carts ORDER BY 1").fetchall() == rows[n]

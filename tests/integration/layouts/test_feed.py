@@ -255,7 +255,7 @@ async def test_generated_columns_are_computed_in_both_layouts(bed: Bed) -> None:
     bed.ddl("UPDATE fed SET x = 8 WHERE id = 4")
     await bed.copy()
     assert bed.differences() == []
-    assert (await bed.cut_over()).done
+    assert (await bed.through()).done
     bed.ddl("INSERT INTO fed (id, x) VALUES (200, 5)")
     assert bed.client.execute("SELECT y, z FROM fed WHERE id = 200").fetchone() == (10, 6)
     await bed.layouts.catch_up(bed.work)

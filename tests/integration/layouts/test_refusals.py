@@ -49,7 +49,7 @@ async def test_a_row_that_is_put_right_comes_in(bed: Bed) -> None:
     bed.ddl("DELETE FROM v1.price WHERE id IN (3, 4)")
     assert (await bed.layouts.catch_up(bed.work)).left_out == 0
     assert await bed.layouts.finish(bed.work) == []
-    assert (await bed.cut_over()).done
+    assert (await bed.through()).done
 
 
 async def test_duplicates_are_reported_and_stay(bed: Bed) -> None:
@@ -75,7 +75,7 @@ async def test_duplicates_are_reported_and_stay(bed: Bed) -> None:
     assert not (await bed.cut_over()).done
     await bed.layouts.repair(bed.work, bed.work.tables[0], [b"1", b"2"])
     assert await bed.layouts.finish(bed.work) == []
-    assert (await bed.cut_over()).done
+    assert (await bed.through()).done
 
 
 async def test_not_null_of_the_new_layout(bed: Bed) -> None:
@@ -91,7 +91,7 @@ async def test_not_null_of_the_new_layout(bed: Bed) -> None:
     bed.ddl("DELETE FROM price WHERE id = 2")
     await bed.layouts.catch_up(bed.work)
     assert await bed.layouts.finish(bed.work) == []
-    assert (await bed.cut_over()).done
+    assert (await bed.through()).done
 
 
 async def test_values_that_become_equal_are_reported(bed: Bed) -> None:
@@ -115,6 +115,6 @@ async def test_values_that_become_equal_are_reported(bed: Bed) -> None:
     assert [e.type for e in progress.errors] == ["CONSTRAINT_VIOLATION"]
     bed.ddl("UPDATE v1.price SET x = '008' WHERE id = 3")
     assert (await bed.layouts.catch_up(bed.work)).left_out == 0
-    assert (await bed.cut_over()).done
+    assert (await bed.through()).done
     with pytest.raises(psycopg.errors.UniqueViolation, match="price_x_key"):
         bed.ddl("INSERT INTO v2.price VALUES (9, 8)")
