@@ -34,6 +34,7 @@ _EVENTS: Final = {
 # Last among the triggers of a statement, so that a client sees errors of others first.
 _TRIGGER: Final = "zz_morph_capture_{}"
 GUARD: Final = "aa_morph_guard"
+STALE: Final = "aa_morph_stale"
 _SETTINGS: Final = (
     "search_path = pg_catalog, pg_temp",
     "TimeZone = 'UTC'",
@@ -152,6 +153,19 @@ def guard_statements(table: str) -> list[str]:
     return [
         f"CREATE OR REPLACE TRIGGER {GUARD} BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE "
         f"ON {table} FOR EACH STATEMENT EXECUTE FUNCTION {LOG_SCHEMA}.only_applied()"
+    ]
+
+
+def stale_statements(table: str, fields: Sequence[str]) -> list[str]:
+    """A layout that keeps fields of the documents in columns: a statement from before the cut-over
+    would put them into the document, where no version reads them. It is told to try again.
+    """
+    named = f"ARRAY[{', '.join(quote_literal(f).strip() for f in fields)}]::text[]"
+    fresh, old = f"NEW._doc ?| {named}", f"coalesce(OLD._doc ?| {named}, false)"
+    return [
+        f"CREATE OR REPLACE TRIGGER {STALE}_{event.lower()} BEFORE {event} ON {table} "
+        f"FOR EACH ROW WHEN ({condition}) EXECUTE FUNCTION {LOG_SCHEMA}.only_applied()"
+        for event, condition in (("INSERT", fresh), ("UPDATE", f"{fresh} AND NOT {old}"))
     ]
 
 

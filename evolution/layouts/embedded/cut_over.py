@@ -28,7 +28,7 @@ import asyncpg
 
 from catalog import lenses as lens_sql
 from catalog.lenses import lenses_of
-from catalog.model import CatalogSnapshot, Lens
+from catalog.model import CatalogSnapshot, DocPath, Lens
 from catalog.sqltext import PUBLIC, quote_ident, quote_literal
 from catalog.store import load_snapshot
 from evolution.ddl import LOCK_CATALOG
@@ -333,6 +333,9 @@ async def _swap_statements(db: asyncpg.Connection, side: Side, fresh: CatalogSna
     statements += capture.guard_statements(qualified(live))
     statements += capture.function_statements(side.shadow, side.table.table_id, fresh.epoch)
     statements += capture.attach_statements(qualified(shadow), side.table.table_id)
+    unders = [c.source for lens in side.lenses for c in lens.under]
+    if fields := [source.path[0] for source in unders if isinstance(source, DocPath)]:
+        statements += capture.stale_statements(qualified(shadow), fields)
     lenses = lenses_of(fresh.versions.values(), side.table.table_id)
     raw = lens_sql.has_raw(fresh.versions.values(), side.table.table_id)
     return [*statements, *lens_sql.trigger_statements(shadow, lenses, raw=raw)]

@@ -19,6 +19,7 @@ from core import expr as ir
 from core.errors import (
     DatetimeFieldOverflow,
     QueryCanceled,
+    StoreError,
     UndefinedSchema,
     UndefinedTable,
 )
@@ -391,7 +392,8 @@ async def test_table_vanishes_in_the_middle(store: Store, own_name: str) -> None
         assert first.num_rows < rows // 2
         await store.cql(f"DROP TABLE {own_name}")
         await asyncio.sleep(0.5)
-        with pytest.raises(UndefinedTable):
+        # A replica that is just dropping it says only that the read failed.
+        with pytest.raises((UndefinedTable, StoreError)):
             [batch async for batch in batches]
 
 
