@@ -238,6 +238,10 @@ class Table:
         """The column with this id, or None when this version does not show it."""
         return next((c for c in self.columns if c.id == column_id), None)
 
+    def key_constraint(self, name: str) -> Constraint | None:
+        """The primary key or unique constraint called `name`, or None."""
+        return next((c for c in self.constraints if c.name == name and c.kind in ("p", "u")), None)
+
     @property
     def primary_key(self) -> Constraint | None:
         """The primary key constraint, if there is one."""

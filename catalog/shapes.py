@@ -29,6 +29,7 @@ from catalog.sqltext import (
     quote_ident,
     quote_literal,
     shape_schema,
+    text_array,
     view_schema,
     whole_schema,
 )
@@ -183,10 +184,9 @@ def _marked(name: str, table: Table) -> Iterable[str]:
     generated = [c for c in table.columns if isinstance(c.source, Seed)]
     stored = [c.name for c in generated if isinstance(c.source, Seed) and c.source.column]
     if len(stored) < len(generated):
-        kept = "".join(f", {quote_literal(n)}" for n in stored).removeprefix(", ")
         yield (
             f"SELECT morph_catalog.mark_virtual({quote_literal(name)}::regclass, "
-            f"ARRAY[{kept}]::text[])"
+            f"{text_array(tuple(stored))})"
         )
 
 

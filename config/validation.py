@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Final, Literal, get_args
 
 from config.fields import MB, MINUTE, duration, integer, size, text
 from core.errors import InvalidParameterValue
 
-KINDS = (
+Category = Literal[
     "MISSING_IN_SHADOW",
     "EXTRA_IN_SHADOW",
     "VALUE_MISMATCH",
@@ -22,9 +22,11 @@ KINDS = (
     "STALE",
     "NONDETERMINISTIC",
     "DECODE_ERROR",
-)
+]
+KINDS: Final = get_args(Category)
 """Kinds of discrepancies."""
-SEVERITIES = ("critical", "warning", "info")
+Severity = Literal["critical", "warning", "info"]
+SEVERITIES: Final = get_args(Severity)
 
 
 def parse_severities(words: str) -> dict[str, str]:

@@ -146,7 +146,7 @@ async def drop_indexes(request: DdlRequest) -> Outcome:
 def refuse_constraint_index(request: DdlRequest, name: str) -> None:
     """DependentObjectsStillExist (2BP01) when the index `name` belongs to a key or unique."""
     for table in request.head.tables:
-        if any(c.name == name and c.kind in ("p", "u") for c in table.constraints):
+        if table.key_constraint(name) is not None:
             raise DependentObjectsStillExist(
                 f"cannot drop index {name} because constraint {name} on table {table.name} "
                 "requires it",

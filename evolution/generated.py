@@ -89,8 +89,7 @@ def stored_definition(table: Table, column: Column) -> str:
     assert isinstance(source, Seed)
     replacements = {}
     for read in table.columns:
-        kept = isinstance(read.source, Stored) and not read.source.converts(read.type)
-        if kept and isinstance(read.source, Stored):
+        if isinstance(read.source, Stored) and not read.source.converts(read.type):
             replacements[read.name] = quote_ident(read.source.column)
         elif read.id in source.depends:
             raise FeatureNotSupported(

@@ -240,7 +240,7 @@ async def rename_index(request: DdlRequest) -> Outcome:
 def refuse_key_rename(request: DdlRequest, old: str, new: str) -> None:
     """FeatureNotSupported (0A000) when the index `old` belongs to a key or unique."""
     for table in request.head.tables:
-        if any(c.name == old and c.kind in ("p", "u") for c in table.constraints):
+        if table.key_constraint(old) is not None:
             raise FeatureNotSupported(
                 f'index "{old}" has the name of its constraint',
                 hint=f"ALTER TABLE {quote_ident(table.name)} RENAME CONSTRAINT "

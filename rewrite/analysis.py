@@ -331,8 +331,7 @@ def _drops_managed(context: Context) -> bool:
 def _has_index(namespaces: Namespaces, name: str) -> bool:
     version = namespaces.default_version
     return version is not None and any(
-        name in (i.name for i in t.indexes)
-        or any(c.name == name and c.kind in ("p", "u") for c in t.constraints)
+        name in (i.name for i in t.indexes) or t.key_constraint(name) is not None
         for t in version.tables
     )
 

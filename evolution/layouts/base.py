@@ -21,28 +21,12 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from config.validation import Category, Severity
 from evolution.transaction import Transaction
 
 Direction = Literal["forward", "back"]
 """forward: the shadow has the layout of the new version; back: that of the old one (a reverse
 shadow, fed after promotion, so that a rollback loses nothing)."""
-
-Category = Literal[
-    "MISSING_IN_SHADOW",
-    "EXTRA_IN_SHADOW",
-    "VALUE_MISMATCH",
-    "TYPE_MISMATCH",
-    "PRECISION_LOSS",
-    "CONSTRAINT_VIOLATION",
-    "COERCION_ERROR",
-    "ORDER_MISMATCH",
-    "ERROR_MISMATCH",
-    "ROWDESC_MISMATCH",
-    "STALE",
-    "NONDETERMINISTIC",
-    "DECODE_ERROR",
-]
-Severity = Literal["critical", "warning", "info"]
 
 
 @dataclass(frozen=True, slots=True)

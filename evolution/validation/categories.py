@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from decimal import ROUND_DOWN, ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal, localcontext
 from typing import Final, cast
 
-from config.validation import parse_severities
-from evolution.layouts.base import Category, Severity
+from config.validation import Category, Severity, parse_severities
 from evolution.validation.canonical import base_type, microseconds
 
 _NUMBERS: Final = frozenset(

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from evolution.layouts.base import Category, Discrepancy, Severity
+from config.validation import Category, Severity
+from evolution.layouts.base import Discrepancy
 
 DETAILS_MAX: Final = 10_000
 

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
+from config.validation import Category
 from core.checksum import ChunkChecksum, MultisetChecksum, data_row_bodies
-from evolution.layouts.base import Category
 
 CHUNK_ROWS: Final = 256
 

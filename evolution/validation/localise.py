@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from evolution.layouts.base import Category, Chunk, Discrepancy, Row, Side, SideColumn, Sides
+from config.validation import Category
+from evolution.layouts.base import Chunk, Discrepancy, Row, Side, SideColumn, Sides
 from evolution.validation.canonical import hash_of, same_value
 from evolution.validation.categories import SeverityPolicy, classify
 from evolution.validation.findings import Found

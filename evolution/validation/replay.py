@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Final, Protocol
 
-from evolution.layouts.base import Category, Discrepancy
+from config.validation import Category
+from evolution.layouts.base import Discrepancy
 from evolution.validation.categories import SeverityPolicy
 from evolution.validation.findings import Found
 from evolution.validation.inline import ResultSum, compare_results

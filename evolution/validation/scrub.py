@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
+from config.validation import Category
 from core.checksum import chunk_hash
 from core.clock import Clock
-from evolution.layouts.base import Category, Chunk, Sides
+from evolution.layouts.base import Chunk, Sides
 from evolution.validation.categories import SeverityPolicy
 from evolution.validation.judge import Judge, OpenSides, Saved
 from evolution.validation.localise import column_differences, unequal, unequal_rows

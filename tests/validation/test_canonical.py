@@ -10,9 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from config.validation import KINDS, SEVERITIES
+from config.validation import KINDS, SEVERITIES, Category, Severity
 from core.errors import InvalidParameterValue
-from evolution.layouts.base import Category, Severity
 from evolution.validation.canonical import canonical, hash_of, same_value, tagged
 from evolution.validation.categories import SeverityPolicy, classify, policy_of
 from evolution.validation.embedded.select import SETTINGS

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from catalog.sqltext import quote_ident, quote_literal
+from catalog.sqltext import quote_ident, quote_literal, text_array
 from evolution.layouts.embedded.log import (
     DELETE,
     LOG_SCHEMA,
@@ -160,7 +160,7 @@ def stale_statements(table: str, fields: Sequence[str]) -> list[str]:
     """A layout that keeps fields of the documents in columns: a statement from before the cut-over
     would put them into the document, where no version reads them. It is told to try again.
     """
-    named = f"ARRAY[{', '.join(quote_literal(f).strip() for f in fields)}]::text[]"
+    named = text_array(tuple(fields))
     fresh, old = f"NEW._doc ?| {named}", f"coalesce(OLD._doc ?| {named}, false)"
     return [
         f"CREATE OR REPLACE TRIGGER {STALE}_{event.lower()} BEFORE {event} ON {table} "

@@ -13,7 +13,8 @@ from typing import Final
 import asyncpg
 
 from catalog.sqltext import quote_literal
-from evolution.layouts.base import Category, Discrepancy
+from config.validation import Category
+from evolution.layouts.base import Discrepancy
 from evolution.layouts.embedded.feeds import Feed
 from evolution.layouts.embedded.tables import ROW, StoreTable
 
