@@ -108,14 +108,16 @@ class Sessions:
         undoes it. Errors of the driver come out as those of the tree.
         """
         connection: asyncpg.Connection | None = None
+        begun = False
         try:
             async with asyncio.timeout(deadline_s):
                 connection = await self._take()
                 async with connection.transaction(isolation=isolation):
+                    begun = True
                     yield connection
             self._idle.append(connection)
         except (asyncpg.PostgresError, *_LOST) as error:
-            self._put_back(connection)
+            self._put_back(connection, begun)
             raise tree_error(error) from error
         except TimeoutError:
             if connection is not None:
@@ -123,8 +125,11 @@ class Sessions:
             raise QueryCanceled(
                 f"a step of a layout took longer than {deadline_s:g} s and was undone"
             ) from None
+        except asyncio.CancelledError:
+            self._put_back(connection, False)
+            raise
         except BaseException:
-            self._put_back(connection)
+            self._put_back(connection, begun)
             raise
 
     async def _take(self) -> asyncpg.Connection:
@@ -134,10 +139,13 @@ class Sessions:
                 return connection
         return await self.open()
 
-    def _put_back(self, connection: asyncpg.Connection | None) -> None:
+    def _put_back(self, connection: asyncpg.Connection | None, whole: bool) -> None:
+        """Keep a connection whose transaction came to its own end. One cut off in the middle of
+        BEGIN looks idle, but the driver believes for ever that it is in a transaction.
+        """
         if connection is None or connection.is_closed():
             return
-        if connection.is_in_transaction():
+        if not whole or connection.is_in_transaction():
             connection.terminate()
         else:
             self._idle.append(connection)
