@@ -13,7 +13,7 @@ def main() -> int:
     """The file is what pytest keeps for --last-failed: an object whose keys are the tests."""
     failed = sorted(json.loads(Path(sys.argv[1]).read_text()))
     for name in failed:
-        print(f"failed: {name}", file=sys.stderr)
+        sys.stderr.write(f"failed: {name}\n")
     return int(len(failed) > REPEATED_MAX)
 
 
