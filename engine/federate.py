@@ -139,7 +139,7 @@ class FederatedPlan:
         if more:
             whole = replace(context, whole=frozenset(id(self.refs[n].node) for n in more))
             edits += [*expand_stars(whole), *rebuild_whole_rows(whole)]
-        edits += [*complete_group_by(context), *_unqualified(context, self.refs)]
+        edits += [*complete_group_by(context), *unqualified(context, self.refs)]
         foreign = {id(ref.node) for ref in self.refs}
         rest = tuple(ref for ref in context.relations if id(ref.node) not in foreign)
         beside = replace(context, relations=rest)
@@ -377,7 +377,7 @@ def splice(context: Context, ref: RelationRef, relation: str) -> Edit:
     return replace_text(start, end, text)
 
 
-def _unqualified(context: Context, refs: Sequence[RelationRef]) -> Iterable[Edit]:
+def unqualified(context: Context, refs: Sequence[RelationRef]) -> Iterable[Edit]:
     """`public.orders.id` becomes `orders.id`: what is staged has no schema."""
     known = {
         (schema, ref.node.relname)

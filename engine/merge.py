@@ -16,13 +16,13 @@ from catalog.naming import DOC_COLUMN
 from catalog.sqltext import quote_ident
 from core.errors import UndefinedObject
 from core.types import type_by_name
-from engine.federate import splice
+from engine.federate import splice, unqualified
 from engine.predicates import PlacedTable
 from engine.scan_copy import ScanColumns
 from engine.scans import Scan, list_scans
 from rewrite.analysis import Analysis, StatementPlan
 from rewrite.context import Context, make_context
-from rewrite.edits import Edit, render, replace_text
+from rewrite.edits import Edit, render
 from rewrite.namespaces import Namespaces
 from rewrite.rules.dotted_paths import quote_dotted_paths
 from rewrite.rules.group_by_key import complete_group_by
@@ -54,7 +54,7 @@ class MergePlan:
         """The statement's text with `relation(number of the scan)` for each reference."""
         context = self.context
         edits = [*_splices(self, relation), *quote_dotted_paths(context)]
-        edits += [*complete_group_by(context), *_unqualified(context)]
+        edits += [*complete_group_by(context), *unqualified(context, context.relations)]
         padded = " " * context.start + context.text[context.start : context.end]
         return render(padded, tuple(dict.fromkeys(edits))).text[context.start :]
 
@@ -138,25 +138,6 @@ def _splices(plan: MergePlan, relation: Callable[[int], str]) -> Iterable[Edit]:
     refs = {ref.node.location: ref for ref in plan.context.relations}
     for number, scan in enumerate(plan.scans):
         yield splice(plan.context, refs[scan.location], relation(number))
-
-
-def _unqualified(context: Context) -> Iterable[Edit]:
-    """`public.orders.id` becomes `orders.id`: what is staged has no schema."""
-    known = {
-        (schema, ref.node.relname)
-        for ref in context.relations
-        if ref.node.alias is None
-        for schema in (ref.node.schemaname, ref.resolved.schema)
-    }
-    for node in walk(context.statement):
-        if not isinstance(node, ast.ColumnRef) or len(node.fields) < 3:
-            continue
-        first, second = node.fields[0], node.fields[1]
-        if not (isinstance(first, ast.String) and isinstance(second, ast.String)):
-            continue
-        if (first.sval, second.sval) in known:
-            chain = context.tokens.name_chain(node.location)
-            yield replace_text(chain[0].start, chain[1].start, "")
 
 
 def ask_of(scan: Scan, values: Mapping[int, str | None], *, push: bool) -> ScanAsk:
