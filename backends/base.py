@@ -23,6 +23,8 @@ from core.expr import Expr
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from backends.change_store import ChangeStore
+
 
 @dataclass(frozen=True, slots=True)
 class Exact:
@@ -84,6 +86,8 @@ class Capabilities:
     """A row of the store may have more than a table's columns show."""
     few: bool = False
     """`few` answers reads by key with less work than `scan`."""
+    layouts: bool = False
+    """It keeps other layouts of tables and the log that feeds them (`change_store`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -424,6 +428,12 @@ class StoreBackend(Backend, Protocol):
         """Starts a transaction; FeatureNotSupported (0A000) in a store without them."""
         ...
 
+    def change_store(self) -> ChangeStore:
+        """Logs and layouts of changes with data work; FeatureNotSupported (0A000) in a store that
+        has no `layouts`.
+        """
+        ...
+
 
 class WithoutSavepoints:
     """What a transaction says in a store without savepoints."""
@@ -471,6 +481,10 @@ class BackendDefaults:
         """Refuses: the store has no transactions."""
         del scope, isolation, read_only
         raise FeatureNotSupported(f"{self.kind} has no transactions")
+
+    def change_store(self) -> ChangeStore:
+        """Refuses: its tables have one layout."""
+        raise FeatureNotSupported(f"tables of kind {self.kind} have one layout only")
 
     async def perform(self, action: BackendAction) -> None:
         """Refuses: the store's objects are made outside."""
