@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
-from catalog.model import Column, DocPath, Lens, Lensed, Source, Stored, Table, Version
+from catalog.model import Column, DocPath, Lens, Lensed, Native, Source, Stored, Table, Version
 from catalog.readers import (
     MARKS,
     as_field,
@@ -91,14 +91,30 @@ def with_below(lenses: Sequence[Lens], ids: Collection[int]) -> tuple[Lens, ...]
 # ---------------------------------------------------------------------------------- the flip
 
 
-def _kept(column: Column) -> Stored:
-    """Where an under column goes when it becomes residue."""
+def _kept(column: Column) -> Stored | Native:
+    """Where an under column goes when it becomes residue; in a foreign table where it lies in the
+    layout that has it, which the flip leaves.
+    """
     source = column.source
-    if isinstance(source, Stored):
+    if isinstance(source, Stored | Native):
         return source
-    field = source.path[0] if isinstance(source, DocPath) else ""
-    field = source.field if isinstance(source, Lensed) else field
-    return Stored(f"c{column.id}", column.type, field=field)
+    if isinstance(source, Lensed) and source.path:
+        return Native(source.path, clean=False)
+    return Stored(f"c{column.id}", column.type, field=_field(source))
+
+
+def _field(source: Source) -> str:
+    """The top-level key of the document that a column of the store's table holds."""
+    if isinstance(source, DocPath):
+        return source.path[0]
+    return source.field if isinstance(source, Stored | Lensed) else ""
+
+
+def _lensed(lens: Lens, column: Column) -> Lensed:
+    """The source of an under column when it is shown by the mirror of the lens."""
+    kept = _kept(column)
+    path = kept.path if isinstance(kept, Native) else ()
+    return Lensed(lens.id, field=_field(kept), path=path)
 
 
 def mirror(lens: Lens) -> Lens:
@@ -116,7 +132,7 @@ def swap(table: Table, promoted: Sequence[Lens]) -> Table:
         for column in lens.over:
             places[column.id] = column.source
         for column in lens.under:
-            places[column.id] = Lensed(lens.id, field=_kept(column).field)
+            places[column.id] = _lensed(lens, column)
     swapped = {lens.id for lens in promoted}
     lenses = [mirror(lens) for lens in promoted]
     lenses += [lens for lens in table.lenses if lens.id not in swapped]
@@ -174,7 +190,9 @@ def shadow_columns(
         now = read_under(lenses, lens, position, row=row)
         overs = [read_over(lenses, lens, c.id, row=row) for c in lens.over]
         lost = differ(fill(lens.down[position], overs), now)
-        values[_kept(column).column] = f"CASE WHEN {lost} THEN {now} END"
+        kept = _kept(column)
+        assert isinstance(kept, Stored)
+        values[kept.column] = f"CASE WHEN {lost} THEN {now} END"
         marks = f"{marks} || CASE WHEN {lost} THEN ARRAY[{column.id}] ELSE '{{}}'::int[] END"
         if isinstance(column.source, DocPath):
             document = f"({document} - {quote_literal(column.source.path[0])})"

@@ -92,12 +92,14 @@ class Native:
 class Lensed:
     """Computed by the lens `lens` of the table: the column of the same id among its `over`.
 
-    `field` and `plain` as for Stored.
+    `field` and `plain` as for Stored. `path`: in a foreign table, where the value lies in a layout
+    that has it as it is shown.
     """
 
     lens: int
     field: str = ""
     plain: bool = False
+    path: tuple[str, ...] = ()
 
 
 Source = Stored | DocPath | Seed | ParentKey | Ordinality | Element | Native | Lensed
@@ -156,6 +158,10 @@ class Lens:
     source of an over column is Stored: its residue, the column of the store that keeps a value
     which `down` cannot give back (marked in `_r`, see catalog/lenses.py). Names are those of the
     version that made the lens.
+
+    In a foreign table `under` is Native or Lensed, and the source of an over column is Native: its
+    place in a layout that has the shown form. There is no residue: what `down` cannot give back is
+    not taken (engine/lensed_columns.py).
     """
 
     id: int
