@@ -25,7 +25,7 @@ GONE = None
 @dataclass
 class Writer:
     """One client with keys of its own. `sure` is what it knows, `unsure` the last write when its
-    answer did not come: (key, value) or nothing.
+    answer did not come: (key, value) or nothing. It writes through `versions`.
     """
 
     number: int
@@ -34,6 +34,7 @@ class Writer:
     unsure: tuple[int, int | None] | None = None
     writes: int = 0
     failures: list[str] = field(default_factory=list)
+    versions: tuple[str, ...] = ("v1", "v2")
 
     def run(self, server: ServerProcess, halt: threading.Event) -> None:
         """Write until told to stop or the connection breaks."""
@@ -49,7 +50,8 @@ class Writer:
     def _write(self, client: psycopg.Connection[Any], rng: random.Random) -> None:
         key = self.number * 1000 + rng.randrange(KEYS)
         value = GONE if rng.random() < 0.2 else rng.randrange(1_000_000)
-        version, shown = rng.choice([("v1", value), ("v2", f"{(value or 0) / 100:.2f}")])
+        version = rng.choice(self.versions)
+        shown = value if version == "v1" else f"{(value or 0) / 100:.2f}"
         self.unsure = (key, value)
         if value is GONE:
             client.execute(f"DELETE FROM {version}.price WHERE id = {key}")
