@@ -96,7 +96,8 @@ class StoreRow:
     as PostgreSQL prints them in UTC (None: NULL). `position` names the row for `chunk` and `at`,
     in the order of the store: any text, equal in both layouts of a table. `raw` is the row as the
     store has it, where that is more than the columns (a document). `lsn` is the position at which
-    it was put, 0 in a layout that is not ours.
+    it was put, 0 in a layout that is not ours. `misfits` are columns whose value the column's type
+    cannot show, so that it is NULL here.
     """
 
     key: Key
@@ -104,6 +105,7 @@ class StoreRow:
     values: Mapping[int, str | None] = field(hash=False)
     raw: object = field(default=None, compare=False)
     lsn: int = 0
+    misfits: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,11 +126,15 @@ class Image:
     """A row for the other layout. `source` is the row as it was reread, None when it is gone (a
     tombstone, or a delete on the way back). `values` are the columns of the target that are not
     the source's as they are (Table.columns of the target that the source table has not), by id.
+    On the way back `found` is the row as the target has it now, None when it has not, and `kept`
+    are columns of the target that stay as they are there.
     """
 
     key: Key
     source: StoreRow | None
     values: Mapping[int, str | None] = field(default_factory=dict, hash=False)
+    found: StoreRow | None = None
+    kept: tuple[int, ...] = ()
 
 
 class LogStore(Protocol):
@@ -203,7 +209,8 @@ class ShadowStore(Protocol):
         self, live: Table, old: Table, images: Sequence[Image], lsn: int, scope: Scope
     ) -> None:
         """The same into a layout that is not ours, after the flip: nothing reserved is written
-        into it, and a gone row is deleted. What the old layout has beside the columns stays.
+        into it, and a gone row is deleted. SerializationFailure (40001) when a row is not as it
+        was found any more, where the store can tell: the step is done again.
         """
 
     async def settle(self, shadow: Table, lsn: int, scope: Scope) -> None:

@@ -31,7 +31,10 @@ from backends.base import (
     TableStatistics,
     WriteResult,
 )
+from backends.change_store import ChangeStore
 from backends.mongodb import pushdown
+from backends.mongodb.change_log import Commands
+from backends.mongodb.change_store import MongoChangeStore
 from backends.mongodb.client import Connected, Connection
 from backends.mongodb.cursor import RawCursor
 from backends.mongodb.decode import MisfitCounter
@@ -77,6 +80,7 @@ class MongoBackend(BackendDefaults):
         writes=True,
         documents=True,
         few=True,
+        layouts=True,
     )
 
     def __init__(self, name: str, options: StoreOptions) -> None:
@@ -84,6 +88,7 @@ class MongoBackend(BackendDefaults):
         self._options = options
         self._connection = Connection(name, options)
         self._plans = PointPlans()
+        self._changes = MongoChangeStore(Commands(name, self._connection))
 
     def plan_scan(self, table: Table, ask: ScanAsk) -> ScanPlan:
         """See Backend; `native` is a MongoQuery."""
@@ -330,6 +335,10 @@ class MongoBackend(BackendDefaults):
         transaction = MongoTransaction(self.name, connected)
         await transaction.start(scope.deadline)
         return transaction
+
+    def change_store(self) -> ChangeStore:
+        """See StoreBackend."""
+        return self._changes
 
     async def server(self, scope: Scope) -> ServerInfo:
         """See StoreBackend."""

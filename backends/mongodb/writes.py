@@ -62,12 +62,12 @@ def documents(table: Table, batch: pa.RecordBatch) -> list[Document]:
             text = column.texts[row]
             if text is not None:
                 value = encode(text, column.pg, column.spec.store_type)
-                document = _put(document, column.spec.path, value)
+                document = put(document, column.spec.path, value)
         made.append({KEY: document[KEY], **document} if KEY in document else document)
     return made
 
 
-def _put(document: Document, path: tuple[str, ...], value: Any) -> Document:
+def put(document: Document, path: tuple[str, ...], value: Any) -> Document:
     """The document with a value at a path; the documents on the way are made."""
     if not path:
         if not isinstance(value, dict):
@@ -152,18 +152,18 @@ def updates(table: Table, batch: pa.RecordBatch, current: Sequence[Document]) ->
     shown = {column.spec.column_id: _shown(current, column.spec) for column in columns}
     for row, document in enumerate(current):
         fields: Document = {}
-        new = _copied(document)
+        new = copied(document)
         for column in columns:
             path, text = column.spec.path, column.texts[row]
             old = values_at([document], path)[0]
             if text is None:
-                new = _without(new, path)
+                new = without(new, path)
             elif column.pg.typname in _JSON:
                 new = _put_or_replace(new, path, merged(parse_json(text), old))
             elif shown[column.spec.column_id][row] == text:
-                new = _put(new, path, old)  # an int stays an int
+                new = put(new, path, old)  # an int stays an int
             else:
-                new = _put(new, path, encode(text, column.pg, column.spec.store_type))
+                new = put(new, path, encode(text, column.pg, column.spec.store_type))
             fields.update(dict.fromkeys(path[:1] or new.keys() | document.keys()))
         fields.pop(KEY, None)
         yield {"q": _as_found(document, fields), "u": _change(document, new, fields)}
@@ -171,13 +171,14 @@ def updates(table: Table, batch: pa.RecordBatch, current: Sequence[Document]) ->
 
 def _put_or_replace(document: Document, path: tuple[str, ...], value: Any) -> Document:
     if path:
-        return _put(document, path, value)
+        return put(document, path, value)
     if not isinstance(value, dict):
         raise InvalidParameterValue("a document must be a JSON object")
     return {KEY: document[KEY], **{k: v for k, v in value.items() if k != KEY}}
 
 
-def _without(document: Document, path: tuple[str, ...]) -> Document:
+def without(document: Document, path: tuple[str, ...]) -> Document:
+    """The document without the field at a path."""
     if not path:
         raise InvalidParameterValue("a document cannot be NULL")
     at: Any = document
@@ -188,10 +189,10 @@ def _without(document: Document, path: tuple[str, ...]) -> Document:
     return document
 
 
-def _copied(value: Any) -> Any:
+def copied(value: Any) -> Any:
     """A copy as deep as documents go; arrays are never changed in place."""
     if type(value) is dict:
-        return {key: _copied(each) for key, each in value.items()}
+        return {key: copied(each) for key, each in value.items()}
     return value
 
 
@@ -217,6 +218,11 @@ def _change(document: Document, new: Document, fields: Mapping[str, Any]) -> Doc
     gone = {field: "" for field in fields if field not in new and field in document}
     change = {name: part for name, part in (("$set", put), ("$unset", gone)) if part}
     return change or {"$set": {}}
+
+
+def as_found(document: Document) -> Document:
+    """The filter that matches the whole document only as long as it is as it was found."""
+    return _as_found(document, dict.fromkeys(field for field in document if field != KEY))
 
 
 def deletes(current: Sequence[Document]) -> Iterator[Document]:

@@ -1,0 +1,14 @@
+"""What MongoDB does for changes with data work: log and layouts in one object."""
+
+from __future__ import annotations
+
+from backends.mongodb.change_log import ChangeLog, Commands
+from backends.mongodb.layouts import Layouts
+
+
+class MongoChangeStore(ChangeLog, Layouts):
+    """See backends.change_store.ChangeStore."""
+
+    def __init__(self, commands: Commands) -> None:
+        ChangeLog.__init__(self, commands)
+        Layouts.__init__(self, commands)
