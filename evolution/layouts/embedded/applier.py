@@ -73,8 +73,10 @@ async def apply_log(
     source = part or source
     now = source or "pg_current_snapshot()"
     row = await db.fetchrow(
-        f"SELECT count(*) AS records, coalesce(bool_or(l.op = '{TRUNCATE}'), false) AS emptied, "
-        f"coalesce(max(l.lsn), 0) AS lsn, ({now})::text AS now FROM {log_name(feed.table_id)} l "
+        "SELECT coalesce(sum(l.rows), 0)::bigint AS records, "
+        f"coalesce(bool_or(l.op = '{TRUNCATE}'), false) AS emptied, "
+        "coalesce(max(l.lsn + 2 * (l.rows - 1)), 0) AS lsn, "
+        f"({now})::text AS now FROM {log_name(feed.table_id)} l "
         f"WHERE {new_records(checkpoint, source)}"
     )
     records: int = row["records"]
@@ -92,9 +94,10 @@ async def _part(db: asyncpg.Connection, feed: Feed, limit: int) -> str:
     """
     end: str | None = await db.fetchval(
         "SELECT greatest(b.xid, (b.first::text::bigint + 1)::text::xid8)::text FROM ("
-        f"SELECT l.xid, pg_snapshot_xmin({feed.checkpoint_sql}) AS first "
-        f"FROM {log_name(feed.table_id)} l WHERE {new_records(feed.checkpoint_sql, '')} "
-        f"ORDER BY l.xid OFFSET {limit} LIMIT 1) b "
+        f"SELECT c.xid, pg_snapshot_xmin({feed.checkpoint_sql}) AS first FROM ("
+        "SELECT l.xid, sum(l.rows) OVER (ORDER BY l.xid ROWS UNBOUNDED PRECEDING) AS records "
+        f"FROM {log_name(feed.table_id)} l WHERE {new_records(feed.checkpoint_sql, '')}) c "
+        f"WHERE c.records > {limit} ORDER BY c.xid LIMIT 1) b "
         "WHERE greatest(b.xid, (b.first::text::bigint + 1)::text::xid8) "
         "<= pg_snapshot_xmin(pg_current_snapshot())"
     )

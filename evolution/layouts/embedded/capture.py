@@ -4,12 +4,17 @@ Transition tables have every row that a statement wrote, however it did (INSERT,
 CONFLICT, cascades), after all other triggers of the row. A key that changed is a deletion of the
 old one and a put of the new one. The function runs as morph_owner, who alone may write to the log;
 it evaluates nothing that a client made: values of a client's types go into the image through their
-output functions, because to_jsonb would call a client's cast to json.
+output functions, because to_json would call a client's cast to json.
+
+A statement that wrote `MANY` rows or more makes runs of records (log.py): aggregates over parts of
+the transition table, in its order, cut by number of rows and by size. One that wrote fewer makes a
+run for each, for which nothing has to be grouped.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from catalog.sqltext import quote_ident, quote_literal, text_array
@@ -17,12 +22,18 @@ from evolution.layouts.embedded.log import (
     DELETE,
     LOG_SCHEMA,
     PUT,
+    RUN_ROWS,
     TRUNCATE,
     clock_name,
+    key_type,
     log_name,
 )
 from evolution.layouts.embedded.tables import PhysicalColumn, StoreTable
 
+MANY: Final = 8
+"""From so many rows on, a statement's records are put together."""
+_RUN_BYTES: Final = 1 << 18
+"""A run has not much more than this of values, as they are stored (compressed, maybe)."""
 _PAIRS_MAX: Final = 50
 """A function takes 100 arguments."""
 _EVENTS: Final = {
@@ -35,21 +46,38 @@ _EVENTS: Final = {
 _TRIGGER: Final = "zz_morph_capture_{}"
 GUARD: Final = "aa_morph_guard"
 STALE: Final = "aa_morph_stale"
-_SETTINGS: Final = (
-    "search_path = pg_catalog, pg_temp",
-    "TimeZone = 'UTC'",
-    "DateStyle = 'ISO, MDY'",
-    "IntervalStyle = 'postgres'",
-    "bytea_output = 'hex'",
-    "extra_float_digits = 1",
-    # The plan is kept for the session: made for one row, a loop in a loop would be taken for all.
-    "enable_nestloop = off",
+_SEARCH_PATH: Final = "search_path = pg_catalog, pg_temp"
+_SETTINGS: Final[dict[str, tuple[str, frozenset[str]]]] = {
+    "TimeZone": ("'UTC'", frozenset({"timestamp with time zone", "time with time zone"})),
+    "DateStyle": ("'ISO, MDY'", frozenset()),
+    "IntervalStyle": ("'postgres'", frozenset({"interval"})),
+    "bytea_output": ("'hex'", frozenset({"bytea"})),
+    "extra_float_digits": ("1", frozenset({"real", "double precision"})),
+}
+"""Settings by which values are printed: what they are, and for JSON of which types they matter.
+Each of them costs every statement. Types that are not `_PLAIN` get all."""
+_FIXED: Final = {
+    "boolean": 1, "smallint": 2, "integer": 4, "bigint": 8, "oid": 4, "date": 4, "uuid": 16,
+    "timestamp without time zone": 8, "timestamp with time zone": 8, "real": 4,
+    "double precision": 8,
+}  # fmt: skip
+"""Types of one size, in bytes."""
+_TEXTS: Final = frozenset({"text", "character varying"})
+_EQUAL_IS_SAME: Final = frozenset(_FIXED) - {"real", "double precision"} | {"bytea"}
+"""Types whose equal values do not differ in any bit."""
+_PLAIN: Final = (
+    frozenset(_FIXED)
+    | _TEXTS
+    | {"bpchar", "numeric", "json", "jsonb"}
+    | frozenset[str]().union(*(of for _, of in _SETTINGS.values()))
 )
-FACTS: Final = (
-    "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint, {epoch}, "
-    "hashtextextended(coalesce(current_query(), ''), 0), session_user::text"
+_FACTS: Final = "(date_part('epoch', clock_timestamp()) * 1000000)::bigint, {epoch}, stmt, who"
+# Once, not for each row: a text of many rows is long.
+_DECLARE: Final = (
+    "DECLARE stmt bigint := hashtextextended(coalesce(current_query(), ''), 0); "
+    "who text := session_user;"
 )
-_HEAD: Final = "lsn, xid, op, {keys}image, touched, ts_us, epoch, stmt_hash, session_unit"
+_HEAD: Final = "lsn, xid, op, rows, {keys}image, touched, ts_us, epoch, stmt_hash, session_unit"
 
 
 def function_name(table_id: int, event: str) -> str:
@@ -57,61 +85,165 @@ def function_name(table_id: int, event: str) -> str:
     return f"{LOG_SCHEMA}.{quote_ident(f't{table_id}_{event}')}"
 
 
-def image(columns: Sequence[PhysicalColumn], row: str) -> str:
-    """The whole row as jsonb, by the names of the store: `{"c7": 1, "_doc": {…}}`."""
-    objects = []
-    for first in range(0, len(columns), _PAIRS_MAX):
-        pairs = ", ".join(
-            f"{quote_literal(c.name)}, {_value(c, row)}"
-            for c in columns[first : first + _PAIRS_MAX]
-        )
-        objects.append(f"jsonb_build_object({pairs})")
-    return " || ".join(objects)
+@dataclass(frozen=True)
+class _Written:
+    """The rows of a kind of statement that become records, for SQL: what stands after FROM (new
+    rows are `n`, old ones `o`), what happened to a row, its key, its values when it is there, how
+    many bytes they have, and the ids of the columns that changed.
+    """
+
+    source: str
+    op: str
+    keys: tuple[str, ...]
+    values: Mapping[str, str]
+    size: str
+    touched: str = ""
 
 
-def _value(column: PhysicalColumn, row: str) -> str:
-    value = f"{row}.{column.quoted}"
+def _inserted(table: StoreTable) -> _Written:
+    values = {c.name: _value(c) for c in table.columns}
+    return _Written("fresh n", f"'{PUT}'", _keys(table, "n.{}"), values, _size(table.columns, "n"))
+
+
+def _deleted(table: StoreTable) -> _Written:
+    return _Written("old_rows o", f"'{DELETE}'", _keys(table, "o.{}"), {}, _size(table.key, "o"))
+
+
+def _updated(table: StoreTable) -> _Written:
+    """Every row that is there now is put; the key of one that is not there any more is deleted."""
+    there, known = (f"num_nulls({row}.{table.key[0].quoted}) = 0" for row in "no")
+    return _Written(
+        f"fresh n FULL JOIN old_rows o ON {table.same_key('n', 'o')}",
+        f"CASE WHEN {there} THEN '{PUT}' ELSE '{DELETE}' END",
+        _keys(table, "coalesce(n.{0}, o.{0})"),
+        {c.name: _value(c) for c in table.columns},
+        _size(table.columns, "n"),
+        f"CASE WHEN {there} AND {known} THEN {_touched(table.columns)} END",
+    )
+
+
+def _keys(table: StoreTable, form: str) -> tuple[str, ...]:
+    return tuple(f"{form.format(c.quoted)}::{key_type(c)}" for c in table.key)
+
+
+def _value(column: PhysicalColumn) -> str:
+    value = f"n.{column.quoted}"
     if column.builtin:
         return value
     return f"CASE WHEN {value} IS NOT NULL THEN format('%s', {value}) END"
 
 
+def _size(columns: Sequence[PhysicalColumn], row: str) -> str:
+    """How many bytes the values of a row have, as they are stored."""
+    fixed = sum(_FIXED.get(c.base, 0) for c in columns)
+    sizes = [f"pg_column_size({row}.{c.quoted})" for c in columns if c.base not in _FIXED]
+    return " + ".join([str(fixed), *(f"coalesce({size}, 0)" for size in sizes)])
+
+
 def _touched(columns: Sequence[PhysicalColumn]) -> str:
-    """The ids of the columns that an UPDATE changed; by image, for not every type is comparable."""
+    """The ids of the columns that an UPDATE changed."""
     changed = [
-        f"CASE WHEN ROW(n.{c.quoted})::record *<> ROW(o.{c.quoted})::record THEN {c.id} END"
-        for c in columns
-        if c.id or c.name == "_doc"
+        f"CASE WHEN {_differ(c)} THEN {c.id} END" for c in columns if c.id or c.name == "_doc"
     ]
-    return f"array_remove(ARRAY[{', '.join(changed)}]::int[], NULL)" if changed else "NULL"
+    return f"array_remove(ARRAY[{', '.join(changed)}]::int[], NULL)" if changed else "NULL::int[]"
+
+
+def _differ(column: PhysicalColumn) -> str:
+    """By image, not by value: 1.50 and 1.5 are not the same, and not every type is comparable."""
+    new, old = f"n.{column.quoted}", f"o.{column.quoted}"
+    if column.base in _EQUAL_IS_SAME:
+        return f"{new} IS DISTINCT FROM {old}"
+    if column.base in _TEXTS:
+        return f'{new} COLLATE "C" IS DISTINCT FROM {old} COLLATE "C"'
+    return f"ROW({new})::record *<> ROW({old})::record"
+
+
+def _image(values: Mapping[str, str], array: str) -> str:
+    """The images of a run's rows by the names of the store: `{"c7": [1, 2], "_doc": [{…}, …]}`;
+    those of a wide table are an array of such objects. `array` makes one of a column's values.
+    """
+    if not values:
+        return "NULL::json"
+    pairs = [f"{quote_literal(name)}, {array.format(v)}" for name, v in values.items()]
+    objects = [
+        f"json_build_object({', '.join(pairs[n : n + _PAIRS_MAX])})"
+        for n in range(0, len(pairs), _PAIRS_MAX)
+    ]
+    return objects[0] if len(objects) == 1 else f"json_build_array({', '.join(objects)})"
+
+
+def _singles(written: _Written, facts: str) -> str:
+    """A run for each row."""
+    keys = ", ".join(f"ARRAY[{key}]" for key in written.keys)
+    image = _image(written.values, "json_build_array({})")
+    touched = "NULL::json"
+    if written.touched:
+        image = f"CASE WHEN {written.op} = '{PUT}' THEN {image} END"
+        touched = f"json_build_array({written.touched})"
+    return f"{written.op}, 1, {keys}, {image}, {touched}, {facts} FROM {written.source}"
+
+
+def _runs(written: _Written, facts: str) -> str:
+    """Runs of many rows. Columns of the rows are v0, v1 …, so that they are none of the table's."""
+    keys = {f"k{n}": key for n, key in enumerate(written.keys)}
+    values = {f"v{n}": value for n, value in enumerate(written.values.values())}
+    names = dict(zip(written.values, (f"q.{v}" for v in values), strict=True))
+    image, touched = _image(names, "json_agg({})"), "NULL::json"
+    columns = keys | values
+    if written.touched:
+        image = f"CASE WHEN q.op = '{PUT}' THEN {image} END"
+        touched = "json_agg(q.touched)"
+        columns |= {"touched": written.touched}
+    named = ", ".join(f"{value} AS {name}" for name, value in columns.items())
+    arrays = ", ".join(f"array_agg(q.{key})" for key in keys)
+    return (
+        f"q.op, count(*), {arrays}, {image}, {touched}, {facts} FROM ("
+        f"SELECT {written.op} AS op, {named}, (row_number() OVER w - 1) / {RUN_ROWS} AS part, "
+        f"sum({written.size}) OVER w / {_RUN_BYTES} AS volume FROM {written.source} "
+        "WINDOW w AS (ROWS UNBOUNDED PRECEDING)) q "
+        "GROUP BY q.op, q.part, q.volume ORDER BY q.part, q.volume, q.op"
+    )
 
 
 def _bodies(table: StoreTable, table_id: int, epoch: int) -> dict[str, str]:
-    keys = f"{table.key_list()}, "
-    insert = f"INSERT INTO {log_name(table_id)} ({_HEAD.format(keys=keys)})"
+    head, keys = f"INSERT INTO {log_name(table_id)}", f"{table.key_list()}, "
     start = f"nextval({quote_literal(clock_name(table_id))}::regclass), pg_current_xact_id()"
-    facts = FACTS.format(epoch=epoch)
-    put = f"SELECT {start}, '{PUT}', {table.key_list('n')}, {image(table.columns, 'n')}"
-    gone = f"SELECT {start}, '{DELETE}', {table.key_list('o')}, NULL::jsonb, NULL::int[], {facts}"
-    known = f"o.{table.key[0].quoted} IS NOT NULL"
-    return {
-        "insert": f"{insert} {put}, NULL::int[], {facts} FROM fresh n;",
-        "update": f"{insert} {gone} FROM old_rows o WHERE NOT EXISTS "
-        f"(SELECT FROM fresh n WHERE {table.same_key('n', 'o')});\n"
-        f"{insert} {put}, CASE WHEN {known} THEN {_touched(table.columns)} END, {facts} "
-        f"FROM fresh n LEFT JOIN old_rows o ON {table.same_key('n', 'o')};",
-        "delete": f"{insert} {gone} FROM old_rows o;",
-        "truncate": f"INSERT INTO {log_name(table_id)} ({_HEAD.format(keys='')}) "
-        f"SELECT {start}, '{TRUNCATE}', NULL::jsonb, NULL::int[], {facts};",
+    facts = _FACTS.format(epoch=epoch)
+    truncate = (
+        f"{head} ({_HEAD.format(keys='')}) "
+        f"SELECT {start}, '{TRUNCATE}', 1, NULL::json, NULL::json, {facts};"
+    )
+    into = f"{head} ({_HEAD.format(keys=keys)}) SELECT {start}"
+    kinds = {
+        "insert": ("fresh", _inserted(table)),
+        "update": ("fresh", _updated(table)),
+        "delete": ("old_rows", _deleted(table)),
     }
+    bodies = {
+        event: f"PERFORM FROM {rows} OFFSET {MANY - 1} LIMIT 1;\n"
+        f"IF FOUND THEN\n{into}, {_runs(written, facts)};\n"
+        f"ELSE\n{into}, {_singles(written, facts)};\nEND IF;"
+        for event, (rows, written) in kinds.items()
+    }
+    return bodies | {"truncate": truncate}
+
+
+def _settings(table: StoreTable) -> list[str]:
+    """What the function fixes: how values are printed, where a type of the table depends on it."""
+    types = {c.base.removesuffix("[]") if c.builtin else "" for c in table.columns}
+    every = not types <= _PLAIN
+    return [
+        _SEARCH_PATH,
+        *(f"{name} = {value}" for name, (value, of) in _SETTINGS.items() if every or types & of),
+    ]
 
 
 def function_statements(table: StoreTable, table_id: int, epoch: int) -> list[str]:
     """Make the functions, or make them anew for columns that were added."""
-    settings = " ".join(f"SET {setting}" for setting in _SETTINGS)
+    settings = " ".join(f"SET {setting}" for setting in _settings(table))
     statements = []
     for event, body in _bodies(table, table_id, epoch).items():
-        text = quote_literal(f"BEGIN\n{body}\nRETURN NULL;\nEND").strip()
+        text = quote_literal(f"{_DECLARE}\nBEGIN\n{body}\nRETURN NULL;\nEND").strip()
         name = function_name(table_id, event)
         statements += [
             f"CREATE OR REPLACE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql "

@@ -373,8 +373,8 @@ async def _turn_feed(db: asyncpg.Connection, side: Side, feed: Feed) -> None:
 async def last_keys(db: asyncpg.Connection, side: Side) -> list[bytes]:
     """The keys written last, as the verification takes them."""
     rows = await db.fetch(
-        f"SELECT {side.live.key_texts('l')} FROM {log.log_name(side.table.table_id)} l "
-        f"WHERE l.op <> '{log.TRUNCATE}' ORDER BY l.lsn DESC LIMIT {LAST_KEYS}"
+        f"SELECT {side.live.key_texts('q')} "
+        f"FROM ({log.last_keys(side.live, side.table.table_id)}) q"
     )
     return [key_bytes(row[0]) for row in rows]
 

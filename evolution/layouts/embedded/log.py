@@ -1,14 +1,19 @@
 """The change log of a table: rows in the store, written in the client's own transaction (decision
 0009; EVOLUTION 3).
 
-`morph_log."t<table id>"` has one row for each row written: its position, the transaction, what
+`morph_log."t<table id>"` has a record for each row written: its position, the transaction, what
 happened to which key, the row's image. It is there only while something needs it. The order in
 which it is read is that of snapshots: a record is new for a reader whose checkpoint is the snapshot
 C when its transaction was not visible in C and is visible now. So a transaction that commits late
 is neither missed nor waited for.
 
-Positions come from a sequence that starts at the clock (µs since 1970) and counts by two: even,
-unique, growing for each key, below 2^53.
+One row of the log is a *run*: up to `RUN_ROWS` records of one statement, with the keys as arrays, a
+column each, and images by column (`{"c7": [1, 2], "c8": ["a", "b"]}`). What is the same for all of
+them is written once, and a COPY pays for one index entry in some hundred rows.
+
+Positions come from a sequence that starts at the clock (µs since 1970). Record i of a run has the
+run's position + 2 i, and the sequence steps over a whole run: even, unique, growing for each key,
+below 2^53 for some 10^13 statements.
 """
 
 from __future__ import annotations
@@ -25,8 +30,12 @@ LOG_SCHEMA: Final = "morph_log"
 PUT: Final = "p"
 DELETE: Final = "d"
 TRUNCATE: Final = "t"
+RUN_ROWS: Final = 256
+"""The most records of a run."""
+STEP: Final = 2 * RUN_ROWS
+"""How far the positions of two runs are apart."""
 RECORDS_KEPT: Final = 100
-"""So many of the newest records stay though every reader has them."""
+"""So many of the newest records stay, with the rest of their run, though every reader has them."""
 ADVISORY_CLASS: Final = 0x6D6C6F67
 """The first key of the advisory locks under which logs are made and removed."""
 
@@ -41,6 +50,13 @@ def clock_name(table_id: int) -> str:
     return f"{LOG_SCHEMA}.{quote_ident(f't{table_id}_lsn')}"
 
 
+def key_type(column: PhysicalColumn) -> str:
+    """Of what type the log keeps values of a column of the key: arrays have no arrays of their own
+    and are kept as texts.
+    """
+    return "text" if column.base.endswith("[]") else column.base
+
+
 def lock_statement(table_id: int) -> str:
     """One at a time makes, changes or removes the log of a table."""
     return f"SELECT pg_advisory_xact_lock({ADVISORY_CLASS}, {table_id})"
@@ -49,12 +65,13 @@ def lock_statement(table_id: int) -> str:
 def create_statements(table_id: int, key: Sequence[PhysicalColumn]) -> list[str]:
     """Make the log of a table, if there is none; only morph_owner reads or writes it."""
     name, clock = log_name(table_id), clock_name(table_id)
-    keys = ", ".join(f"{c.quoted} {c.base}" for c in key)
+    keys = ", ".join(f"{c.quoted} {key_type(c)}[]" for c in key)
     return [
-        f"CREATE SEQUENCE IF NOT EXISTS {clock} AS bigint INCREMENT BY 2 CACHE 1",
+        f"CREATE SEQUENCE IF NOT EXISTS {clock} AS bigint INCREMENT BY {STEP} CACHE 1",
         f"CREATE TABLE IF NOT EXISTS {name} (lsn bigint NOT NULL, xid xid8 NOT NULL, "
-        f'op "char" NOT NULL, {keys}, image jsonb, touched int[], ts_us bigint NOT NULL, '
-        "epoch bigint NOT NULL, stmt_hash bigint NOT NULL, session_unit text NOT NULL)",
+        f'op "char" NOT NULL, rows int NOT NULL, {keys}, image json, touched json, '
+        "ts_us bigint NOT NULL, epoch bigint NOT NULL, stmt_hash bigint NOT NULL, "
+        "session_unit text NOT NULL)",
         # By transaction, for those who read it; at the right end of the tree for those who write.
         f"CREATE INDEX IF NOT EXISTS {quote_ident(f't{table_id}_xid')} ON {name} (xid)",
         f"ALTER TABLE {name} SET (autovacuum_vacuum_scale_factor = 0.0, "
@@ -77,8 +94,9 @@ async def wind_clock(db: asyncpg.Connection, table_id: int) -> int:
     clock = quote_literal(clock_name(table_id))
     value: int = await db.fetchval(
         f"SELECT setval({clock}::regclass, greatest("
-        f"coalesce(pg_sequence_last_value({clock}::regclass), 0) + 2, "
-        "(SELECT coalesce(max(last_lsn), 0) + 2 FROM morph_log.positions WHERE table_id = $1), "
+        f"coalesce(pg_sequence_last_value({clock}::regclass), 0) + {STEP}, "
+        f"(SELECT coalesce(max(last_lsn), 0) + {STEP} FROM morph_log.positions "
+        "WHERE table_id = $1), "
         "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint / 2 * 2), false)",
         table_id,
     )
@@ -86,7 +104,7 @@ async def wind_clock(db: asyncpg.Connection, table_id: int) -> int:
 
 
 async def remember_clock(db: asyncpg.Connection, table_id: int) -> None:
-    """Keep the last position of a log that goes: a later one begins above it."""
+    """Keep the position of the last run of a log that goes: a later one begins above it."""
     clock = quote_literal(clock_name(table_id))
     await db.execute(
         "INSERT INTO morph_log.positions AS p "
@@ -108,11 +126,38 @@ def new_records(checkpoint: str, source: str, *, alias: str = "l") -> str:
     return condition
 
 
+def _records(table: StoreTable, runs: str) -> tuple[str, str]:
+    """The records one by one, for SQL: their keys, by the names of the table's columns, and what
+    stands after FROM. The run is `l`, `k.place` counts its records from 1.
+    """
+    names = table.key_list()
+    keys = ", ".join(
+        f"k.{c.quoted}" if key_type(c) == c.base else f"k.{c.quoted}::{c.base} AS {c.quoted}"
+        for c in table.key
+    )
+    records = f"unnest({table.key_list('l')}) WITH ORDINALITY k ({names}, place)"
+    return keys, f"{runs} l, {records}"
+
+
 def new_keys(table: StoreTable, table_id: int, checkpoint: str, source: str) -> str:
     """A query of the distinct keys of new records."""
+    keys, records = _records(table, log_name(table_id))
     return (
-        f"SELECT DISTINCT {table.key_list('l')} FROM {log_name(table_id)} l "
+        f"SELECT DISTINCT {keys} FROM {records} "
         f"WHERE l.op <> '{TRUNCATE}' AND {new_records(checkpoint, source)}"
+    )
+
+
+def last_keys(table: StoreTable, table_id: int) -> str:
+    """A query of the keys written last, of up to RECORDS_KEPT records."""
+    newest = (
+        f"(SELECT * FROM {log_name(table_id)} WHERE op <> '{TRUNCATE}' "
+        f"ORDER BY xid DESC, lsn DESC LIMIT {RECORDS_KEPT})"
+    )
+    keys, records = _records(table, newest)
+    return (
+        f"SELECT {keys} FROM {records} ORDER BY l.xid DESC, l.lsn DESC, k.place DESC "
+        f"LIMIT {RECORDS_KEPT}"
     )
 
 
@@ -124,6 +169,7 @@ def truncate_statement(table_id: int) -> str:
     return (
         f"DELETE FROM {name} WHERE xid < (SELECT min(pg_snapshot_xmin(checkpoint)) "
         f"FROM morph_log.shadows WHERE table_id = {table_id} AND checkpoint IS NOT NULL) "
-        f"AND (xid, lsn) < (SELECT xid, lsn FROM {name} ORDER BY xid DESC, lsn DESC "
-        f"OFFSET {RECORDS_KEPT - 1} LIMIT 1)"
+        "AND (xid, lsn) < (SELECT xid, lsn FROM (SELECT xid, lsn, sum(rows) OVER "
+        f"(ORDER BY xid DESC, lsn DESC) AS newest FROM {name}) r "
+        f"WHERE newest >= {RECORDS_KEPT} ORDER BY xid DESC, lsn DESC LIMIT 1)"
     )

@@ -7,7 +7,7 @@ since. The log itself is kept only for shadows: a reader gets what is there.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import asyncpg
@@ -31,49 +31,62 @@ async def read_batches(
     connection is in a REPEATABLE READ transaction; `table` is the layout that serves.
     """
     now: str = await db.fetchval("SELECT pg_current_snapshot()::text")
-    keys = ", ".join(f"to_jsonb({c.quoted}) AS k{n}" for n, c in enumerate(table.key))
+    # Values of a client's types by their output functions: to_json would call a client's cast.
+    keys = ", ".join(c.quoted if c.builtin else f"{c.quoted}::text[]" for c in table.key)
     since = f"{quote_literal(checkpoint)}::pg_snapshot"
     changes = await db.fetch(
         "SELECT change_id FROM morph_log.shadows WHERE table_id = $1 ORDER BY 1", table_id
     )
     rows = await db.fetch(
-        f"SELECT lsn, xid::text::bigint AS xid, op::text AS op, image::text AS image, touched, "
-        f"ts_us, epoch, stmt_hash, session_unit, row_to_json((SELECT k FROM (SELECT {keys}) k))"
-        f"::text AS keys FROM {log_name(table_id)} l WHERE {new_records(since, '')} "
-        "ORDER BY xid, lsn"
+        f"SELECT lsn, xid::text::bigint AS xid, op::text AS op, rows, image::text AS image, "
+        "touched::text AS touched, ts_us, epoch, stmt_hash, session_unit, "
+        f"json_build_array({keys})::text AS keys FROM {log_name(table_id)} l "
+        f"WHERE {new_records(since, '')} ORDER BY xid, lsn"
     )
     feeds = tuple(row["change_id"] for row in changes)
     batches: dict[int, list[LogRecord]] = {}
     for row in rows:
-        batches.setdefault(row["xid"], []).append(_record(row, table_id, table, feeds))
+        batches.setdefault(row["xid"], []).extend(_records(row, table_id, table, feeds))
     return [LogBatch(xid, tuple(records)) for xid, records in batches.items()], now
 
 
-def _record(
+def _records(
     row: asyncpg.Record, table_id: int, table: StoreTable, feeds: tuple[int, ...]
-) -> LogRecord:
-    operation = _OPERATIONS[row["op"]]
-    keys = _parse(row["keys"])
-    key = (
-        {c.id: value_of(c, keys[f"k{n}"]) for n, c in enumerate(table.key)}
-        if operation != "truncate"
-        else {}
-    )
-    return LogRecord(
-        lsn=row["lsn"],
-        epoch=row["epoch"],
-        change_epoch=row["epoch"],
-        table_id=table_id,
-        version_id=None,
-        key=key,
-        op=operation,
-        image=None if row["image"] is None else image_of(table.columns, _parse(row["image"])),
-        touched=None if row["touched"] is None else tuple(row["touched"]),
-        stmt_hash=row["stmt_hash"],
-        session_unit=row["session_unit"],
-        ts_us=row["ts_us"],
-        shadow_ids=feeds,
-    )
+) -> Iterator[LogRecord]:
+    """The records of one run."""
+    keys, touched = _parse(row["keys"]), json.loads(row["touched"] or "null")
+    images = None if row["image"] is None else _images(row["image"])
+    for n in range(row["rows"]):
+        key = {
+            c.id: value_of(c, values[n])
+            for c, values in zip(table.key, keys, strict=True)
+            if values is not None
+        }
+        changed = None if touched is None else touched[n]
+        yield LogRecord(
+            lsn=row["lsn"] + 2 * n,
+            epoch=row["epoch"],
+            change_epoch=row["epoch"],
+            table_id=table_id,
+            version_id=None,
+            key=key,
+            op=_OPERATIONS[row["op"]],
+            image=None if images is None else image_of(table.columns, images, n),
+            touched=None if changed is None else tuple(changed),
+            stmt_hash=row["stmt_hash"],
+            session_unit=row["session_unit"],
+            ts_us=row["ts_us"],
+            shadow_ids=feeds,
+        )
+
+
+def _images(text: str) -> dict[str, list[Any]]:
+    """The values of a run's rows by column; those of a wide table are in several objects."""
+    parts = _parse(text)
+    found: dict[str, list[Any]] = {}
+    for part in parts if isinstance(parts, list) else [parts]:
+        found |= part
+    return found
 
 
 class Number(str):
@@ -86,12 +99,16 @@ def _parse(text: str) -> Any:
     return json.loads(text, parse_float=Number, parse_int=Number)
 
 
-def image_of(columns: Sequence[PhysicalColumn], image: Mapping[str, Any]) -> dict[int, Value]:
-    """The image by column id. What lenses keep beside the columns is not part of it."""
+def image_of(
+    columns: Sequence[PhysicalColumn], images: Mapping[str, Sequence[Any]], place: int
+) -> dict[int, Value]:
+    """The image of one row of a run by column id. What lenses keep beside the columns is not part
+    of it.
+    """
     return {
-        c.id: value_of(c, image[c.name])
+        c.id: value_of(c, images[c.name][place])
         for c in columns
-        if c.name in image and (c.id or c.name == "_doc")
+        if c.name in images and (c.id or c.name == "_doc")
     }
 
 

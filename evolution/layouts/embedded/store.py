@@ -337,9 +337,9 @@ async def _taken(db: asyncpg.Connection, work: ShadowWork) -> list[tuple[ShadowT
 async def _progress(db: asyncpg.Connection, feed: Feed) -> Progress:
     new = log.new_records(feed.checkpoint_sql, "")
     row = await db.fetchrow(
-        "SELECT count(*) AS pending, "
+        "SELECT coalesce(sum(q.rows), 0)::bigint AS pending, "
         "coalesce(extract(epoch FROM clock_timestamp()) - min(ts_us) / 1e6, 0)::float8 AS lag_s "
-        f"FROM (SELECT l.ts_us FROM {log.log_name(feed.table_id)} l WHERE {new} "
+        f"FROM (SELECT l.ts_us, l.rows FROM {log.log_name(feed.table_id)} l WHERE {new} "
         f"LIMIT {_PENDING_MAX}) q"
     )
     left_out = await refusals.count(db, feed)

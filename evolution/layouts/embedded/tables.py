@@ -20,7 +20,7 @@ WITH RECURSIVE base(attnum, oid) AS (
   SELECT b.attnum, t.typbasetype FROM base b JOIN pg_catalog.pg_type t ON t.oid = b.oid
   WHERE t.typtype = 'd'
 )
-SELECT a.attname, format_type(a.atttypid, a.atttypmod) AS type, format_type(t.oid, NULL) AS base,
+SELECT a.attname, format_type(a.atttypid, a.atttypmod) AS type, format_type(t.oid, -1) AS base,
   t.oid < 16384 AS builtin, a.attnotnull AS not_null, a.attidentity::text AS identity,
   a.attgenerated <> '' AS generated,
   array_position(i.indkey::int2[], a.attnum) AS place

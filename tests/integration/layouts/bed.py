@@ -13,6 +13,7 @@ import psycopg
 
 from catalog.model import Version
 from catalog.store import SNAPSHOT_QUERY, load_snapshot, snapshot_from_rows
+from evolution.layouts.avro import decode_batch, encode_batch
 from evolution.layouts.base import (
     CutOver,
     Discrepancy,
@@ -22,7 +23,11 @@ from evolution.layouts.base import (
     ShadowWork,
     Sides,
 )
+from evolution.layouts.embedded.reader import read_batches
+from evolution.layouts.embedded.sessions import Sessions
 from evolution.layouts.embedded.store import EmbeddedLayouts
+from evolution.layouts.embedded.tables import read_table
+from evolution.layouts.records import LogBatch
 from evolution.lifecycle import promote, roll_back
 from evolution.transaction import Transaction
 from tests.integration.fresh_catalog import empty_catalog
@@ -180,10 +185,21 @@ class Bed:
         return found
 
     def log(self, columns: str) -> list[Any]:
-        """The records of the first table's log."""
-        number = self.work.tables[0].table_id
+        """The records of the first table's log, one by one: `columns` over those of a run, with the
+        record's own position, key, image and touched columns.
+        """
+        name = f'morph_log."t{self.work.tables[0].table_id}"'
+        keys = self.root.execute(
+            "SELECT string_agg(format('l.%%1$I[p] AS %%1$I', attname), ', ') FROM pg_attribute "
+            "WHERE attrelid = %s::regclass AND attname ~ '^c[0-9]+$'",
+            (name,),
+        ).fetchone()
+        assert keys is not None
+        image = "(SELECT json_object_agg(key, value -> (p - 1)) FROM json_each(l.image))"
         return self.root.execute(
-            f'SELECT {columns} FROM morph_log."t{number}" ORDER BY lsn'
+            f"SELECT {columns} FROM (SELECT l.lsn + 2 * (p - 1) AS lsn, l.xid, l.op, {keys[0]}, "
+            f"{image}::jsonb AS image, l.touched -> (p - 1) AS touched "
+            f"FROM {name} l, generate_series(1, l.rows) p) r ORDER BY lsn"
         ).fetchall()
 
     async def fresh(self) -> None:
@@ -213,3 +229,16 @@ def open_bed(server: ServerProcess) -> Bed:
         server.root(),
         ShadowWork(next(_NUMBERS), 0, 0, 1, (), pace=Pace(step_s=60.0)),
     )
+
+
+async def read(bed: Bed, checkpoint: str) -> tuple[list[LogBatch], str]:
+    """What is new, sent as Avro and back."""
+    sessions = Sessions(lambda: connect_root(bed.server))
+    try:
+        async with sessions.step(60) as db:
+            table = bed.work.tables[0]
+            live = await read_table(db, table.live)
+            batches, now = await read_batches(db, table.table_id, live, checkpoint)
+    finally:
+        await sessions.close()
+    return [decode_batch(encode_batch(batch)) for batch in batches], now

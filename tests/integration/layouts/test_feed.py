@@ -141,6 +141,26 @@ async def test_the_log_is_kept_only_while_it_is_needed(bed: Bed) -> None:
     assert RECORDS_KEPT <= len(bed.log("op")) <= RECORDS_KEPT + 2
 
 
+async def test_keys_of_any_type_come_over(bed: Bed) -> None:
+    """Keys whose type has a length are not cut to one character; arrays have no arrays."""
+    bed.make("fed", "a char(5), b bit(3), c int[], d varchar(4), x int, PRIMARY KEY (a, b, c, d)")
+    bed.ddl(
+        "INSERT INTO fed SELECT 'ab' || g, '101', ARRAY[g, NULL], 'é', g "
+        "FROM generate_series(10, 40) g"
+    )
+    await bed.begin("fed")
+    await bed.copy()
+    bed.ddl(
+        "INSERT INTO fed VALUES ('abcde', '110', '{}', 'wxyz', 1), ('abcdf', '110', '{1}', '', 2)"
+    )
+    bed.ddl("UPDATE fed SET x = x + 1 WHERE x < 20")
+    bed.ddl("UPDATE fed SET c = c || 7, x = x + 1 WHERE x > 30")
+    bed.ddl("DELETE FROM fed WHERE x BETWEEN 20 AND 24")
+    await bed.copy()
+    assert bed.differences() == []
+    assert len(bed.rows(bed.work.tables[0].shadow)) == 31 + 2 - 6
+
+
 async def test_unique_values_change_hands(bed: Bed) -> None:
     bed.make("fed", "id int PRIMARY KEY, u int UNIQUE DEFERRABLE INITIALLY DEFERRED")
     bed.ddl("INSERT INTO fed VALUES (1, 1), (2, 2), (3, 3)")

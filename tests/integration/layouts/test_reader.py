@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 
-from evolution.layouts.avro import decode_batch, encode_batch
-from evolution.layouts.embedded.reader import START, read_batches
-from evolution.layouts.embedded.sessions import Sessions
-from evolution.layouts.embedded.tables import read_table
-from evolution.layouts.records import Json, LogBatch
-from tests.integration.layouts.bed import Bed, connect_root
+from evolution.layouts.embedded.reader import START
+from evolution.layouts.records import Json
+from tests.integration.layouts.bed import Bed, read
 
 COLUMNS = (
     "id bigint, part text, f float8, n numeric, b bytea, d date, at timestamptz, j jsonb, "
@@ -19,19 +16,6 @@ ROW = (
     "(1, 'ä''\\', 'NaN', 1.500, '\\x00ff', '2026-01-31', '2026-01-31 12:00:00.123456+02', "
     "'{\"k\": [1.10, null, 12345678901234567890]}', '{1,NULL,3}', true)"
 )
-
-
-async def read(bed: Bed, checkpoint: str) -> tuple[list[LogBatch], str]:
-    """What is new, sent as Avro and back."""
-    sessions = Sessions(lambda: connect_root(bed.server))
-    try:
-        async with sessions.step(60) as db:
-            table = bed.work.tables[0]
-            live = await read_table(db, table.live)
-            batches, now = await read_batches(db, table.table_id, live, checkpoint)
-    finally:
-        await sessions.close()
-    return [decode_batch(encode_batch(batch)) for batch in batches], now
 
 
 async def test_a_transaction_is_a_batch_and_values_are_exact(bed: Bed) -> None:
