@@ -23,6 +23,7 @@ from evolution.foreign_alter import (
     check_partitions,
 )
 from evolution.generated import GeneratedColumns
+from evolution.operators.calls import call_arguments
 from evolution.operators.change_type import (
     Conversion,
     Recipe,
@@ -30,7 +31,7 @@ from evolution.operators.change_type import (
     require_convertible,
     usings_of,
 )
-from evolution.operators.split_columns import call_arguments, read_reshaping
+from evolution.operators.split_columns import read_reshaping
 from evolution.others import change_others
 from evolution.publish import Operation, add_version
 from evolution.request import DdlRequest, Note, Outcome

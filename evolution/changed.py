@@ -17,9 +17,9 @@ from evolution.dependents import seed_reads, seeds, with_children
 from evolution.foreign_columns import foreign_parts
 from evolution.generated import stored_definition
 from evolution.introspect import SCRATCH, ScratchConstraint, ScratchTable
+from evolution.operators.calls import Reshape
 from evolution.operators.change_type import Recipe
 from evolution.operators.moved_constraints import renumbered
-from evolution.operators.split_columns import Reshaping
 from evolution.request import DdlRequest
 from evolution.scratch import ScratchCopy
 
@@ -36,7 +36,7 @@ class Command:
     dropped_constraints: frozenset[str] = frozenset()
     cascade: bool = False
     recipes: Mapping[int, Recipe] = field(default_factory=dict)
-    reshaping: Reshaping | None = None
+    reshaping: Reshape | None = None
 
 
 class Comparison:

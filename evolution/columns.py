@@ -17,9 +17,9 @@ from catalog.sqltext import STORE_SCHEMA, quote_ident
 from core.errors import FeatureNotSupported, MorphError
 from evolution.foreign_columns import foreign_column
 from evolution.introspect import ScratchColumn, ScratchTable
+from evolution.operators.calls import Reshape
 from evolution.operators.casts import base_type
 from evolution.operators.change_type import Recipe, make_lens, plain_cast
-from evolution.operators.split_columns import Reshaping, reshape
 from evolution.request import Note
 from evolution.seeds.expressions import column_uses, parse_expression, splice
 from rewrite.edits import replace_text
@@ -68,7 +68,7 @@ class Reading:
     stored: frozenset[str] = frozenset()  # new generated columns that are STORED
     seen: Description | None = None  # what the store says of a foreign table
     recipes: Mapping[int, Recipe] = field(default_factory=dict)  # of columns that are converted
-    reshaping: Reshaping | None = None  # columns that are split or merged
+    reshaping: Reshape | None = None  # columns that are shown in another form
     lenses: dict[int, list[Lens]] = field(default_factory=dict)  # table id → new ones
     loosened: set[int] = field(default_factory=set)  # over columns that are not NOT NULL any more
     converted: dict[int, dict[int, int]] = field(default_factory=dict)  # table id → old id → new id
@@ -117,14 +117,16 @@ def read_columns(
 
 
 def _reshape(
-    table: Table, asked: Reshaping, found: list[ScratchColumn], reading: Reading
+    table: Table, asked: Reshape, found: list[ScratchColumn], reading: Reading
 ) -> list[Column]:
-    """The columns that a split or a merge gives, read through one lens."""
+    """The columns that stand for others, read through one lens or at another path."""
     reading.kinds.append(asked.kind)
+    reading.touched |= {c.id for c in asked.unders}
     shown = [stored_column(reading.new_id(), column) for column in found]
-    columns, lens, statements = reshape(table, asked, shown, reading.new_id())
+    columns, lens, statements = asked.carry_out(table, shown, reading.new_id)
     reading.store += statements
-    reading.lenses.setdefault(table.id, []).append(lens)
+    if lens is not None:
+        reading.lenses.setdefault(table.id, []).append(lens)
     return columns
 
 

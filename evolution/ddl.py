@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from core.errors import FeatureNotSupported
-from evolution.alter_table import alter_table, rename, reshape_columns
+from evolution.alter_table import alter_table, rename
 from evolution.changes.in_flight import beside_changes, register
 from evolution.comments import comment_on
 from evolution.create_table import create_table
@@ -31,6 +31,7 @@ from evolution.servers import (
     drop_servers,
     drop_user_mapping,
 )
+from evolution.table_calls import run_call
 from evolution.transaction import Transaction
 from evolution.views import create_view
 
@@ -121,7 +122,7 @@ _REFUSED = {
 async def run_ddl(request: DdlRequest) -> Outcome:
     """Run one DDL statement in its transaction, which must hold LOCK_CATALOG."""
     kind = type(request.node).__name__
-    handler = reshape_columns if kind == "CallStmt" else _BY_KIND.get(kind)
+    handler = run_call if kind == "CallStmt" else _BY_KIND.get(kind)
     if handler is None:
         what, hint = _REFUSED.get(kind, (kind.removesuffix("Stmt"), ""))
         raise FeatureNotSupported(f"{what} is not supported on store tables", hint=hint)

@@ -22,7 +22,7 @@ from evolution.changes.in_flight import beside_changes
 from evolution.ddl import LOCK_CATALOG, run_ddl
 from evolution.foreign_look import Look, look, needs_look
 from evolution.lifecycle import promote, roll_back
-from evolution.operators.split_columns import ARGUMENTS
+from evolution.operators.calls import ARGUMENTS
 from evolution.placement import dematerialize, materialize
 from evolution.request import DdlRequest, Outcome
 from evolution.servers import add_instance, drop_instance

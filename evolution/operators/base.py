@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
-from catalog.model import Column, Table
+from catalog.model import Column, DocPath, Lens, Table
 
 Compatibility = Literal["FULL", "BACKWARD", "FORWARD", "NONE"]
 """BACKWARD: the new version shows all that older ones write; FORWARD: older ones show all that the
@@ -18,6 +18,9 @@ new one writes; FULL: both; NONE: neither."""
 
 Deploy = Literal["any", "reader", "writer"]
 """Whose code must know the new version before it is promoted."""
+
+EXTRA: Final = "_extra"
+"""The column of a lens over a document which no version shows: the catch-all for other paths."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +78,42 @@ def converted_ids(old: Table | None, new: Table | None) -> frozenset[int]:
         return frozenset()
     before, after = ({lens.id for lens in t.lenses} for t in (old, new))
     fresh = before ^ after
+    moved = [*moved_paths(old, new), *moved_paths(new, old)]
     return frozenset(
         column.id
         for table in (old, new)
         for lens in table.lenses
         if lens.id in fresh
         for column in (*lens.under, *lens.over)
-    )
+    ) | {c.id for document, fields in moved for c in (document, *fields)}
+
+
+def caught_all(lens: Lens) -> str:
+    """The side of a lens that has the catch-all, "" when it has none."""
+    sides = {"under": lens.under, "over": lens.over}
+    return next((side for side, cs in sides.items() if cs and cs[-1].name == EXTRA), "")
+
+
+def moved_paths(few: Table | None, many: Table | None) -> list[tuple[Column, list[Column]]]:
+    """Documents that only `many` shows, with the columns at paths inside of them that only `few`
+    does.
+    """
+    if few is None or many is None:
+        return []
+    found = []
+    for document in many.columns:
+        outer = document.source
+        if not isinstance(outer, DocPath) or few.column_by_id(document.id) is not None:
+            continue
+        length = len(outer.path)
+        fields = [
+            c
+            for c in few.columns
+            if isinstance(c.source, DocPath)
+            and many.column_by_id(c.id) is None
+            and c.source.path[:length] == outer.path
+            and len(c.source.path) > length
+        ]
+        if fields:
+            found.append((document, fields))
+    return found

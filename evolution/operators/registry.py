@@ -16,6 +16,7 @@ from evolution.operators.create_table import CreateTable
 from evolution.operators.defaults import DropDefault, SetDefault
 from evolution.operators.drop_column import DropColumn
 from evolution.operators.drop_table import DropTable
+from evolution.operators.nest import NestColumns, UnnestColumn
 from evolution.operators.nullability import DropNotNull, SetNotNull
 from evolution.operators.rename_column import RenameColumn
 from evolution.operators.rename_table import RenameTable
@@ -32,6 +33,8 @@ OPERATORS: Final[tuple[Operator, ...]] = (
     ChangeType(),
     SplitColumn(),
     MergeColumns(),
+    NestColumns(),
+    UnnestColumn(),
     SetDefault(),
     DropDefault(),
     SetNotNull(),

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from catalog.model import Column, Lens, Table
-from evolution.operators.base import Effect
+from evolution.operators.base import Effect, caught_all
 from evolution.operators.convert import new_lenses
 
 
@@ -34,7 +34,7 @@ class SplitColumn:
     def between(self, old: Table | None, new: Table | None) -> Iterable[Effect]:
         """See Operator."""
         for lens in new_lenses(old, new):
-            if len(lens.over) > 1 == len(lens.under):
+            if len(lens.over) > 1 == len(lens.under) and not caught_all(lens):
                 assert new is not None
                 yield _effect(self.kind, new, lens)
 
@@ -47,6 +47,6 @@ class MergeColumns:
     def between(self, old: Table | None, new: Table | None) -> Iterable[Effect]:
         """See Operator."""
         for lens in new_lenses(old, new):
-            if len(lens.under) > 1:
+            if len(lens.under) > 1 and not caught_all(lens):
                 assert new is not None
                 yield _effect(self.kind, new, lens)

@@ -8,9 +8,8 @@ its own; what is added there is read through the lens instead of being stored em
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
 
 from catalog.lenses import lens_call, lens_function
 from catalog.model import Column, Lens, Lensed, Stored, Table
@@ -21,20 +20,14 @@ from core.errors import (
     InvalidObjectDefinition,
     InvalidParameterValue,
     UndefinedColumn,
-    UndefinedFunction,
 )
 from evolution.introspect import SCRATCH, scratch_path
+from evolution.operators.calls import call_arguments
 from evolution.operators.casts import assigned, back
 from evolution.operators.change_type import PURE_HINT, field_under, require_convertible
 from evolution.operators.printing import HELPER, RESULT, print_expression
 from evolution.request import DdlRequest
 from evolution.seeds.expressions import parse_expression, substitute
-from rewrite.tree import Node, ast
-
-ARGUMENTS: Final[Mapping[str, tuple[str, ...]]] = {
-    "split_column": ("relation", "column_name", "parts", "back"),
-    "merge_columns": ("relation", "column_name", "expression", "back"),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,25 +53,11 @@ class Reshaping:
         actions += [f"ADD COLUMN {quote_ident(name)} {kind}" for name, kind in self.overs]
         return f"ALTER TABLE {SCRATCH}.{quote_ident(table.name)} {', '.join(actions)}"
 
-
-def call_arguments(node: Node) -> tuple[str, dict[str, str]]:
-    """The procedure and its arguments by name: texts that are written out."""
-    name = str(node.funccall.funcname[-1].sval)
-    names = ARGUMENTS[name]
-    values: dict[str, str] = {}
-    for number, argument in enumerate(node.funccall.args or ()):
-        key = names[number] if number < len(names) else ""
-        if isinstance(argument, ast.NamedArgExpr):
-            key, argument = argument.name, argument.arg
-        while isinstance(argument, ast.TypeCast):
-            argument = argument.arg
-        text = getattr(getattr(argument, "val", None), "sval", None)
-        if key not in names or key in values or text is None:
-            raise UndefinedFunction(f"morph.{name} takes the texts {', '.join(names)}")
-        values[key] = text
-    if set(values) != set(names):
-        raise UndefinedFunction(f"morph.{name} takes the texts {', '.join(names)}")
-    return name, values
+    def carry_out(
+        self, table: Table, shown: Sequence[Column], new_id: Callable[[], int]
+    ) -> tuple[list[Column], Lens, list[str]]:
+        """See Reshape."""
+        return reshape(table, self, shown, new_id())
 
 
 def _object(values: Mapping[str, str], key: str) -> dict[str, str]:
@@ -107,7 +86,7 @@ async def read_reshaping(request: DdlRequest, table: Table) -> Reshaping:
         ups, downs = _object(values, "parts"), {values["column_name"]: values["back"]}
     else:
         ups, downs = {values["column_name"]: values["expression"]}, _object(values, "back")
-    unders = tuple(_under(request, table, column) for column in downs)
+    unders = tuple(convertible(request, table, column) for column in downs)
     schema = shape_schema(request.head.number)
     old = [(c.name, c.type) for c in unders]
     types = await _types(request, schema, old, list(ups.values()))
@@ -121,7 +100,10 @@ async def read_reshaping(request: DdlRequest, table: Table) -> Reshaping:
     return Reshaping(name.replace("_", " "), unders, tuple(new), tuple(up_texts), tuple(down_texts))
 
 
-def _under(request: DdlRequest, table: Table, name: str) -> Column:
+def convertible(request: DdlRequest, table: Table, name: str) -> Column:
+    """The column, which may be read in another form. UndefinedColumn (42703), or
+    FeatureNotSupported (0A000) where it keeps its form.
+    """
     column = table.column(name)
     if column is None:
         raise UndefinedColumn(f'column "{name}" of relation "{table.name}" does not exist')

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from catalog.model import Column, Constraint, Lens, Lensed, Seed, Stored, Table, Version
-from evolution.operators.base import Effect
+from catalog.model import Column, Constraint, DocPath, Lens, Lensed, Seed, Stored, Table, Version
+from evolution.operators.base import EXTRA, Effect
 from evolution.operators.coercions import coercion
 from evolution.operators.registry import OPERATORS, compatibility, conflict, effects
 
@@ -48,6 +48,22 @@ def reshaped(unders: list[Column], count: int) -> Table:
     return replace(TABLE, columns=(*kept, *shown), lenses=(lens,))
 
 
+def nested(kind: str) -> Table:
+    """The table with NAME and SIZE in a document, or with NAME as the fields of one."""
+    extra = Column(30, EXTRA, "jsonb", Stored("c30", "jsonb"))
+    document = Column(20, "doc", "jsonb", Stored("c20", "jsonb"))
+    unders: tuple[Column, ...] = (NAME, SIZE, extra)
+    overs: tuple[Column, ...] = (document,)
+    if kind == "over":
+        unders, overs = (NAME,), (document, extra)
+    lens = Lens(8, unders, overs, ('"$1"',) * len(overs), ('"$1"',) * len(unders))
+    kept = [c for c in TABLE.columns if c not in unders]
+    return replace(TABLE, columns=(*kept, replace(document, source=Lensed(8))), lenses=(lens,))
+
+
+DOCUMENT = Column(20, "doc", "jsonb", DocPath(("doc",)))
+FIELD = Column(21, "doc.size", "integer", DocPath(("doc", "size")))
+FIELDS, WHOLE = (replace(TABLE, columns=(ID, c), has_doc=True) for c in (FIELD, DOCUMENT))
 ADDED = Column(5, "more", "text", Stored("c5", "text"))
 VIRTUAL = Column(6, "twice", "integer", Seed("size * 2", (3,)))
 CASES = [
@@ -67,6 +83,10 @@ CASES = [
     (converted("smallint"), TABLE, "change type", "FORWARD", {3, 9}),
     (reshaped([NAME], 2), TABLE, "split column", "NONE", {2, 20, 21}),
     (reshaped([NAME, SIZE], 1), TABLE, "merge columns", "NONE", {2, 3, 20}),
+    (nested("under"), TABLE, "nest columns", "BACKWARD", {2, 3, 20}),
+    (nested("over"), TABLE, "unnest column", "FORWARD", {2, 20}),
+    (WHOLE, FIELDS, "nest columns", "BACKWARD", {20, 21}),
+    (FIELDS, WHOLE, "unnest column", "FORWARD", {20, 21}),
     (with_column(replace(SIZE, default="1")), TABLE, "set default", "FULL", {3}),
     (with_column(replace(NAME, default=None)), TABLE, "drop default", "FULL", {2}),
     (with_column(replace(SIZE, not_null=True)), TABLE, "set not null", "FORWARD", {3}),
