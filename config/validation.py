@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal, get_args
 
-from config.fields import MB, MINUTE, duration, integer, size, text
+from config.fields import HOUR, MB, MINUTE, duration, integer, size, text
 from core.errors import InvalidParameterValue
 
 Category = Literal[
@@ -81,3 +81,29 @@ class ValidationSettings:
             " ORDER_MISMATCH (warning) and NONDETERMINISTIC (info)."
         ),
     ] = ""
+    query_timeout: Annotated[
+        float, duration("A statement that is replayed on a layout is ended then.", 0.01, HOUR)
+    ] = 60.0
+    inline_share_bp: Annotated[
+        int,
+        integer(
+            "Share of the SELECTs on a table with a shadow that are answered from the shadow, too,"
+            " to compare the answers; the client never waits for it.",
+            0,
+            10_000,
+            unit="basis points",
+            zero="off",
+        ),
+    ] = 0
+    inline_waiting: Annotated[
+        int,
+        integer(
+            "Reads that wait to be compared at most; more are dropped, and counted.", 1, 10_000
+        ),
+    ] = 64
+    inline_bytes: Annotated[
+        int, size("Answers that are larger are not compared.", 1 << 10, 64 << 20)
+    ] = 256 << 10
+    inline_timeout: Annotated[
+        float, duration("A read of the shadow is given up then.", 0.01, MINUTE)
+    ] = 5.0

@@ -41,7 +41,7 @@ class Operation:
     actor: str = "morph"
 
 
-def _rewrite_view(snapshot: CatalogSnapshot, version: Version, query: str) -> str:
+def rewrite_view(snapshot: CatalogSnapshot, version: Version, query: str) -> str:
     namespaces = Namespaces(
         replace(snapshot, versions={**snapshot.versions, version.number: version}),
         (shape_schema(version.number),),
@@ -51,7 +51,7 @@ def _rewrite_view(snapshot: CatalogSnapshot, version: Version, query: str) -> st
 
 def _views(snapshot: CatalogSnapshot, version: Version) -> list[str]:
     return shapes.view_statements(
-        version, seed_sql, lambda v, query: _rewrite_view(snapshot, v, query)
+        version, seed_sql, lambda v, query: rewrite_view(snapshot, v, query)
     )
 
 
@@ -185,7 +185,7 @@ def table_statements(
     if version.number == snapshot.current:
         statements += shapes.shape_statements(version, shape_seed_sql, public=True, only=tables)
     return statements + shapes.view_statements(
-        version, seed_sql, lambda v, query: _rewrite_view(snapshot, v, query), only=tables
+        version, seed_sql, lambda v, query: rewrite_view(snapshot, v, query), only=tables
     )
 
 

@@ -11,14 +11,16 @@ from rewrite.tree import Node, ast
 NUMBER: Final = "number"
 FLAG: Final = "flag"
 TEXT: Final = "text"
+TEXTS: Final = "texts"
 _VALUES: Final = {NUMBER: "ival", FLAG: "boolval", TEXT: "sval"}
 _NODES: Final = {NUMBER: ast.Integer, FLAG: ast.Boolean, TEXT: ast.String}
 _WORDS: Final = {
     NUMBER: "the number of a version",
     FLAG: "{0} as true or false",
     TEXT: "{0} as a text",
+    TEXTS: "{0} as ARRAY['…', '…']",
 }
-_EMPTY: Final[dict[str, Any]] = {NUMBER: 0, FLAG: False, TEXT: ""}
+_EMPTY: Final[dict[str, Any]] = {NUMBER: 0, FLAG: False, TEXT: "", TEXTS: ()}
 
 ARGUMENTS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
     "promote": (("change", NUMBER), ("lazy", FLAG)),
@@ -28,7 +30,7 @@ ARGUMENTS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
     "resume": (("change", NUMBER),),
     "discard": (("change", NUMBER),),
     "contract": (("change", NUMBER),),
-    "validate": (("change", NUMBER), ("method", TEXT)),
+    "validate": (("change", NUMBER), ("method", TEXT), ("queries", TEXTS)),
     "repair": (("change", NUMBER), ("report", NUMBER)),
 }
 """Procedure → its arguments and their kinds; the first must be given."""
@@ -43,6 +45,7 @@ class Arguments:
     accept: bool = False
     method: str = ""
     report: int = 0
+    queries: tuple[str, ...] = ()
 
 
 def read_arguments(node: Node, name: str) -> Arguments:
@@ -68,6 +71,11 @@ def read_arguments(node: Node, name: str) -> Arguments:
 def _constant(argument: Node, key: str, kind: str, name: str) -> Any:
     while isinstance(argument, ast.TypeCast):
         argument = argument.arg
+    if kind == TEXTS and isinstance(argument, ast.A_ArrayExpr):
+        members = argument.elements or ()
+        return tuple(_constant(member, key, TEXT, name) for member in members)
+    if kind == TEXTS:
+        raise InvalidParameterValue(f"morph.{name} takes {_WORDS[kind].format(key)}")
     value = getattr(argument, "val", None)
     if value is None:
         raise FeatureNotSupported(f"morph.{name} takes a constant")

@@ -24,6 +24,7 @@ from core.errors import (
 from engine.plans import Plan
 from evolution.changes import events, requests
 from evolution.changes.driver import KEYS_TOLD, follows, keys_told
+from evolution.changes.needs import Verdict
 from evolution.changes.records import Note, Record, load_records, move
 from evolution.changes.requests import Wish
 from evolution.changes.states import Phase, refusal, words
@@ -33,9 +34,12 @@ from evolution.lifecycle import line, promote
 from evolution.request import Note as Notice
 from evolution.request import Outcome
 from evolution.transaction import Transaction
+from evolution.validation.validator import method_named
+from proxy.both_layouts import BothLayouts
 from proxy.change_arguments import ARGUMENTS, Arguments, read_arguments
 from proxy.change_wishes import fulfil, locked
 from proxy.notices import notice
+from proxy.replays import replay
 from proxy.store_waits import bounded
 from rewrite.analysis import StatementPlan
 
@@ -221,8 +225,16 @@ class ChangeCalls:
         record = self._comparable(call)
         await self._leave_transaction(call)
         changes = self._operations.worker.changes
-        method = call.given.method or changes.validation_method
-        work = changes.validator.validate(record.work(), method)
+        method = call.given.method or ("query" if call.given.queries else "")
+        method = method_named(method or changes.validation_method)
+        if call.given.queries and method != "query":
+            raise InvalidParameterValue(f"validation by {method} takes no queries")
+        if method == "query":
+            work = self._replayed(call, record)
+        elif method == "inline":
+            work = self._operations.worker.inline.verdict(record)
+        else:
+            work = changes.validator.validate(record.work(), method)
         verdict = await bounded(call.session, work, alone=True)
         severity = "WARNING" if verdict.critical else "NOTICE"
         state = "01000" if verdict.critical else "00000"
@@ -231,6 +243,23 @@ class ChangeCalls:
         detail = f"Report {verdict.report_id} is in morph.validation_reports."
         call.session.send_to_client(notice(call.session, severity, state, text, detail))
         return Outcome(await self._operations.scripts.read_snapshot(call.session), "CALL")
+
+    async def _replayed(self, call: _Call, record: Record) -> Verdict:
+        """As the role that calls: in morph.statements are texts of others."""
+        worker = self._operations.worker
+        startup = {"user": call.actor, "database": worker.database}
+        layouts = BothLayouts(
+            worker.changes.connect, worker.pool.socket_path, worker.secret, startup
+        )
+        await worker.write_runtime()
+        return await replay(
+            layouts,
+            worker.changes.validator,
+            record.work(),
+            call.given.queries,
+            worker.stateless_functions,
+            worker.settings.validation.query_timeout,
+        )
 
     async def _check_rollback(self, call: _Call) -> Outcome:
         """How many rows the old layout cannot show as they are, and the first of them."""

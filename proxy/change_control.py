@@ -106,6 +106,7 @@ class ChangeControl:
     def announced(self, *_: object) -> None:
         """Something was written about a change."""
         self.controller.wake()
+        self._worker.inline.announced()
 
     def pins_asked(self, *_: object) -> None:
         """Somebody wants to know which versions this worker's sessions chose."""

@@ -173,7 +173,7 @@ def bind(session: Session, body: bytes) -> None:
     if prepared is not None:
         plan = prepared.plan
         portal = Portal(portal_name, prepared)
-        if not plan.relay_only:
+        if not plan.relay_only or session.worker.shadowed:
             portal.bind = body
         session.portals[portal_name] = portal
     else:
@@ -235,6 +235,8 @@ def execute(session: Session, body: bytes) -> None:
             return
         session.worker.scripts.operations.explainer.execute(session, plan, single, body)
         return
+    if session.worker.shadowed and plan.touches_store and portal.bind and not limit:
+        session.worker.inline.begin(session, plan, portal.prepared.types, portal.bind)
     session.send(message(ClientType.EXECUTE, body), Entry(EXECUTE, plan))
 
 

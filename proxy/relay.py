@@ -28,6 +28,7 @@ from proxy.protocol.server import decode_command_complete, decode_parameter_stat
 
 if TYPE_CHECKING:
     from engine.plans import Plan
+    from proxy.inline_reads import Tap
 
 LOCAL, QUERY, PARSE, BIND, DESCRIBE, EXECUTE, CLOSE, SYNC, BATCH = range(9)
 # A longer buffer is walked in pieces: its rows are runs, and its end is rarely an answer's end.
@@ -196,7 +197,7 @@ class Relay:
     """See the module's text. `skip` is true between an extended error and the next Sync."""
 
     __slots__ = (
-        "_handlers", "_out", "_owner", "_synced", "backend", "copying", "expect", "skip",
+        "_handlers", "_out", "_owner", "_synced", "backend", "copying", "expect", "skip", "tap",
     )  # fmt: skip
 
     def __init__(self, owner: RelayOwner) -> None:
@@ -205,6 +206,7 @@ class Relay:
         self.expect: deque[Entry] = deque()
         self.skip = False
         self.copying = False
+        self.tap: Tap | None = None  # keeps the answer of the statement that runs
         self._synced = True
         self._out: list[bytes] = []
         self._handlers: dict[int, Callable[[bytes], None]] = {
@@ -264,6 +266,8 @@ class Relay:
         if found is None:
             return False
         described, rows, done = found
+        if self.tap is not None:
+            self.tap.take(data)
         owner = self._owner
         plan = expect[0].plan
         passed = data
@@ -302,6 +306,8 @@ class Relay:
                     head.sink.add(kind, raw)
                 elif not head.swallow:
                     out.append(raw)
+                    if self.tap is not None:
+                        self.tap.take(raw)
                 continue
             handler = self._handlers.get(kind)
             if handler is not None:

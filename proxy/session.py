@@ -183,6 +183,9 @@ class Session:
         self.last_query = plan.text
         if plan.writes:
             self._writes_here(plan)
+        if self.worker.shadowed and plan.touches_store:
+            inline = self.worker.inline
+            inline.batch(self, plan, data) if kind == _BIND else inline.begin(self, plan)
         relay.push(entry)
         backend.write(wire)
         return True
@@ -680,6 +683,8 @@ class Session:
 
     def ready(self, status: int) -> None:
         """RelayOwner: ReadyForQuery."""
+        if self.relay.tap is not None:
+            self.worker.inline.ended(self, failed=self._errors > 0)
         self.relay.skip = False
         if status == IDLE:
             self._pinned_snapshot = None

@@ -95,6 +95,8 @@ def relay_text(session: Session, plan: Plan) -> None:
 
 def _forward(session: Session, plan: Plan) -> None:
     data = plan.wire_text.encode(session.client.codec)
+    if session.worker.shadowed and plan.touches_store:
+        session.worker.inline.begin(session, plan)
     entry = Entry(QUERY, plan)
     entry.plain = True
     session.send(message(ClientType.QUERY, data + b"\0"), entry)

@@ -33,6 +33,7 @@ from proxy.auth.directory import UserDirectory
 from proxy.backend import BackendConnection, send_cancel
 from proxy.change_control import PINS_CHANNEL, ChangeControl
 from proxy.client import ClientConnection
+from proxy.inline_reads import InlineReads
 from proxy.loop_faults import report_loop_fault
 from proxy.pool import BackendPool, Lender, PoolLimits
 from proxy.protocol.descriptions import patch_table_oids
@@ -151,6 +152,8 @@ class Worker:
             settings.stores, self._load_instances, os.environ, self._note_health
         )
         self.changes = ChangeControl(self, settings, socket_directory)
+        self.shadowed: frozenset[int] = frozenset()
+        self.inline = InlineReads(self, settings.validation)
         self.table_statistics = StatisticsCache(
             lambda work, name: self.spawn(work, name=name), self.clock
         )
@@ -175,6 +178,7 @@ class Worker:
         self.admin = admin
         admin.add_termination_listener(self._admin_lost)
         await self.reload()
+        self.inline.announced()
         if self.number and self._cancel_listener is None:
             self._cancel_listener = await cancel_routes.listen(
                 self._socket_directory, self.number, self.cancel
@@ -391,13 +395,17 @@ class Worker:
 
     async def attach(self, startup: StartupMessage) -> BackendConnection:
         """A backend for a client's role and settings."""
+        return await self.pool.acquire(self.startup_of(startup))
+
+    def startup_of(self, startup: StartupMessage) -> StartupMessage:
+        """What a backend of a client is asked for."""
         parameters = {
             name: value
             for name, value in startup.parameters.items()
             if name not in ("database", "replication")
         }
         parameters["database"] = self.database
-        return await self.pool.acquire(StartupMessage(0, parameters))
+        return StartupMessage(0, parameters)
 
     async def send_cancel(self, backend: BackendConnection) -> None:
         """Cancel what a backend does."""

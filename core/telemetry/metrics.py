@@ -135,6 +135,12 @@ class Metrics:
             LATENCY_BUCKETS,
         )
         self.errors = _counters("errors", "Errors of statements, by SQLSTATE.", "sqlstate")
+        self.inline_reads = _counters(
+            "inline_reads",
+            "Reads answered from a shadow, too: equal, different, moved (written meanwhile), "
+            "nondeterministic, too large, dropped or failed.",
+            "outcome",
+        )
         self.warnings = _counters("warnings", "Warnings of Morphgres, by SQLSTATE.", "sqlstate")
         self.plan_cache_hits = _counter("plan_cache_hits", "Statements whose plan was cached.")
         self.plan_cache_misses = _counter("plan_cache_misses", "Statements planned anew.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -17,6 +17,7 @@ from evolution.validation.findings import Found
 from evolution.validation.localise import Comparison, column_differences, differences, unequal
 from evolution.validation.pace import ReadingPace
 from evolution.validation.ranges import final
+from evolution.validation.replay import Ask, Check, Replay
 from evolution.validation.report import METHODS, Method, Report
 from evolution.validation.reports import Reports
 from evolution.validation.sample import Sample
@@ -25,6 +26,9 @@ from evolution.validation.scrub import Scrub
 LOG = Log("validation")
 _VERIFY_ROWS: Final = 1_000
 _REPAIR_ROWS: Final = 1_000
+_RESUMED: Final = ("full", "checksum")
+"""Methods that go on where they were cut off; the others begin again."""
+Compare = Callable[[Report], Awaitable[Report]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +60,22 @@ class Validator:
         if method not in ("full", "checksum", "sample"):
             raise InvalidParameterValue(
                 f'validation method "{method}" does not compare tables',
-                hint="Use full, checksum or sample.",
+                hint="Use full, checksum or sample here.",
             )
         async with self._reports.claim(work.change_id, table.table_id, method):
-            return await self._claimed(work, table, method)
+            return await self._claimed(
+                work, table, method, lambda report: self._compare(work, table, report)
+            )
 
-    async def _claimed(self, work: ShadowWork, table: ShadowTable, method: Method) -> Report:
-        report = await self._reports.begin(work.change_id, table.table_id, table.name, method)
+    async def _claimed(
+        self, work: ShadowWork, table: ShadowTable, method: Method, compare: Compare
+    ) -> Report:
+        report = await self._reports.begin(
+            work.change_id, table.table_id, table.name, method, resume=method in _RESUMED
+        )
         LOG.info("validation.begun", change=work.change_id, table=table.name, method=method)
         try:
-            report = await self._compare(work, table, report)
+            report = await compare(report)
         except MorphError as error:
             if final(error):
                 report.fail(f"{error.sqlstate}: {error.primary}")
@@ -102,6 +112,39 @@ class Validator:
         critical = sum(_critical(report) for report in found)
         worst = max(found, key=_critical)
         return Verdict(worst.report_id, critical, True, _words(found))
+
+    async def replay(self, work: ShadowWork, checks: Sequence[Check], ask: Ask) -> Verdict:
+        """Run queries on both layouts (V6): one report, of the change's first table.
+
+        Raises what `run` raises.
+        """
+        table = work.tables[0]
+
+        async def compare(report: Report) -> Report:
+            policy = _policy(self._limits.policy, work)
+            await Replay(ask, report, policy).run(checks)
+            await self._reports.save(report)
+            return report
+
+        async with self._reports.claim(work.change_id, table.table_id, "query"):
+            report = await self._claimed(work, table, "query", compare)
+        return Verdict(report.report_id, _critical(report), True, _words([report]))
+
+    async def begin_inline(self, work: ShadowWork) -> Report:
+        """A report of reads that are compared as they come (V1), of the change's first table."""
+        table = work.tables[0]
+        return await self._reports.begin(
+            work.change_id, table.table_id, table.name, "inline", resume=False
+        )
+
+    async def save_inline(self, report: Report) -> Verdict:
+        """Keep how far it is."""
+        await self._reports.save(report)
+        return Verdict(report.report_id, _critical(report), True, _words([report]))
+
+    def policy(self, work: ShadowWork) -> SeverityPolicy:
+        """How bad each kind of discrepancy is for a change."""
+        return _policy(self._limits.policy, work)
 
     async def verify(
         self, table: ShadowTable, sides: Sides, keys: Sequence[bytes]

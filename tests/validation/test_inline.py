@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 import pyarrow as pa
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from core.encoding import encode_data_rows
 from core.types import type_by_name
 from evolution.validation.inline import ResultSum, compare_results
-from evolution.validation.replay import Answer, Check, Replay
+from evolution.validation.replay import Answer, Check, Layout, Replay
 from evolution.validation.report import Report
 
 FIELDS = [type_by_name("int4")]
@@ -64,13 +65,19 @@ def test_differences_are_told(numbers: list[int], message: str) -> None:
 
 
 class Answers:
-    """A variant whose answers are given."""
+    """A change whose layouts' answers are given."""
 
-    def __init__(self, *answers: Answer) -> None:
-        self._answers = list(answers)
+    def __init__(self, *live: Answer, shadow: Answer, shuffled: Answer | None = None) -> None:
+        self._live = list(live)
+        self._others = {"shadow": shadow, "shuffled": shuffled or live[0]}
 
-    async def run(self, sql: str) -> Answer:
-        return self._answers.pop(0)
+    async def ask(self, layout: Layout) -> Answer:
+        return self._live.pop(0) if layout == "live" else self._others[layout]
+
+    @asynccontextmanager
+    async def opened(self, check: Check) -> AsyncIterator[Answers]:
+        """For `Replay`."""
+        yield self
 
 
 def answer(
@@ -101,7 +108,7 @@ async def test_answers_are_compared_as_clients_see_them(
     live: Answer, shadow: Answer, again: Answer, category: str | None
 ) -> None:
     report = Report(1, 5, 7, "query")
-    replay = Replay(Answers(live, again), Answers(shadow), report)
+    replay = Replay(Answers(live, again, shadow=shadow).opened, report)
     await replay.run([Check("q1", "SELECT …", ordered=True)])
     assert list(report.findings.counts) == ([category] if category else [])
     assert report.state == "done"
@@ -111,8 +118,26 @@ async def test_answers_are_compared_as_clients_see_them(
 
 async def test_times_are_compared() -> None:
     report = Report(1, 5, 7, "query")
-    live = Answers(answer(seconds=0.4), answer(seconds=0.2))
-    replay = Replay(live, Answers(answer(seconds=0.5)), report)
+    live = answer(seconds=0.4), answer(seconds=0.2)
+    replay = Replay(Answers(*live, shadow=answer(seconds=0.5)).opened, report)
     await replay.run([Check("q1", "SELECT …")])
     assert replay.ratios == [2.5]
-    assert report.message == "median time of the shadow: 2.50 x"
+    assert report.message == "1 queries, median time of the shadow: 2.50 x"
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+async def test_what_depends_on_the_order_of_rows_is_no_difference(ordered: bool) -> None:
+    """LIMIT without ORDER BY, ties, sums of floats: the live rows in another order tell."""
+    report = Report(1, 5, 7, "query")
+    answers = Answers(answer(), answer(), shadow=answer([3, 4]), shuffled=answer([4, 5]))
+    await Replay(answers.opened, report).run([Check("q1", "SELECT …", ordered)])
+    assert list(report.findings.counts) == ["NONDETERMINISTIC"]
+    assert report.verdict == "equal"
+
+
+async def test_queries_that_fail_in_both_layouts_are_counted() -> None:
+    report = Report(1, 5, 7, "query")
+    failed = answer(sqlstate="42703")
+    await Replay(Answers(failed, failed, shadow=failed).opened, report).run([Check("q", "…")])
+    assert report.message == "1 queries, 1 of them fail in both layouts"
+    assert report.verdict == "equal"

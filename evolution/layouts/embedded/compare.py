@@ -74,7 +74,7 @@ def _labels(snapshot: CatalogSnapshot, table_id: int) -> dict[str, str]:
     }
 
 
-def _in_flight(feed: Feed, live: StoreTable, shadow: StoreTable, source: str) -> str:
+def in_flight(feed: Feed, live: StoreTable, shadow: StoreTable, source: str) -> str:
     """A query of the keys that the log still has for the shadow: all of them after a TRUNCATE."""
     new = new_records(feed.checkpoint_sql, source)
     return (
@@ -110,7 +110,7 @@ async def together(
         live, shadow = await read_table(db, feed.live), await read_table(db, feed.shadow)
         reach = in_reach(feed, live)
         source = await source_snapshot(db, feed)
-        pending = _in_flight(feed, live, shadow, source)
+        pending = in_flight(feed, live, shadow, source)
         left, right = selects(
             feed, live, shadow,
             reach=("" if feed.copied else reach, ""),

@@ -28,6 +28,9 @@ ORDER BY report_id DESC LIMIT 1"""
 _NEW: Final = f"""
 INSERT INTO morph_catalog.validation_reports (change_id, table_id, relation, method)
 VALUES ($1, $2, $3, $4) RETURNING report_id, {_STAMP.format("started_at")} AS started"""
+_CUT_OFF: Final = """
+UPDATE morph_catalog.validation_reports SET state = 'failed', verdict = 'unknown',
+  message = 'the run was cut off' WHERE report_id = $1"""
 _OLD: Final = """
 DELETE FROM morph_catalog.validation_reports WHERE report_id IN (
   SELECT report_id FROM morph_catalog.validation_reports
@@ -81,6 +84,8 @@ class EmbeddedReports:
             row = await connection.fetchrow(_UNFINISHED, change_id, table_id, method)
             if row is not None and resume:
                 return await self._resumed(connection, row)
+            if row is not None and method in ("sample", "query"):
+                await connection.execute(_CUT_OFF, row["report_id"])
             await connection.execute(_OLD, change_id, table_id, max(self._kept - 1, 0))
             made = await connection.fetchrow(_NEW, change_id, table_id, relation, method)
         report = Report(made["report_id"], table_id, change_id, method, relation, made["started"])

@@ -1,0 +1,391 @@
+"""Inline validation: reads of clients answered from the shadow, too, and compared (V1).
+
+Of a share of the SELECTs on a table with two layouts, the bytes of the live answer are kept as they
+pass (by reference: nothing is copied, hashed or waited for) and queued. A task of the worker reads
+the same from the shadow and compares sums of chunks of rows. Where they differ, the rows may have
+been written between the two reads: live, shadow and live again are read as of one moment then, and
+only what differs there is reported.
+
+The client's answer never waits: a full queue drops the read, a large answer is not kept, the task
+rests four times as long as it works, and its own faults are counted and logged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+from catalog.model import Table
+from catalog.store import load_snapshot
+from core.errors import MorphError, ObjectNotInPrerequisiteState
+from core.telemetry.log import Log
+from evolution.changes.needs import Verdict
+from evolution.changes.records import Record, load_records
+from evolution.changes.states import Phase
+from evolution.layouts.base import Discrepancy, ShadowWork
+from evolution.layouts.embedded.stand_ins import shown_by
+from evolution.transaction import AdminTransaction
+from evolution.validation.findings import Found
+from evolution.validation.inline import ResultSum, compare_results
+from evolution.validation.replay import Check, difference
+from evolution.validation.report import Report
+from proxy.both_layouts import NO_TYPES, NO_VALUES, BothLayouts, Moment, Read, add_rows
+from proxy.protocol.bind import bind_names
+from proxy.protocol.framing import HEADER_BYTES, read_header
+from proxy.protocol.message_types import ServerType
+from proxy.relay import BATCH, EXECUTE, QUERY
+from proxy.replays import ordered, uses_of
+
+if TYPE_CHECKING:
+    from config.validation import ValidationSettings
+    from engine.plans import Plan
+    from proxy.session import Session
+    from proxy.worker import Worker
+
+LOG: Final = Log("validation")
+WHOLE_BP: Final = 10_000
+BATCH_READS: Final = 16
+REST: Final = 4.0
+"""Times as long as it worked, the task rests."""
+SETTLE_S: Final = 10.0
+SAVE_S: Final = 1.0
+_WITH_TWO_LAYOUTS: Final = (Phase.VALIDATING, Phase.READY, Phase.PROMOTED, Phase.ROLLED_BACK)
+_FAULTS: Final = (MorphError, OSError, TimeoutError)
+_IDLE: Final = ord("I")
+
+
+@dataclass(slots=True)
+class Tap:
+    """The answer of one statement as it passes. `bytes_left` below zero: it is not kept."""
+
+    plan: Plan
+    read: Read
+    bytes_left: int
+    pieces: list[bytes] = field(default_factory=list)
+    spoiled: bool = False
+
+    def take(self, raw: bytes) -> None:
+        """Messages of the answer, from the begin of one or in the middle of a row."""
+        self.bytes_left -= len(raw)
+        if self.bytes_left < 0:
+            self.pieces.clear()
+        else:
+            self.pieces.append(raw)
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A read to compare: who asked, of which change, and the live answer."""
+
+    parameters: tuple[tuple[str, str], ...]
+    change_id: int
+    read: Read
+    ordered: bool
+    uses: Mapping[int, Sequence[Table]]
+    pieces: tuple[bytes, ...]
+
+
+class InlineReads:
+    """The reads of one worker's sessions. `worker.shadowed` are the tables that are looked at."""
+
+    def __init__(self, worker: Worker, validation: ValidationSettings) -> None:
+        self._worker = worker
+        self._share_bp = validation.inline_share_bp
+        self._waiting_max = validation.inline_waiting
+        self._bytes_max = validation.inline_bytes
+        self._timeout_s = validation.inline_timeout
+        self._due = 0
+        self._queue: deque[_Waiting] = deque()
+        self._records: dict[int, Record] = {}
+        self._by_table: dict[int, int] = {}
+        self._reports: dict[int, Report] = {}
+        self._counts = worker.metrics.inline_reads
+        self._looking = self._looking_again = False
+        self._task: asyncio.Task[None] | None = None
+        self._backend: tuple[tuple[tuple[str, str], ...], BothLayouts] | None = None
+
+    # ---------------------------------------------------------------- which tables
+
+    def announced(self) -> None:
+        """Something was written about a change: which tables have two layouts?"""
+        if not self._share_bp:
+            return
+        self._looking_again = True
+        if not self._looking:
+            self._looking = True
+            self._worker.spawn(self._look(), name="inline-tables")
+
+    async def _look(self) -> None:
+        try:
+            while self._looking_again:
+                self._looking_again = False
+                try:
+                    await self._read_changes()
+                except _FAULTS as error:
+                    LOG.warning("inline.not_read", error=str(error))
+        finally:
+            self._looking = False
+
+    async def _read_changes(self) -> None:
+        connection = await self._worker.changes.connect()
+        try:
+            async with connection.transaction(isolation="repeatable_read", readonly=True):
+                records = await load_records(AdminTransaction(connection))
+                snapshot = await load_snapshot(connection)
+        finally:
+            connection.terminate()
+        found = {r.change_id: r for r in records if r.phase in _WITH_TWO_LAYOUTS}
+        tables: dict[int, int] = {}
+        for number, record in found.items():
+            ids = {table.table_id for table in record.tables}
+            for version in snapshot.versions.values():
+                tables.update(dict.fromkeys(shown_by(snapshot, version, ids), number))
+        self._records, self._by_table = found, tables
+        self._worker.shadowed = frozenset(tables)
+        for number in [n for n in self._reports if n not in found]:
+            report = self._reports.pop(number)
+            report.close()
+            await self._worker.changes.validator.save_inline(report)
+
+    # ---------------------------------------------------------------- beside the live answer
+
+    def batch(self, session: Session, plan: Plan, data: bytes) -> None:
+        """A Bind message, with what follows it, is about to go to the backend."""
+        portal = session.portals.get("")
+        if portal is not None:
+            body = data[HEADER_BYTES : read_header(data)[1] + 1]
+            self.begin(session, plan, portal.prepared.types, body)
+
+    def begin(
+        self, session: Session, plan: Plan, types: bytes = NO_TYPES, bind: bytes = b""
+    ) -> None:
+        """A statement is about to go to the backend: keep its answer if it is its turn."""
+        relay = session.relay
+        if relay.tap is not None:
+            relay.tap.spoiled = True
+            return
+        single = plan.single
+        if single is None or single.kind != "Select" or not plan.relay_only:
+            return
+        shadowed = self._worker.shadowed
+        if not any(ref.resolved.table.id in shadowed for ref in single.relations):
+            return
+        self._due += self._share_bp
+        if self._due < WHOLE_BP:
+            return
+        self._due -= WHOLE_BP
+        if session.status != _IDLE or session.own_snapshot is not None:
+            return  # it may see what others do not
+        if any(entry.kind in (QUERY, BATCH, EXECUTE) for entry in relay.expect):
+            return
+        path = session.plans.namespaces.search_path
+        values = bind[bind_names(bind)[2] :] if bind else NO_VALUES
+        relay.tap = Tap(plan, Read(plan.text, path, types, values), self._bytes_max)
+
+    def ended(self, session: Session, *, failed: bool) -> None:
+        """The statement's answer is on its way to the client."""
+        tap, session.relay.tap = session.relay.tap, None
+        assert tap is not None
+        single = tap.plan.single
+        if tap.spoiled or failed or single is None:
+            return
+        if tap.bytes_left < 0:
+            self._counts.cell("too large").value += 1
+            return
+        if len(self._queue) >= self._waiting_max:
+            self._counts.cell("dropped").value += 1
+            return
+        change = next(
+            (
+                self._by_table[ref.resolved.table.id]
+                for ref in single.relations
+                if ref.resolved.table.id in self._by_table
+            ),
+            0,
+        )
+        if change:
+            startup = self._worker.startup_of(session.client.startup)
+            self._queue.append(
+                _Waiting(
+                    tuple(sorted(startup.parameters.items())),
+                    change,
+                    tap.read,
+                    ordered(single),
+                    uses_of(single),
+                    tuple(tap.pieces),
+                )
+            )
+            if self._task is None or self._task.done():
+                self._task = self._worker.spawn(self._drain(), name="inline-reads")
+
+    # ---------------------------------------------------------------- the task
+
+    async def _drain(self) -> None:
+        clock = self._worker.clock
+        save_at = clock() + SAVE_S
+        try:
+            while self._queue:
+                begun = clock()
+                batch = self._next()
+                try:
+                    await self._compare(batch)
+                except _FAULTS as error:
+                    self._counts.cell("failed").value += len(batch)
+                    self._drop_backend()
+                    LOG.warning("inline.failed", change=batch[0].change_id, error=str(error))
+                if clock() >= save_at:
+                    await self._save()
+                    save_at = clock() + SAVE_S
+                await asyncio.sleep(min(REST * (clock() - begun), SETTLE_S))
+            await self._save()
+        finally:
+            self._drop_backend()
+
+    def _next(self) -> list[_Waiting]:
+        """The first read that waits, and those behind it of the same role and change."""
+        first = self._queue[0]
+        key = first.parameters, first.change_id
+        batch = []
+        for each in list(islice(self._queue, BATCH_READS)):
+            if (each.parameters, each.change_id) != key:
+                break
+            batch.append(self._queue.popleft())
+        return batch
+
+    async def _compare(self, batch: Sequence[_Waiting]) -> None:
+        record = self._records.get(batch[0].change_id)
+        if record is None:
+            return
+        work = record.work()
+        uses: dict[int, list[Table]] = {}
+        for each in batch:
+            for number, tables in each.uses.items():
+                uses.setdefault(number, []).extend(tables)
+        report = await self._report(work)
+        layouts = await self._opened(batch[0].parameters)
+        begun = self._worker.clock()
+        async with layouts.reading(work, uses, self._timeout_s) as moment:
+            for each in batch:
+                await self._one(moment, work, report, each)
+        report.seconds += self._worker.clock() - begun
+
+    async def _one(
+        self, moment: Moment, work: ShadowWork, report: Report, waiting: _Waiting
+    ) -> None:
+        live = await _summed(waiting.pieces)
+        other = await moment.ask("shadow", waiting.read)
+        outcome = "equal"
+        found = ("ERROR_MISMATCH", other.sqlstate) if other.sqlstate else None
+        if found is None:
+            found = compare_results(live, other.rows, ordered=waiting.ordered)
+        if found is not None:
+            outcome = await self._again(moment, work, report, waiting)
+        self._counts.cell(outcome).value += 1
+        report.rows_compared += live.multiset.count
+
+    async def _again(
+        self, moment: Moment, work: ShadowWork, report: Report, waiting: _Waiting
+    ) -> str:
+        """Both layouts as of one moment: what differs there is no write that came between."""
+        read = waiting.read
+        check = Check(read.text, read.text, waiting.ordered)
+        first, other = await moment.ask("live", read), await moment.ask("shadow", read)
+        found = difference(first, other, check)
+        if found is None:
+            return "moved"
+        for layout in ("live", "shuffled"):
+            again = await moment.ask("live" if layout == "live" else "shuffled", read)
+            if difference(first, again, check) is not None:
+                return "nondeterministic"
+        category, message = found
+        severity = self._worker.changes.validator.policy(work).of(category)
+        words = f"{message}: {read.text[:200]}"
+        report.findings.add(
+            Found(Discrepancy(category, words, "", report.table_id, severity=severity))
+        )
+        return "different"
+
+    async def _report(self, work: ShadowWork) -> Report:
+        report = self._reports.get(work.change_id)
+        if report is None:
+            report = await self._worker.changes.validator.begin_inline(work)
+            self._reports[work.change_id] = report
+        return report
+
+    async def _save(self) -> None:
+        validator = self._worker.changes.validator
+        for number, report in list(self._reports.items()):
+            try:
+                await validator.save_inline(report)
+            except _FAULTS as error:
+                self._reports.pop(number, None)  # it is gone, as the oldest of many
+                LOG.warning("inline.not_saved", change=number, error=str(error))
+
+    async def _opened(self, parameters: tuple[tuple[str, str], ...]) -> BothLayouts:
+        if self._backend is not None and self._backend[0] != parameters:
+            self._drop_backend()
+        if self._backend is None:
+            worker = self._worker
+            layouts = BothLayouts(
+                worker.changes.connect, worker.pool.socket_path, worker.secret, dict(parameters)
+            )
+            await layouts.open()
+            self._backend = parameters, layouts
+        return self._backend[1]
+
+    def _drop_backend(self) -> None:
+        if self._backend is not None:
+            self._backend[1].close()
+            self._backend = None
+
+    # ---------------------------------------------------------------- when somebody asks
+
+    async def verdict(self, record: Record) -> Verdict:
+        """What the reads of this worker showed until now; the next ones get a new report.
+
+        Raises ObjectNotInPrerequisiteState (55000) when no reads are compared.
+        """
+        if not self._share_bp:
+            raise ObjectNotInPrerequisiteState(
+                "no reads of clients are compared",
+                hint="Set validation.inline_share_bp, the share of them that are.",
+            )
+        clock = self._worker.clock
+        deadline = clock() + SETTLE_S
+        while self._task is not None and not self._task.done() and clock() < deadline:
+            await asyncio.wait([self._task], timeout=deadline - clock())
+        report = self._reports.pop(record.change_id, None)
+        if report is None:
+            return Verdict(0, 0, True, "no reads were compared yet")
+        report.close()
+        return await self._worker.changes.validator.save_inline(report)
+
+
+async def _summed(pieces: Sequence[bytes]) -> ResultSum:
+    """The sums of the rows among the messages of an answer."""
+    made = ResultSum()
+    rest = b""
+    for piece in pieces:
+        rest = _rows_of(made, rest + piece)
+        await asyncio.sleep(0)
+    made.end()
+    return made
+
+
+def _rows_of(made: ResultSum, data: bytes) -> bytes:
+    """Sum the rows among complete messages; what is left over."""
+    start = at = 0
+    while len(data) - at >= HEADER_BYTES:
+        kind, length = read_header(data, at)
+        if at + length + 1 > len(data):
+            break
+        if kind != ServerType.DATA_ROW:
+            add_rows(made, data[start:at])
+            start = at + length + 1
+        at += length + 1
+    add_rows(made, data[start:at])
+    return data[at:]
