@@ -25,6 +25,7 @@ from backends.base import (
     WriteResult,
 )
 from backends.cassandra import schema
+from backends.cassandra.change_store import CassandraChangeStore
 from backends.cassandra.decoding import plain_rows, rows_to_batch
 from backends.cassandra.facts import TableFacts, quote_cql, relation_cql
 from backends.cassandra.link import Link, Watcher
@@ -52,7 +53,14 @@ class CassandraBackend(BackendDefaults):
 
     kind = KIND
     capabilities = Capabilities(
-        predicate=True, limit=True, order=True, aggregate=True, keys=True, writes=True, few=True
+        predicate=True,
+        limit=True,
+        order=True,
+        aggregate=True,
+        keys=True,
+        writes=True,
+        few=True,
+        layouts=True,
     )
 
     def __init__(self, name: str, options: StoreOptions) -> None:
@@ -66,6 +74,11 @@ class CassandraBackend(BackendDefaults):
         self._long: set[str] = set()
         self._server: ServerInfo | None = None
         self._refreshing: set[asyncio.Task[None]] = set()
+        self._changes = CassandraChangeStore(self._link, self._known, self.statistics)
+
+    def change_store(self) -> CassandraChangeStore:
+        """See StoreBackend."""
+        return self._changes
 
     # Planning
 

@@ -33,6 +33,7 @@ from cassandra.query import (
     BatchType,
     BoundStatement,
     PreparedStatement,
+    SimpleStatement,
 )
 
 from backends.cassandra.faults import cannot_connect, to_error
@@ -100,14 +101,24 @@ class Statement:
         """With plain values, None for null, UNSET to leave out; no round trip."""
         bound = BoundStatement(self.prepared)
         bound.values = [
-            value if value is None or value is UNSET else _packed(shape, value)
+            value if value is None or value is UNSET else packed(shape, value)
             for shape, value in zip(self.shapes, values, strict=True)
         ]
         bound.is_idempotent = idempotent
         return bound
 
+    def bind_stored(
+        self, values: Sequence[bytes | object | None], *, idempotent: bool
+    ) -> BoundStatement:
+        """With values that are stored bytes already."""
+        bound = BoundStatement(self.prepared)
+        bound.values = list(values)
+        bound.is_idempotent = idempotent
+        return bound
 
-def _packed(shape: Shape, value: Any) -> bytes:
+
+def packed(shape: Shape, value: Any) -> bytes:
+    """The stored bytes of a plain value; 22003 or 22023 for one that the type does not hold."""
     try:
         return pack(shape, value)
     except (struct.error, OverflowError) as error:
@@ -263,13 +274,15 @@ class Link:
 
     async def run(
         self,
-        bound: BoundStatement | BatchStatement,
+        bound: BoundStatement | BatchStatement | SimpleStatement,
         deadline: float | None,
         *,
         state: bytes | None = None,
         writes: bool = False,
+        host: Any = None,
     ) -> Page | None:
-        """One page of its answer (None for an answer without rows), or the SQL error.
+        """One page of its answer (None for an answer without rows), or the SQL error; of the node
+        `host`, if it is named.
 
         After a break it is sent again, by another connection, if it never left; so is what is
         idempotent, but not a later page: a scan that gave rows is not taken up by itself.
@@ -278,7 +291,7 @@ class Link:
         for repeats in range(REPEATS_MAX, -1, -1):
             session = self._session or await self.open(deadline)
             try:
-                return await self._ask(session, bound, deadline, state)
+                return await self._ask(session, bound, deadline, state, host)
             except Exception as fault:  # noqa: BLE001 - the driver's fault is the request's
                 sent = not isinstance(fault, NotSent)
                 if writes and sent:
@@ -292,11 +305,16 @@ class Link:
         raise AssertionError
 
     async def _ask(
-        self, session: Session, bound: Any, deadline: float | None, state: bytes | None
+        self,
+        session: Session,
+        bound: Any,
+        deadline: float | None,
+        state: bytes | None,
+        host: Any,
     ) -> Page | None:
         timeout = self._remaining(deadline)
         async with self._places:
-            answer = self._send(session, bound, state)
+            answer = self._send(session, bound, state, host)
             # A timer of the driver would wake its thread once more for every request.
             timer = answer.get_loop().call_later(
                 timeout, _set_exception, answer, OperationTimedOut()
@@ -307,7 +325,7 @@ class Link:
                 timer.cancel()
 
     def _send(
-        self, session: Session, bound: Any, state: bytes | None
+        self, session: Session, bound: Any, state: bytes | None, host: Any
     ) -> asyncio.Future[Page | None]:
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Page | None] = loop.create_future()
@@ -321,7 +339,7 @@ class Link:
             self._deliver(loop, (_set_exception, answer, fault))
 
         try:
-            request = session.execute_async(bound, timeout=None, paging_state=state)
+            request = session.execute_async(bound, timeout=None, paging_state=state, host=host)
         except Exception as fault:  # noqa: BLE001 - the driver's fault is the request's
             answer.set_exception(fault)
             return answer
@@ -347,15 +365,23 @@ class Link:
         """All rows of a small read, as tuples of raw values."""
         statement = await self.prepare(text, deadline)
         bound = statement.bind(values, idempotent=True)
-        rows: list[Any] = []
+        return [row for page in await self.pages(bound, deadline) for row in page.rows()]
+
+    async def pages(self, bound: BoundStatement, deadline: float | None) -> list[Page]:
+        """All pages of a small read."""
+        pages: list[Page] = []
         state: bytes | None = None
-        while True:
+        while not pages or state is not None:
             page = await self.run(bound, deadline, state=state)
-            assert page is not None, text
-            rows += page.rows()
+            assert page is not None, bound
+            pages.append(page)
             state = page.state
-            if state is None:
-                return rows
+        return pages
+
+    async def execute(self, text: str, deadline: float | None) -> None:
+        """A statement without values or rows, of DDL that may be done twice."""
+        statement = SimpleStatement(text, is_idempotent=True)
+        await self.run(statement, deadline)
 
     def batch(self, statements: Sequence[BoundStatement], *, idempotent: bool) -> BatchStatement:
         """An unlogged batch: of one partition it is one mutation, all or nothing."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
-from cassandra import DriverException
+from cassandra import DriverException, cqltypes
 from cassandra.bytesio import BytesIOReader
 from cassandra.deserializers import make_deserializers
 from cassandra.obj_parser import ListParser
@@ -49,6 +49,14 @@ def _layout(names: tuple[str, ...], types: tuple[Any, ...], version: int) -> Lay
     return Layout(names, shapes, description)
 
 
+@lru_cache(maxsize=64)
+def _bytes_layout(count: int, version: int) -> Any:
+    kinds = [cqltypes.BytesType] * count
+    names = [str(i) for i in range(count)]
+    fields = [ColDesc("", "", name) for name in names]
+    return ParseDesc(names, kinds, None, fields, make_deserializers(kinds), version)
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """One page of a result; `state` is where the next one starts, None after the last."""
@@ -74,9 +82,16 @@ class Page:
         """The rows as tuples of raw values; a page that is cut short is 08006."""
         if not self.names:
             return [()] * self.count
+        return self._parsed(self.layout.description)
+
+    def stored(self) -> list[tuple[bytes | None, ...]]:
+        """The rows with the stored bytes of each value, which may be bound again as they are."""
+        return self._parsed(_bytes_layout(len(self.names), self.version))
+
+    def _parsed(self, description: Any) -> list[tuple[Any, ...]]:
         try:
             parsed: list[tuple[Any, ...]] = _PARSER.parse_rows(
-                BytesIOReader(self.body), self.layout.description
+                BytesIOReader(self.body), description
             )
         except (EOFError, DriverException) as fault:
             raise ConnectionFailure(

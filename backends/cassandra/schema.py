@@ -128,6 +128,14 @@ async def _queryable(link: Link, keyspace: str, deadline: float | None) -> set[s
     return {_text(name) for name, queryable in rows if queryable}
 
 
+async def answering(link: Link, keyspace: str, deadline: float | None) -> set[str]:
+    """Names of the indexes of a keyspace, of both kinds, that are built and say so."""
+    built = {_text(name) for (name,) in await link.query(_BUILT, (keyspace,), deadline)}
+    rows = await link.query(_QUERYABLE, (keyspace,), deadline)
+    sai = {_text(name): queryable for name, queryable in rows}
+    return {name for name in built | set(sai) if sai.get(name, True)}
+
+
 def _is_plain_sai(options: dict[str, str]) -> bool:
     name = options.get("class_name", "").rpartition(".")[2]
     return name in _SAI and set(options) <= _PLAIN_SAI

@@ -9,7 +9,6 @@ Counters are changed by the difference. See docs/backends/cassandra.md.
 
 from __future__ import annotations
 
-import asyncio
 import struct
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from backends.cassandra.facts import ColumnFacts, TableFacts, quote_cql, relatio
 from backends.cassandra.incoming import plain_values
 from backends.cassandra.link import UNSET, Link, Statement
 from backends.cassandra.pages import Page
+from backends.cassandra.parallel import gather
 from backends.cassandra.pushdown import stored_name
 from catalog.model import Table
 from core.encoding.family import to_text_carrier
@@ -30,7 +30,6 @@ from core.errors import (
     MorphError,
     NotNullViolation,
     SerializationFailure,
-    StatementCompletionUnknown,
     UndefinedColumn,
     UniqueViolation,
     WrongObjectType,
@@ -39,8 +38,6 @@ from core.types import type_by_name
 
 BATCH_ROWS: Final = 50
 """Rows of one partition that go in one conditional batch."""
-WRITES_IN_FLIGHT: Final = 16
-"""Requests of one statement at a time."""
 
 Key = tuple[Any, ...]
 
@@ -185,7 +182,7 @@ class Writer:
             page = await self._link.run(bound, self._scope.deadline)
             return number if page is not None and page.count else None
 
-        for number in await _gather(look, range(len(keys))):
+        for number in await gather(look, range(len(keys))):
             if number is not None:
                 raise self._duplicate(rows, number)
 
@@ -394,7 +391,7 @@ class Writer:
                 raise await refused(group, rows)
             self._written += len(group.rows)
 
-        await _gather(run, groups)
+        await gather(run, groups)
 
     async def _send(self, group: _Group) -> Page | None:
         bound = []
@@ -421,28 +418,3 @@ def _hashable(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return tuple(map(_hashable, value))
     return struct.pack(">d", value) if isinstance(value, float) else value
-
-
-async def _gather(work: Any, items: Iterable[Any]) -> list[Any]:
-    """The results in order, a few at a time. After a fault none is begun; what runs is waited for,
-    so that it is known how much was written. An unknown outcome goes before other faults.
-    """
-    listed = list(items)
-    results: list[Any] = [None] * len(listed)
-    waiting = iter(enumerate(listed))
-    faults: list[BaseException] = []
-
-    async def run() -> None:
-        for number, item in waiting:
-            if faults:
-                return
-            try:
-                results[number] = await work(item)
-            except Exception as fault:  # noqa: BLE001 - raised below
-                faults.append(fault)
-
-    await asyncio.gather(*(run() for _ in range(min(WRITES_IN_FLIGHT, len(listed)))))
-    if faults:
-        unknown = [each for each in faults if isinstance(each, StatementCompletionUnknown)]
-        raise (unknown or faults)[0]
-    return results
