@@ -267,6 +267,10 @@ class DatetimeFieldOverflow(MorphError, sqlstate="22008"):
     """A date or time that its type cannot hold."""
 
 
+class ValueNotKept(MorphError, sqlstate="22000"):
+    """A store cannot keep the value in the form that it has."""
+
+
 class InvalidParameterValue(MorphError, sqlstate="22023"):
     """A parameter has a value that is not allowed."""
 

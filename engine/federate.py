@@ -18,6 +18,7 @@ from catalog.naming import DOC_COLUMN
 from catalog.sqltext import quote_ident
 from core.errors import FeatureNotSupported
 from core.expr import Expr
+from engine.lensed_columns import with_unders
 from engine.limited_joins import limited
 from engine.partitions import parts_of, pruned
 from engine.predicates import PlacedTable
@@ -312,9 +313,10 @@ def _whole_scan(ref: RelationRef, placed: PlacedTable) -> Scan:
 
 
 def _all_columns(scan: Scan) -> Scan:
-    return replace(
-        scan, columns=tuple(c.id for c in stored_columns(scan.placed.table)), limit=None, order=()
-    )
+    """A target's scan; `shown` are the columns that the statement reads."""
+    placed = replace(scan.placed, table=with_unders(scan.placed.table))
+    columns = tuple(c.id for c in stored_columns(placed.table))
+    return replace(scan, placed=placed, columns=columns, shown=scan.columns, limit=None, order=())
 
 
 def names_doc(statement: Node, ref: RelationRef) -> bool:
@@ -346,8 +348,11 @@ def _with_names(scan: Scan, context: Context) -> Scan:
 
 
 def _splices(plan: FederatedPlan, relations: Sequence[str]) -> Iterable[Edit]:
-    for ref, scan, relation in zip(plan.refs, plan.scans, relations, strict=True):
-        yield splice(plan.context, ref, shown_relation(scan, relation))
+    for number, ref in enumerate(plan.refs):
+        relation = relations[number]
+        if number != plan.target:
+            relation = shown_relation(plan.scans[number], relation)
+        yield splice(plan.context, ref, relation)
 
 
 def splice(context: Context, ref: RelationRef, relation: str) -> Edit:

@@ -21,6 +21,7 @@ from core import expr as ir
 from core.expr import base_type
 from engine.exactness import TABLE, ExactnessTable, lookup
 from engine.federate import FederatedPlan, splice
+from engine.lensed_columns import as_stored
 from engine.scan_copy import ScanColumns
 from engine.scans import Scan
 from rewrite.edits import Edit, render, replace_text
@@ -132,7 +133,7 @@ class _Reader:
         if qualifiers and qualifiers[0].sval != self._scan.alias:
             raise _NotGrouped
         column = self._scan.placed.table.column(last.sval)
-        if column is None:
+        if column is None or not as_stored(self._scan.placed.table, column):
             raise _NotGrouped
         return column
 

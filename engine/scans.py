@@ -27,9 +27,10 @@ from typing import Any, Final
 from pglast import ast, enums
 
 from backends.base import OrderKey, Partner, ScanAsk
-from catalog.model import Column, Seed, Table
+from catalog.model import Column, Table
 from core.expr import Expr, bind, join_and
 from engine.exactness import TABLE, ExactnessTable, judge_for
+from engine.lensed_columns import as_stored
 from engine.predicates import (
     NameScope,
     PlacedTable,
@@ -93,7 +94,7 @@ class Scan:
     partner: Partner | None = None
     """With it the limit counts rows that have a partner: limited_joins.py."""
     shown: tuple[int, ...] = ()
-    """The columns that are wanted, where virtual ones are among them: virtual_columns.py."""
+    """The columns that are wanted, where computed ones are among them: virtual_columns.py."""
 
     def ask(self, values: Mapping[int, str | None], exactness: ExactnessTable = TABLE) -> ScanAsk:
         """The ask for the backend, with the parameters' values in their text form."""
@@ -457,8 +458,9 @@ def _limit(node: Tree, reference: _Reference) -> tuple[tuple[OrderKey, ...], int
 def sortable(table: Table, name: str) -> Column | None:
     """The column of this name, if the store of the table has it."""
     column = table.column(name)
-    virtual = column is not None and isinstance(column.source, Seed)
-    return None if virtual and table.kind == "foreign" else column
+    if column is None or table.kind != "foreign" or as_stored(table, column):
+        return column
+    return None
 
 
 def rows_wanted(node: Tree, is_column: Callable[[list[str]], bool]) -> int | None:

@@ -1,5 +1,5 @@
-"""Virtual columns of foreign tables: no store has them, so they are computed over what was fetched
-(pure).
+"""Columns of foreign tables that no store has: virtual ones, and those that a version shows in
+another form (engine/lensed_columns.py). They are computed over what was fetched (pure).
 
 A scan that wants one fetches the columns that it reads instead, and what is staged is shown with
 it: `(SELECT a, ((a * 2)::bigint) AS x FROM staged AS _m)`. One that reads another holds its
@@ -13,8 +13,17 @@ from dataclasses import replace
 
 from pglast.parser import parse_sql
 
-from catalog.model import Column, Seed, Table
+from catalog.model import Column, Lensed, Seed, Table
 from catalog.sqltext import quote_ident
+from engine.lensed_columns import (
+    document_text,
+    is_under,
+    is_whole_row,
+    lensed_columns,
+    unders_of,
+    up_text,
+    with_unders,
+)
 from engine.scans import Scan
 from rewrite.edits import render, replace_text
 from rewrite.tree import Tokens, ast, names_of, walk
@@ -22,22 +31,33 @@ from rewrite.tree import Tokens, ast, names_of, walk
 _HEAD = "SELECT "
 
 
+def computed(column: Column) -> bool:
+    """Whether no store has the column as it is shown."""
+    return isinstance(column.source, Seed | Lensed)
+
+
 def stored_columns(table: Table) -> tuple[Column, ...]:
-    """The columns that the store has."""
-    return tuple(column for column in table.columns if not isinstance(column.source, Seed))
+    """The columns that the store has, those below lenses too."""
+    return tuple(column for column in with_unders(table).columns if not computed(column))
+
+
+def assignable_columns(table: Table) -> tuple[Column, ...]:
+    """The columns that a statement may give values to."""
+    return tuple(c for c in table.columns if not isinstance(c.source, Seed) and not is_under(c))
 
 
 def fetched(scan: Scan) -> Scan:
-    """The scan with what its virtual columns read in their place; `shown` keeps what is wanted."""
+    """The scan with what its computed columns read in their place; `shown` keeps what is wanted."""
     table = scan.placed.table
-    needed = _needed(table, scan.columns)
+    needed = needed_columns(table, scan.columns)
     stored = tuple(c.id for c in stored_columns(table) if c.id in needed)
-    if needed == set(stored):
+    if needed == set(stored) == set(scan.columns):
         return scan
-    return replace(scan, columns=stored, shown=scan.columns)
+    placed = replace(scan.placed, table=with_unders(table))
+    return replace(scan, placed=placed, columns=stored, shown=scan.columns)
 
 
-def _needed(table: Table, wanted: Iterable[int]) -> set[int]:
+def needed_columns(table: Table, wanted: Iterable[int]) -> set[int]:
     """The columns and all that they read, one by way of the other."""
     needed: set[int] = set()
     left = list(wanted)
@@ -48,25 +68,44 @@ def _needed(table: Table, wanted: Iterable[int]) -> set[int]:
         needed.add(column.id)
         if isinstance(column.source, Seed):
             left += column.source.depends
+        for lensed in _lensed_in(table, column):
+            needed |= unders_of(table, lensed)
     return needed
 
 
+def _lensed_in(table: Table, column: Column) -> tuple[Column, ...]:
+    """The lensed columns whose values a column shows: itself, or all in a whole row."""
+    if isinstance(column.source, Lensed):
+        return (column,)
+    return lensed_columns(table) if is_whole_row(column) else ()
+
+
 def shown_relation(scan: Scan, relation: str) -> str:
-    """The staged relation with the virtual columns that are wanted."""
+    """The staged relation with the computed columns that are wanted."""
     if not scan.shown:
         return relation
     table = scan.placed.table
     items = []
     for column in table.columns:
         if column.id in scan.shown:
-            name = quote_ident(column.name)
-            virtual = isinstance(column.source, Seed)
-            items.append(f"{value_of(table, column)} AS {name}" if virtual else name)
+            name, text = quote_ident(column.name), _shown_text(table, column)
+            items.append(name if text is None else f"{text} AS {name}")
     return f"(SELECT {', '.join(items)} FROM {relation} AS _m)"
 
 
-def value_of(table: Table, column: Column) -> str:
-    """A virtual column over the stored columns of its row, as SQL in parentheses."""
+def _shown_text(table: Table, column: Column) -> str | None:
+    """How a column is computed over what was fetched; None for one that was."""
+    if computed(column):
+        return value_of(table, column)
+    return document_text(table, column) if table.lenses and is_whole_row(column) else None
+
+
+def value_of(table: Table, column: Column, *, lensed: bool = True) -> str:
+    """A computed column over the stored columns of its row, as SQL in parentheses; without `lensed`
+    lensed columns are there under their names.
+    """
+    if isinstance(column.source, Lensed):
+        return f"({up_text(table, column)})"
     assert isinstance(column.source, Seed)
     text = f"{_HEAD}({column.source.expression}\n)"
     tokens = Tokens(text)
@@ -75,7 +114,9 @@ def value_of(table: Table, column: Column) -> str:
         if not isinstance(node, ast.ColumnRef):
             continue
         other = table.column((names_of(node) or [""])[-1])
-        if other is not None and isinstance(other.source, Seed):
-            chain = tokens.name_chain(node.location)
-            edits.append(replace_text(chain[0].start, chain[-1].end, value_of(table, other)))
+        if other is None or not computed(other) or (isinstance(other.source, Lensed) > lensed):
+            continue
+        chain = tokens.name_chain(node.location)
+        value = value_of(table, other, lensed=lensed)
+        edits.append(replace_text(chain[0].start, chain[-1].end, value))
     return f"({render(text, edits).text[len(_HEAD) :]}::{column.type})"

@@ -35,7 +35,7 @@ from evolution.operators.split_columns import read_reshaping
 from evolution.others import change_others
 from evolution.publish import Operation, add_version
 from evolution.request import DdlRequest, Note, Outcome
-from evolution.scratch import ScratchCopy, relation_edit
+from evolution.scratch import ScratchCopy, plain_table_edit, relation_edit
 from rewrite.tree import Node
 
 _ALLOWED = frozenset(
@@ -89,6 +89,8 @@ async def alter_table(request: DdlRequest) -> Outcome:
         any(c.behavior.name == "DROP_CASCADE" for c in node.cmds),
     )
     edits = [relation_edit(request, node.relation, table.name), *generated.edits]
+    if table.kind == "foreign" and tag == "ALTER FOREIGN TABLE" and usings_of(request):
+        edits.append(plain_table_edit(request))
     return await run_on_copy(request, {table.id}, request.splice(edits).text, command, tag)
 
 
@@ -122,8 +124,10 @@ async def reshape_columns(request: DdlRequest) -> Outcome:
     """CALL morph.split_column(…) and morph.merge_columns(…): one new version."""
     _, values = call_arguments(request.node)
     table = request.on_head(request.resolve(None, values["relation"]))
-    if table.kind != "table":
+    if table.kind not in ("table", "foreign"):
         raise WrongObjectType(f'"{table.name}" is not a table of the store')
+    if table.kind == "foreign":
+        check_partitions(request.head, table)
     asked = await read_reshaping(request, table)
     command = Command({}, reshaping=asked)
     return await run_on_copy(request, {table.id}, asked.alter_text(table), command, "CALL")
@@ -152,7 +156,7 @@ async def run_on_copy(
     request: DdlRequest, ids: set[int], text: str, command: Command, tag: str = "ALTER TABLE"
 ) -> Outcome:
     """Run a statement on the scratch copy and publish what came of it."""
-    copy = ScratchCopy(request, ids)
+    copy = ScratchCopy(request, ids, converts=bool(usings_of(request)))
     await copy.open()
     await copy.run([text])
     command = replace(command, recipes=await _recipes(request, copy, ids))
@@ -166,7 +170,7 @@ async def _recipes(request: DdlRequest, copy: ScratchCopy, ids: set[int]) -> dic
     using = usings_of(request)
     recipes: dict[int, Recipe] = {}
     for oid, table in copy.tables.items():
-        if not using or table.id not in ids or table.kind != "table":
+        if not using or table.id not in ids or table.kind not in ("table", "foreign"):
             continue
         was, now = copy.before[oid], copy.after[oid]
         numbers = {c.number: c for c in now.columns}

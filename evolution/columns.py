@@ -11,11 +11,11 @@ from dataclasses import dataclass, field, replace
 
 from backends.base import Description
 from catalog.lenses import needed
-from catalog.model import Column, DocPath, Lens, Lensed, Seed, Source, Stored, Table
+from catalog.model import Column, DocPath, Lens, Lensed, Native, Seed, Source, Stored, Table
 from catalog.readers import fill
 from catalog.sqltext import STORE_SCHEMA, quote_ident
 from core.errors import FeatureNotSupported, MorphError
-from evolution.foreign_columns import foreign_column
+from evolution.foreign_columns import foreign_column, free_path
 from evolution.introspect import ScratchColumn, ScratchTable
 from evolution.operators.calls import Reshape
 from evolution.operators.casts import base_type
@@ -123,6 +123,8 @@ def _reshape(
     reading.kinds.append(asked.kind)
     reading.touched |= {c.id for c in asked.unders}
     shown = [stored_column(reading.new_id(), column) for column in found]
+    if table.kind == "foreign":
+        shown = [replace(c, source=Native(free_path(table, c.name, c.id))) for c in shown]
     columns, lens, statements = asked.carry_out(table, shown, reading.new_id)
     reading.store += statements
     if lens is not None:
@@ -291,7 +293,7 @@ def _kept_column(
         )
     if column.default != was.default:
         reading.kinds.append("set default" if column.default is not None else "drop default")
-        if not isinstance(old.source, Stored | Lensed) and column.default is not None:
+        if not isinstance(old.source, Stored | Lensed | Native) and column.default is not None:
             raise FeatureNotSupported(
                 f'column "{old.name}" cannot have a default: it lies in the document',
                 hint=_DOCUMENT_HINT,
@@ -393,6 +395,8 @@ def _change_null(table: Table, old: Column, not_null: bool, reading: Reading) ->
             )
         _loosen_source(table, old, reading)
         return
+    if isinstance(old.source, Native):
+        return  # declared of what this version writes: the rows belong to others, too
     if not isinstance(old.source, Stored):
         raise FeatureNotSupported(
             f'cannot change NOT NULL of column "{old.name}": it lies in the document',

@@ -27,7 +27,10 @@ from evolution.servers import find_instance
 from rewrite.tree import Node
 
 _OPTIONS = frozenset(("AT_GenericOptions", "AT_AlterColumnGenericOptions"))
-_ALLOWED = _OPTIONS | {"AT_AddColumn", "AT_DropColumn"}
+_ALLOWED = _OPTIONS | {
+    "AT_AddColumn", "AT_DropColumn", "AT_AlterColumnType", "AT_ColumnDefault", "AT_SetNotNull",
+    "AT_DropNotNull",
+}  # fmt: skip
 
 
 def check_foreign_commands(commands: Iterable[Node]) -> None:
@@ -39,8 +42,8 @@ def check_foreign_commands(commands: Iterable[Node]) -> None:
             words = "".join(f" {c}" if c.isupper() and n else c for n, c in enumerate(words))
             raise FeatureNotSupported(
                 f"ALTER FOREIGN TABLE {words.upper()} is not supported",
-                hint="A foreign table changes by ADD and DROP COLUMN, RENAME and OPTIONS; or drop "
-                "it and make it again.",
+                hint="A foreign table changes by ADD, DROP and ALTER COLUMN, RENAME and OPTIONS; "
+                "or drop it and make it again.",
             )
         if kind == "AT_AddColumn" and (_stored_parts(command.def_) or command.def_.fdwoptions):
             raise FeatureNotSupported(
@@ -167,13 +170,16 @@ def _like(seen: Table, changed: Table, known: Mapping[Path, Column]) -> Table:
         place = [p for p in changed.options if p[0] != KEY]
         return foreign_parts(replace(seen, native=changed.native, options=tuple(place)))
     sources = {c.id: c.source for c in changed.columns}
-    columns = tuple(
-        _where(replace(c, source=sources.get(c.id, c.source)), known) for c in seen.columns
-    )
+
+    def moved(column: Column) -> Column:
+        return _where(replace(column, source=sources.get(column.id, column.source)), known)
+
+    lenses = tuple(replace(lens, under=tuple(map(moved, lens.under))) for lens in seen.lenses)
     return foreign_parts(
         replace(
             seen,
-            columns=columns,
+            columns=tuple(map(moved, seen.columns)),
+            lenses=lenses,
             native=changed.native,
             key=changed.key,
             options=changed.options,

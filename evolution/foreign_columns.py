@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from backends.base import Description
-from catalog.model import Column, Constraint, Native, Table
+from catalog.model import Column, Constraint, Lensed, Native, Table, Version
 from catalog.naming import parse_path
 from catalog.sqltext import quote_ident
+from core.errors import FeatureNotSupported
 from evolution.foreign_options import KEY, NAMINGS
 from evolution.introspect import ScratchColumn
 
@@ -78,3 +79,53 @@ def default_of(
     if column.default is not None or there is None or there.type != column.type:
         return column.default
     return there.default
+
+
+def stored_path(column: Column) -> tuple[str, ...]:
+    """Where a column's value lies in the store, or would in a layout that has what it shows."""
+    source = column.source
+    return source.path if isinstance(source, Native | Lensed) else ()
+
+
+def free_path(table: Table, name: str, column_id: int) -> tuple[str, ...]:
+    """Where a new column of this name may lie in another layout of the table."""
+    taken = {stored_path(c)[:1] for c in table.columns}
+    taken |= {stored_path(c)[:1] for lens in table.lenses for c in (*lens.under, *lens.over)}
+    return (name,) if (name,) not in taken else (f"{name}_{column_id}",)
+
+
+def require_foreign_convertible(
+    versions: Sequence[Version], table: Table, column: Column, what: str, *, direct: bool
+) -> None:
+    """FeatureNotSupported (0A000) for a column of a foreign table whose form cannot change: of a
+    key, the whole row, what has others inside of it or lies in one; and for a direct change.
+    """
+    if direct:
+        raise FeatureNotSupported(
+            f"{what} in this transaction: the rows lie in another store",
+            hint="SET morph.ddl_mode = auto makes a version that shows them in the new form.",
+        )
+    path = stored_path(column)
+    for version in versions:
+        shown = version.table_by_id(table.id)
+        if shown is not None and column.id in shown.key:
+            raise FeatureNotSupported(f"{what}: it is part of the table's key")
+        other = next((c for c in (shown.columns if shown else ()) if _overlap(path, c)), None)
+        children = [t for t in version.tables if t.parent_id == table.id]
+        child = next((t for t in children if _below(path, t.parent_path)), None)
+        if not path or other is not None or child is not None:
+            name = getattr(other or child, "name", "_doc")
+            raise FeatureNotSupported(
+                f'{what}: "{name}" shows values of it, too',
+                hint="Add a virtual column that converts it.",
+            )
+
+
+def _overlap(path: tuple[str, ...], column: Column) -> bool:
+    """Whether one of two values lies inside of the other."""
+    other = stored_path(column)
+    return bool(other) and other != path and (_below(path, other) or _below(other, path))
+
+
+def _below(path: tuple[str, ...], inner: tuple[str, ...]) -> bool:
+    return inner[: len(path)] == path

@@ -27,7 +27,13 @@ def relation_edit(request: DdlRequest, relation: Node, name: str) -> Edit:
     return replace_text(chain[0].start, chain[-1].end, text)
 
 
-def _plain(table: Table, copied: set[int]) -> Table:
+def plain_table_edit(request: DdlRequest) -> Edit:
+    """ALTER TABLE instead of ALTER FOREIGN TABLE."""
+    word = request.tokens.items[request.tokens.index_at(request.start) + 1]
+    return replace_text(word.start, word.end, "")
+
+
+def _plain(table: Table, copied: set[int], *, converts: bool) -> Table:
     columns = tuple(
         replace(c, source=Stored(f"c{c.id}", c.type)) if isinstance(c.source, Seed) else c
         for c in table.columns
@@ -35,6 +41,8 @@ def _plain(table: Table, copied: set[int]) -> Table:
     constraints = tuple(
         c for c in table.constraints if c.kind != "f" or (c.references and c.references in copied)
     )
+    if converts and table.kind == "foreign" and not table.partitioned:
+        return replace(table, columns=columns, constraints=(), kind="table")
     return replace(table, columns=columns, constraints=constraints)
 
 
@@ -42,10 +50,13 @@ class ScratchCopy:
     """A copy of what `ids` and their dependents are in the head of the line.
 
     `before` and `after` are the scratch relations by oid, `tables` the model's by the same oid.
+    `converts`: foreign tables are ordinary ones in the copy, because PostgreSQL takes no USING for
+    a foreign one and looks for no cast.
     """
 
-    def __init__(self, request: DdlRequest, ids: set[int]) -> None:
+    def __init__(self, request: DdlRequest, ids: set[int], *, converts: bool = False) -> None:
         self._request = request
+        self._converts = converts
         head = request.head
         wanted = with_children(head, ids)
         wanted |= linked_tables(head, wanted)
@@ -73,7 +84,7 @@ class ScratchCopy:
 
     def _statements(self, head: Version) -> list[str]:
         copied = {t.id for t in self._relations}
-        plain = [_plain(t, copied) for t in self._relations]
+        plain = [_plain(t, copied, converts=self._converts) for t in self._relations]
         part = Version(head.number, 0, tuple(plain))
         statements: list[str] = []
         for table in plain:

@@ -9,7 +9,6 @@ source of an INSERT runs once, but functions in an UPDATE or MERGE that are vola
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import count
 
 import pyarrow as pa
@@ -18,13 +17,12 @@ import pyarrow.compute as pc
 from backends.base import WriteResult
 from catalog.sqltext import quote_ident, quote_literal
 from core.encoding.family import to_text_carrier
-from core.encoding.rows import COPY_HEADER, COPY_TRAILER, encode_copy_rows
 from core.types import PgType, type_by_name
 from engine.changes import ROW_NUMBER, Difference, Target, create_texts, load_columns
 from proxy.piles import Limits
 from proxy.row_spool import Spool
 from proxy.session_store import SessionStore
-from proxy.staged_copy import StagedCopy
+from proxy.staged_copy import StagedCopy, load_rows
 from proxy.temporary_tables import temporary
 
 _numbers = count(1)
@@ -69,16 +67,8 @@ class Completion:
         name = f"_morph_completed{next(_numbers)}"
         for text in create_texts(name, self._target, (), constraints=False):
             await store.fetch(text)
-        listed = ", ".join(map(quote_ident, load_columns(self._target.table).names))
-        text = f"COPY {temporary(name)} ({listed}) FROM STDIN (FORMAT binary)"
-        await store.copy_in(text, self._pieces())
+        await load_rows(store, self._target, temporary(name), self._spool.batches())
         return temporary(name)
-
-    def _pieces(self) -> Iterator[bytes]:
-        yield COPY_HEADER
-        for batch in self._spool.batches():
-            yield bytes(encode_copy_rows(batch, self._fields))
-        yield COPY_TRAILER
 
     def close(self) -> None:
         """Give up the rows."""

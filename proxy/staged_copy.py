@@ -9,9 +9,10 @@ windows of bounded size, in the order in which the rows were staged.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from itertools import count
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,19 +22,27 @@ from catalog.sqltext import PUBLIC, quote_ident, quote_literal
 from core.encoding.rows import COPY_HEADER, COPY_TRAILER, encode_copy_rows
 from core.types import type_by_name
 from engine.changes import (
+    MARK_TEXT,
     Difference,
     Target,
+    bare_text,
     create_texts,
     difference,
     load_columns,
+    lost_value_text,
     numbered,
     read_back_text,
+    shown_text,
 )
+from engine.lensed_columns import PROMOTE_HINT, lensed_columns, not_kept
 from engine.partitions import Place
 from engine.scan_copy import ScanReader, copy_text
+from proxy.relay import BackendError
 from proxy.row_spool import Spool
 from proxy.session_store import SessionStore
 from proxy.temporary_tables import temporary
+
+_numbers = count(1)
 
 
 @dataclass(slots=True)
@@ -86,20 +95,27 @@ class StagedCopy:
             await self._load(part)
 
     async def _load(self, part: _Part) -> None:
-        if not part.before.rows:
+        if part.before.rows:
+            rows = numbered(part.before.batches(), part.first)
+            await load_rows(self.store, self.target, part.relation, rows)
+
+    async def check(self) -> None:
+        """ValueNotKept (22000), or PostgreSQL's error of class 22, for a value that the store could
+        not give back as it is; nothing is written then.
+        """
+        text = lost_value_text(self.target, self.relation)
+        if not text:
             return
-        columns = load_columns(self.target.table)
-        fields = [type_by_name(each) for each in columns.types]
-        listed = ", ".join(map(quote_ident, columns.names))
-
-        def pieces() -> Iterator[bytes]:
-            yield COPY_HEADER
-            for batch in numbered(part.before.batches(), part.first):
-                yield bytes(encode_copy_rows(batch, fields))
-            yield COPY_TRAILER
-
-        text = f"COPY {part.relation} ({listed}) FROM STDIN (FORMAT binary)"
-        await self.store.copy_in(text, pieces())
+        table = self.target.table
+        try:
+            lost = await self.store.fetch(text)
+        except BackendError as error:
+            if error.fields.get("C", "").startswith("22"):
+                error.fields.setdefault("H", PROMOTE_HINT)
+            raise
+        for number, value, back in lost:
+            column = lensed_columns(table)[int(number or 0)]
+            raise not_kept(table, column, value, back)
 
     async def size(self) -> int:
         """About how many bytes the rows take now."""
@@ -162,7 +178,7 @@ class StagedCopy:
 
     async def _rows_after(self, part: _Part) -> AsyncGenerator[pa.RecordBatch, None]:
         """The rows of a part after the statement, with their numbers behind."""
-        columns = read_back_text(part.relation, self.target.table, part.first, part.before.rows)
+        columns = read_back_text(part.relation, self.target, part.first, part.before.rows)
         reader = ScanReader([columns], self.batch_bytes)
         async with (
             self.store.carrier_forms(),
@@ -173,6 +189,33 @@ class StagedCopy:
                     yield batch
         for _, batch in reader.finish():
             yield batch
+
+
+async def load_rows(
+    store: SessionStore, target: Target, relation: str, batches: Iterable[pa.RecordBatch]
+) -> None:
+    """Brings rows of the store, with their numbers behind, into a copy: of a table with lenses by
+    way of a table for what the store has.
+    """
+    columns = load_columns(target.table)
+    fields = [type_by_name(each) for each in columns.types]
+    listed = ", ".join(map(quote_ident, columns.names))
+
+    def pieces() -> Iterator[bytes]:
+        yield COPY_HEADER
+        for batch in batches:
+            yield bytes(encode_copy_rows(batch, fields))
+        yield COPY_TRAILER
+
+    into = relation
+    if target.table.lenses:
+        name = f"_morph_bare{next(_numbers)}"
+        into = temporary(name)
+        await store.fetch(bare_text(name, target.table))
+    await store.copy_in(f"COPY {into} ({listed}) FROM STDIN (FORMAT binary)", pieces())
+    if into != relation:
+        await store.fetch(shown_text(relation, into, target))
+        await store.fetch(f"DROP TABLE {into}")
 
 
 class _Windows:
@@ -227,11 +270,13 @@ def _without_arrived(found: Difference, late: list[Difference]) -> Difference:
     return Difference(replace(found.changes, inserted=None))
 
 
-_NUMBER = re.compile(r", (?:null|\d+)\)\.\Z")
+_NUMBER = re.compile(rf"(?:, {MARK_TEXT}, .*|, (?:null|-?\d+))\)\.\Z", re.DOTALL)
 
 
 def own_words(fields: dict[str, str]) -> None:
-    """An error about a row of the copy, as the client knows the table: without the number."""
+    """An error about a row of the copy, as the client knows the table: without the number and what
+    lenses read.
+    """
     if not fields.get("s", "").startswith("pg_temp"):
         return
     fields["s"] = PUBLIC

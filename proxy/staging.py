@@ -35,6 +35,7 @@ from core.encoding.family import to_text_carrier
 from core.errors import MorphError
 from core.types import type_by_name
 from engine.federate import FederatedPlan, names_doc
+from engine.lensed_columns import shown_names
 from engine.merge import (
     DUMMY_COLUMN,
     ask_of,
@@ -222,7 +223,7 @@ class Staging:
         self._worker.metrics.misfits.cell(table.name).value += misfit.count
         self._worker.metrics.warnings.cell(MISFIT).value += 1
         column = table.column_by_id(misfit.column_id)
-        name = column.name if column is not None else ""
+        name = ", ".join(shown_names(table, column)) if column is not None else ""
         text = f'column "{name}" of table "{table.name}": {misfit.count} values read as NULL'
         detail = f"They have type {misfit.store_type} in the store, as {misfit.example}."
         hint = f"The column's type is {column.type}." if column is not None else ""

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from catalog.lenses import lens_call, lens_function
-from catalog.model import Column, DocPath, Lens, Lensed, ParentKey, Stored, Table, Version
+from catalog.model import Column, DocPath, Lens, Lensed, Native, ParentKey, Stored, Table, Version
 from catalog.readers import field_of, fill
 from catalog.sqltext import quote_ident, quote_literal
 from core.errors import (
@@ -26,6 +26,7 @@ from core.errors import (
     MorphError,
 )
 from evolution.dependents import seeds
+from evolution.foreign_columns import require_foreign_convertible, stored_path
 from evolution.operators.casts import assigned, back
 from evolution.operators.printing import print_expression
 from evolution.request import DdlRequest
@@ -123,9 +124,12 @@ def require_convertible(
 ) -> None:
     """Raise FeatureNotSupported (0A000) for columns that keep their form: identities, what virtual
     columns and child tables read, fields inside of fields; and but for direct changes keys, whose
-    rows are told apart by them while both forms are there.
+    rows are told apart by them while both forms are there. Nothing of a foreign table is converted
+    directly.
     """
     what = f'cannot convert the values of column "{column.name}" of table "{table.name}"'
+    if table.kind == "foreign":
+        require_foreign_convertible(versions, table, column, what, direct=direct)
     if column.identity:
         raise FeatureNotSupported(f"{what}: it is an identity column")
     for version in versions:
@@ -388,10 +392,14 @@ def make_lens(
         recipe = replace(recipe, down=lens_call(name))
     under, up, down = _under(table, old, recipe)
     field = _field(table, old)
-    stored = Stored(f"c{new.id}", new.type, field=field)
+    stored: Stored | Native = Stored(f"c{new.id}", new.type, field=field)
+    shown = Lensed(lens_id, field=field)
+    if table.kind == "foreign":
+        path = stored_path(old)
+        stored, shown = Native(path, clean=False), Lensed(lens_id, path=path)
     over = replace(new, source=stored, default=None, comment=None, identity="")
     lens = Lens(lens_id, (under,), (over,), (up,), (down,))
-    return replace(new, source=Lensed(lens_id, field=field)), lens, statements
+    return replace(new, source=shown), lens, statements
 
 
 def _under(table: Table, old: Column, recipe: Recipe) -> tuple[Column, str, str]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from catalog.lenses import lens_call, lens_function
-from catalog.model import Column, Lens, Lensed, Stored, Table
+from catalog.model import Column, Lens, Lensed, Native, Stored, Table
 from catalog.readers import fill
 from catalog.sqltext import quote_ident, quote_literal, shape_schema
 from core.errors import (
@@ -172,8 +172,9 @@ async def _expression(
 def reshape(
     table: Table, asked: Reshaping, shown: Sequence[Column], lens_id: int
 ) -> tuple[list[Column], Lens, list[str]]:
-    """The new columns as the version shows them (`shown` have their ids), the lens, and statements
-    for the store: every way back is a function that gives NULL where it fails.
+    """The new columns as the version shows them (`shown` have their ids, of a foreign table their
+    places in another layout), the lens, and statements for the store: every way back is a function
+    that gives NULL where it fails.
     """
     statements: list[str] = []
     downs: list[str] = []
@@ -192,8 +193,12 @@ def reshape(
     columns, overs = [], []
     for column in shown:
         field = column.name if table.has_doc else ""
-        stored = Stored(f"c{column.id}", column.type, field=field)
+        stored: Stored | Native = Stored(f"c{column.id}", column.type, field=field)
+        source = Lensed(lens_id, field=field)
+        if isinstance(column.source, Native):
+            stored = replace(column.source, clean=False)
+            source = Lensed(lens_id, path=stored.path)
         overs.append(replace(column, source=stored, default=None, comment=None))
-        columns.append(replace(column, source=Lensed(lens_id, field=field)))
+        columns.append(replace(column, source=source))
     lens = Lens(lens_id, tuple(unders), tuple(overs), tuple(ups), tuple(downs))
     return columns, lens, statements
