@@ -34,6 +34,12 @@ Estimate = Callable[[Table, Scope], Awaitable[Any]]
 class CassandraChangeStore:
     """One instance's; it is the backend's own part for `evolution/layouts/foreign`."""
 
+    grace_s = 16.0
+    """How long after its deadline a write may still come to effect: a coordinator takes up what
+    waits for native_transport_timeout (12 s), and then has cas_contention_timeout (1.8 s) and
+    write_request_timeout (2 s).
+    """
+
     def __init__(self, link: Link, known: Known, estimate: Estimate) -> None:
         self._link = link
         self._known = known

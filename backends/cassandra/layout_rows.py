@@ -75,6 +75,8 @@ def read_rows(columns: Columns, page: Page) -> list[StoreRow]:
         found = tuple(raw[position] for position in key)
         values = dict(zip(columns.ids, shown, strict=True))
         position = None if lsn is None else raw[lsn]
+        seen = zip(columns.ids, shown, raw, strict=False)
+        lost = (column_id for column_id, text, bits in seen if bits and text is None)
         rows.append(
             StoreRow(
                 key=_key(columns, values, found),
@@ -82,6 +84,7 @@ def read_rows(columns: Columns, page: Page) -> list[StoreRow]:
                 values=values,
                 raw=dict(zip(columns.names, raw, strict=False)),
                 lsn=0 if position is None else int.from_bytes(position, "big", signed=True),
+                misfits=tuple(lost),
             )
         )
     return rows

@@ -115,11 +115,10 @@ class Puts:
         copied, computed = self._target.copied(), self._target.computed()
         names = [*copied, *computed, *(() if self._back else (POSITION,))]
         insert = await self._link.prepare(self._insert_text(names), self._scope.deadline)
+        shapes = insert.shapes[len(copied) :]
         made = [
-            _stored_texts([each.values.get(id_) for each in images], declared, shape)
-            for (id_, declared), shape in zip(
-                computed.values(), insert.shapes[len(copied) :], strict=False
-            )
+            _computed(images, name, column_id, declared, shape)
+            for (name, (column_id, declared)), shape in zip(computed.items(), shapes, strict=False)
         ]
         key = [names.index(each.name) for each in self._facts.key]
         missing = None if self._back else UNSET
@@ -168,6 +167,23 @@ class Puts:
         if len(bound) > 1:
             request = self._link.batch(bound, idempotent=self._repeatable)
         await self._link.run(request, self._scope.deadline)
+
+
+def _computed(
+    images: Sequence[Image], name: str, column_id: int, declared: str, shape: Shape
+) -> list[Any]:
+    """The stored bytes of one computed column. One that stays as it was found is written again, so
+    that no late put of a lower position shows through; one without a value is left alone.
+    """
+    texts = _stored_texts([each.values.get(column_id) for each in images], declared, shape)
+    values: list[Any] = []
+    for image, text in zip(images, texts, strict=True):
+        if column_id in image.kept and image.found is not None:
+            found: Any = image.found.raw
+            values.append(found[name])
+        else:
+            values.append(text if column_id in image.values else UNSET)
+    return values
 
 
 def stored_keys(

@@ -225,6 +225,8 @@ async def test_copies_are_exact(store: Store, own_name: str) -> None:
     )
     changes = store.backend.change_store()
     chunk = await changes.chunk(live, None, None, 0, Scope())
+    unseen = {column_id(live, name) for name in ("t", "w", "u")}
+    assert set(chunk.rows[0].misfits) == unseen
     await changes.put(live, shadow, [image_of(each, live) for each in chunk.rows], BASE, Scope())
     names = "t, d, w, u, day, s, v"
     [there] = await store.rows(f"SELECT {names} FROM {own_name}")
@@ -238,23 +240,32 @@ async def test_put_back(store: Store, own_name: str) -> None:
     live, shadow = await make_layouts(store, own_name, COLUMNS + KEY)
     await store.cql(f"ALTER TABLE {own_name} ADD hidden text")  # past Morphgres, meanwhile
     changes = store.backend.change_store()
-    keys = [(1, b"x", "kept"), (1, b"x", "gone"), (2, b"y", "new")]
-    for key in keys[:2]:
+    names = ("kept", "gone", "new", "same", "refused")
+    keys = [(1, b"x", name) for name in names]
+    for key in (keys[0], keys[1], keys[3], keys[4]):
         await store.cql(_insert(own_name, key, {"n": 1, "total": 2.5, "hidden": "theirs"}))
     await store.cql(_insert(shadow.native[-1], keys[0], {"notes": ["z"], "total": 7}))
     await store.cql(_insert(shadow.native[-1], keys[2], {"n": 3, "tags": {"t"}}))
+    await store.cql(_insert(shadow.native[-1], keys[3], {"n": 4, "total": 3}))
+    await store.cql(_insert(shadow.native[-1], keys[4], {"n": 5, "total": 9}))
     rows = {row.key[2]: row for row in (await changes.chunk(shadow, None, None, 0, Scope())).rows}
+    total = column_id(live, "total")
+    stays = (await changes.reread(live, [_text_key(keys[3])], Scope()))[0]
     images = [
-        Image(rows["kept"].key, rows["kept"], {column_id(live, "total"): "7"}),
+        Image(rows["kept"].key, rows["kept"], {total: "7"}),
         Image(_text_key(keys[1]), None),
-        Image(rows["new"].key, rows["new"], {column_id(live, "total"): None}),
+        Image(rows["new"].key, rows["new"], {total: None}),
+        Image(rows["same"].key, rows["same"], {total: "0"}, stays, (total,)),
+        Image(rows["refused"].key, rows["refused"]),
     ]
     await changes.settle(shadow, 0, Scope())
     await changes.put_back(shadow, live, images, now_us() // 2 * 2, Scope())
-    names = "c, n, total, tags, notes, hidden"
-    assert sorted(await store.rows(f"SELECT {names} FROM {own_name}")) == [
+    listed = "c, n, total, tags, notes, hidden"
+    assert sorted(await store.rows(f"SELECT {listed} FROM {own_name}")) == [
         ("kept", None, 7.0, None, ["z"], "theirs"),
         ("new", 3, None, {"t"}, None, None),
+        ("refused", 5, 2.5, None, None, "theirs"),
+        ("same", 4, 2.5, None, None, "theirs"),
     ]
 
 
