@@ -126,8 +126,8 @@ class Image:
     """A row for the other layout. `source` is the row as it was reread, None when it is gone (a
     tombstone, or a delete on the way back). `values` are the columns of the target that are not
     the source's as they are (Table.columns of the target that the source table has not), by id.
-    On the way back `found` is the row as the target has it now, None when it has not, and `kept`
-    are columns of the target that stay as they are there.
+    A value that is missing stays as it is there. On the way back `found` is the row as the target
+    has it now, None when it has not, and `kept` are columns of the target that stay as they are.
     """
 
     key: Key
@@ -171,6 +171,11 @@ class ShadowStore(Protocol):
     def shadow_name(self, live: tuple[str, ...], suffix: str) -> tuple[str, ...]:
         """A native name for another layout, in the same database or keyspace."""
 
+    def new_key(self, table: Table) -> Key:
+        """A key for a row that was inserted without one, as the store makes it;
+        NotNullViolation (23502) in a store that makes none.
+        """
+
     async def make_shadow(self, live: Table, shadow: Table, scope: Scope) -> None:
         """Make it, empty, with the key of the live table; nothing when it is there."""
 
@@ -213,6 +218,11 @@ class ShadowStore(Protocol):
         was found any more, where the store can tell: the step is done again.
         """
 
+    async def copy_indexes(self, live: Table, shadow: Table, scope: Scope) -> Sequence[str]:
+        """Give the shadow the indexes that the live layout has, once it is copied; what stands
+        against that, in words for people.
+        """
+
     async def settle(self, shadow: Table, lsn: int, scope: Scope) -> None:
         """Inside the fence, before the flip: from now on what clients write to the shadow is newer
         than everything that was put up to `lsn`. At once where the store has no clock of writes.
@@ -226,4 +236,8 @@ class ShadowStore(Protocol):
 
 
 class ChangeStore(LogStore, ShadowStore, Protocol):
-    """Both, as `StoreBackend.change_store()` gives them."""
+    """Both, as `StoreBackend.change_store()` gives them. `grace_s` is how long the store may still
+    work on a command after the one who sent it is gone or has given up, in seconds.
+    """
+
+    grace_s: float

@@ -708,6 +708,46 @@ CREATE TABLE IF NOT EXISTS morph_log.refused (
   at timestamptz NOT NULL DEFAULT clock_timestamp(),
   PRIMARY KEY (change_id, table_id, key)
 );
+-- Layouts of tables in other stores (evolution/layouts/foreign), the same for those. `lsn` is the
+-- last position that was drawn, under the owner's `epoch` since `claimed_at`; `recent` are the keys
+-- written last.
+CREATE TABLE IF NOT EXISTS morph_log.foreign_feeds (
+  change_id int NOT NULL,
+  table_id int NOT NULL UNIQUE,
+  direction text NOT NULL,
+  instance text NOT NULL,
+  live jsonb NOT NULL,
+  shadow jsonb NOT NULL,
+  epoch bigint NOT NULL,
+  claimed_at timestamptz NOT NULL DEFAULT to_timestamp(0),
+  lsn bigint NOT NULL,
+  start_lsn bigint NOT NULL DEFAULT 0,
+  applied_lsn bigint NOT NULL DEFAULT 0,
+  frozen boolean NOT NULL DEFAULT false,
+  bound text,
+  cursor text,
+  copied boolean NOT NULL DEFAULT false,
+  chunk_rows int NOT NULL DEFAULT 500,
+  total bigint NOT NULL DEFAULT 0,
+  rows bigint NOT NULL DEFAULT 0,
+  bytes bigint NOT NULL DEFAULT 0,
+  applied bigint NOT NULL DEFAULT 0,
+  recent jsonb NOT NULL DEFAULT '[]',
+  PRIMARY KEY (change_id, table_id)
+);
+-- Which tables have a log, as a number that grows; and up to which one each worker knows it.
+CREATE TABLE IF NOT EXISTS morph_log.revision (
+  single boolean PRIMARY KEY DEFAULT true CHECK (single),
+  revision bigint NOT NULL DEFAULT 1,
+  at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+INSERT INTO morph_log.revision DEFAULT VALUES ON CONFLICT DO NOTHING;
+CREATE TABLE IF NOT EXISTS morph_log.workers (
+  worker int PRIMARY KEY,
+  incarnation bigint NOT NULL,
+  started_at timestamptz NOT NULL,
+  revision bigint NOT NULL
+);
 -- The last position of logs that are gone: a position is never used again.
 CREATE TABLE IF NOT EXISTS morph_log.positions (
   table_id int PRIMARY KEY,

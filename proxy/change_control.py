@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
+from backends.base import StoreBackend
 from catalog.sqltext import PUBLIC
 from config.settings import Settings
 from core.clock import SystemClock
 from evolution.changes.controller import ACTIVE_QUERY, Controller
 from evolution.changes.driver import Driver
 from evolution.changes.needs import Catalog
+from evolution.layouts.by_store import LayoutsByStore
 from evolution.layouts.embedded.store import EmbeddedLayouts
+from evolution.layouts.foreign.store import ForeignLayouts
 from evolution.validation.embedded.setup import embedded_validator
 from private_pg.cluster import SUPERUSER
 
@@ -75,7 +78,10 @@ class ChangeControl:
         self._workers = range(1, workers + 1) if workers > 1 else range(1)
         self._settings = settings.changes
         self._clock = SystemClock()
-        self.layouts = EmbeddedLayouts(self.connect, self._clock.monotonic)
+        clock = self._clock.monotonic
+        self.embedded = EmbeddedLayouts(self.connect, clock)
+        self.foreign = ForeignLayouts(self.connect, self._store, self._workers, clock)
+        self.layouts = LayoutsByStore(self.embedded, self.foreign)
         self.validator = embedded_validator(self.layouts, self.connect, settings.validation)
         self.controller = Controller(
             worker.number, self.connect, self._active, self._driver, self._settings, self._clock
@@ -95,6 +101,9 @@ class ChangeControl:
             timeout=CONNECT_TIMEOUT_S,
             statement_cache_size=0,
         )
+
+    async def _store(self, name: str) -> StoreBackend:
+        return await self._worker.instances.backend(name)
 
     def _driver(self, catalog: Catalog) -> Driver:
         pins = AskedPins(catalog, self._workers, self._clock)
@@ -118,7 +127,8 @@ class ChangeControl:
 
     async def close(self) -> None:
         """End the connections."""
-        await self.layouts.close()
+        await self.embedded.close()
+        await self.foreign.close()
 
 
 def pinned_versions(worker: Worker) -> list[int]:

@@ -8,7 +8,7 @@ exactness table proves (engine/federate.py).
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from proxy.direct_answers import DirectAnswers
 from proxy.federated_explain import FederatedExplain
 from proxy.foreign_prepared import ForeignStatements
 from proxy.foreign_writes import ForeignWrites
+from proxy.logged_writes import Hold, release_unkept, written_tables
 from proxy.prepared import Portal
 from proxy.protocol.execute import execute_name
 from proxy.protocol.server import command_complete
@@ -28,6 +29,7 @@ from proxy.relay import EXECUTE, Entry
 from proxy.residual import Bound, Parameters, Residual, read_bound
 from proxy.staging import PlannedScan, StagedRows, Staging
 from proxy.store_transactions import StoreTransactions
+from proxy.table_logs import LayoutMoved
 from rewrite.analysis import StatementPlan
 from rewrite.namespaces import Namespaces
 from rewrite.tree import ast
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from proxy.session import Session
 
 PLANS_MAX = 256
+REPLANS_MAX = 3
 INNER = "_morph_federated_"
 
 
@@ -93,6 +96,49 @@ class Federation:
     ) -> None:
         """One statement with its parameters."""
         federated = self.federated(session, plan, statement)
+        holds: Sequence[Hold] = ()
+        if federated.target is not None:
+            plan, statement, holds = await self._held(session, plan, statement)
+            federated = self.federated(session, plan, statement)
+        try:
+            await self._run_bound(
+                session, plan, statement, federated, bound, holds, portal=portal, execute=execute
+            )
+        finally:
+            release_unkept(session, holds)
+
+    async def _held(
+        self, session: Session, plan: Plan, statement: StatementPlan
+    ) -> tuple[Plan, StatementPlan, Sequence[Hold]]:
+        """Keep the tables that the statement writes, which is planned again when a cut-over of one
+        of them came first.
+        """
+        for _ in range(REPLANS_MAX):
+            try:
+                tables = written_tables(statement)
+                return plan, statement, await self.transactions.logged.hold(session, tables)
+            except LayoutMoved:
+                if session.works_in_stores or session.own_snapshot is not None:
+                    raise
+                at = plan.statements.index(statement)
+                await self._worker.table_logs.refresh()
+                plan = session.plan_anew(plan.text)
+                statement = plan.statements[at]
+        tables = written_tables(statement)
+        return plan, statement, await self.transactions.logged.hold(session, tables)
+
+    async def _run_bound(
+        self,
+        session: Session,
+        plan: Plan,
+        statement: StatementPlan,
+        federated: FederatedPlan,
+        bound: Bound,
+        holds: Sequence[Hold],
+        *,
+        portal: Portal | None = None,
+        execute: bytes = b"",
+    ) -> None:
         if portal is None and federated.takes_parameters:
             self.residual.describe(session, plan, statement, bound)
         federated, values, bound = await self.with_values(
@@ -101,7 +147,9 @@ class Federation:
         if federated.target is not None:
             push = self.pushes(session)
             alone = portal is not None or plan.single is not None
-            sink = await self.writes.run(session, federated, bound, values, push=push, alone=alone)
+            sink = await self.writes.run(
+                session, federated, bound, values, push=push, alone=alone, holds=holds
+            )
             session.send_to_client(sink.raw + command_complete(sink.tag))
             return
         if await self._answered_directly(
@@ -126,7 +174,11 @@ class Federation:
         """COPY FROM STDIN into a foreign table."""
         await self._worker.instances.refresh()
         alone = portal is not None or plan.single is not None
-        tag = await self.writes.copy_in(session, plan, statement, alone=alone)
+        plan, statement, holds = await self._held(session, plan, statement)
+        try:
+            tag = await self.writes.copy_in(session, plan, statement, alone=alone, holds=holds)
+        finally:
+            release_unkept(session, holds)
         session.send_to_client(command_complete(tag))
 
     async def _answered_directly(

@@ -37,6 +37,7 @@ from engine.merge import ask_of
 from engine.partitions import Place
 from engine.plans import Plan
 from proxy.completing import Completing, Completion
+from proxy.logged_writes import Hold
 from proxy.piles import Limits
 from proxy.protocol import requests
 from proxy.protocol.message_types import ClientType
@@ -100,6 +101,7 @@ class ForeignWrites:
         *,
         push: bool,
         alone: bool,
+        holds: Sequence[Hold] = (),
     ) -> Sink:
         """Runs the statement and writes what it changed; the sink has rows and tag for the client.
 
@@ -108,7 +110,7 @@ class ForeignWrites:
         target = await self._target(federated)
         number = federated.target
         assert number is not None
-        writing = StoreWriting(self._transactions, self._staging, session, alone)
+        writing = StoreWriting(self._transactions, self._staging, session, alone, holds)
         if not target.table.partitioned:
             # First of all, so that a write that is refused has read nothing.
             [place] = target.places
@@ -158,7 +160,6 @@ class ForeignWrites:
             limits = Limits.of(self._settings, read_only=False)
             completion = Completion(target, limits, self._window)
         try:
-            await copy.check()
             await self._write(session, writing, copy, _rows_done(sink.tag), completion)
             if completion is not None and again is not None and completion.differs:
                 sink = await self._answer_again(session, copy, completion, again)
@@ -189,7 +190,13 @@ class ForeignWrites:
         return sink
 
     async def copy_in(
-        self, session: Session, plan: Plan, statement: StatementPlan, *, alone: bool
+        self,
+        session: Session,
+        plan: Plan,
+        statement: StatementPlan,
+        *,
+        alone: bool,
+        holds: Sequence[Hold] = (),
     ) -> str:
         """COPY FROM STDIN into a foreign table; the command tag.
 
@@ -199,7 +206,7 @@ class ForeignWrites:
         [ref] = statement.relations
         target = insert_target(ref.resolved.table, ref.resolved.version)
         target = replace(target, filled=_filled(target, await self._stores(target)))
-        writing = StoreWriting(self._transactions, self._staging, session, alone)
+        writing = StoreWriting(self._transactions, self._staging, session, alone, holds)
         if not target.table.partitioned:
             [place] = target.places
             await writing.open([(place, await self._writable(place.table))])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from core.errors import (
@@ -496,6 +497,19 @@ class Session:
         if len(text) >= self.worker.settings.plan.apart_bytes_min:
             return (await apart.plan(self, text, self.current_plans(), widths)).result()
         return make_plan(text, self.plans.namespaces, pushdown=self.pushdown, widths=widths)
+
+    def plan_anew(self, text: str) -> Plan:
+        """The plan of a text in the versions as this session sees them, over where their tables lie
+        by now.
+        """
+        old, fresh = self.snapshot, self.worker.snapshot
+        here = replace(fresh, current=old.current, head=old.head)
+        if self.status != IDLE:
+            self._pinned_snapshot = here
+        self._plans = self.worker.plans_for(
+            here, self.search_path, pushdown=self.pushdown, session=self
+        )
+        return self._plans.lookup(text)
 
     def prepare(self, request: Parse, plan: Plan, body: bytes) -> None:
         """Keep a planned statement and prepare it in the backend."""

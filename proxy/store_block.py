@@ -5,10 +5,14 @@ savepoints that it can go back to (no I/O).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from backends.base import StoreBackend, StoreTransaction
 from core.errors import OutOfMemory
 from engine.waiting_writes import Waiting
+
+if TYPE_CHECKING:
+    from proxy.logged_writes import Author, Hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +28,9 @@ class StoreWork:
     """What a transaction of a session has in a store.
 
     `transaction` is the store's own; None in a store without: what is written is `waiting` for
-    COMMIT then. `writes` counts those in effect, `marks` how many there were at each savepoint;
-    savepoints up to the number `since` are older than the work.
+    COMMIT then, as `author` wrote it. `holds` are the tables that it keeps until it is over.
+    `writes` counts those in effect, `marks` how many there were at each savepoint; savepoints up to
+    the number `since` are older than the work.
     """
 
     backend: StoreBackend
@@ -34,7 +39,19 @@ class StoreWork:
     writes: int = 0
     marks: dict[int, int] = field(default_factory=dict)
     waiting: list[Waiting] = field(default_factory=list)
+    holds: list[Hold] = field(default_factory=list)
+    author: Author | None = None
     _kept: list[int] = field(default_factory=list)
+
+    def hold_of(self, table_id: int) -> Hold | None:
+        """The newest hold of a table, which its writes belong to."""
+        return next((h for h in reversed(self.holds) if h.table.id == table_id), None)
+
+    def release(self) -> None:
+        """The transaction is over in the store."""
+        for hold in self.holds:
+            hold.release()
+        self.holds.clear()
 
     @property
     def wrote(self) -> bool:

@@ -20,6 +20,7 @@ from core.errors import (
     StatementCompletionUnknown,
     TransactionResolutionUnknown,
 )
+from proxy.logged_writes import LoggedWrites
 from proxy.store_block import StoreWork
 
 _HINT = "Look at the rows in the stores that are named before you run the transaction again."
@@ -29,18 +30,33 @@ _UNKNOWN = (TransactionResolutionUnknown, StatementCompletionUnknown)
 
 
 async def commit_all(
-    works: Sequence[StoreWork], deadline: Callable[[], float], after: Sequence[str]
+    works: Sequence[StoreWork],
+    deadline: Callable[[], float],
+    after: Sequence[str],
+    logged: LoggedWrites,
 ) -> list[str]:
     """Commits; the names of the stores that have new rows now. `after` are what would be committed
     behind the stores. What is not committed when one fails is rolled back.
     """
-    ordered = sorted(works, key=_rank)
+    try:
+        return await _commit_all(sorted(works, key=_rank), deadline, after, logged)
+    finally:
+        for work in works:
+            work.release()
+
+
+async def _commit_all(
+    ordered: Sequence[StoreWork],
+    deadline: Callable[[], float],
+    after: Sequence[str],
+    logged: LoggedWrites,
+) -> list[str]:
     done: list[str] = []
     for number, work in enumerate(ordered):
         rest = ordered[number + 1 :]
         try:
             if work.transaction is None:
-                await _write_waiting(work, deadline)
+                await _write_waiting(work, deadline, logged)
             else:
                 await work.transaction.commit(deadline())
         except (Exception, asyncio.CancelledError) as error:
@@ -73,11 +89,20 @@ def _name(work: StoreWork) -> str:
     return f'server "{work.backend.name}"'
 
 
-async def _write_waiting(work: StoreWork, deadline: Callable[[], float]) -> None:
+async def _write_waiting(
+    work: StoreWork, deadline: Callable[[], float], logged: LoggedWrites
+) -> None:
     written = 0
     for each in work.waiting:
         try:
-            result = await work.backend.apply(each.table, each.changes, Scope(deadline()))
+            result = await logged.apply(
+                work.hold_of(each.table.id),
+                work.author,
+                work.backend,
+                each.table,
+                each.changes,
+                Scope(deadline()),
+            )
         except MorphError as error:
             if written:
                 stays = f'{written} rows stay in server "{work.backend.name}".'
@@ -128,3 +153,4 @@ async def roll_back_all(works: Sequence[StoreWork], deadline: Callable[[], float
         if work.transaction is not None:
             with suppress(MorphError):  # a store that cannot be reached rolls back by itself
                 await work.transaction.rollback(deadline())
+        work.release()

@@ -20,6 +20,7 @@ from backends.base import RowChanges, Scope, StoreBackend, StoreTransaction, Wri
 from catalog.model import Table
 from core.errors import FeatureNotSupported, InvalidParameterValue, MorphError
 from engine.waiting_writes import Waiting, same_place, to_wait
+from proxy.logged_writes import Author, Hold, LoggedWrites
 from proxy.protocol.server import command_complete
 from proxy.relay import BackendError
 from proxy.store_block import Block, StoreWork
@@ -56,6 +57,7 @@ class StoreTransactions:
         self._operations = operations
         self._scripts = operations.scripts
         self._settings = operations.worker.settings
+        self.logged = LoggedWrites(operations)
 
     # ------------------------------------------------------------------ reading
 
@@ -147,11 +149,12 @@ class StoreTransactions:
 
     async def write(
         self, work: StoreWork | None, backend: StoreBackend, table: Table,
-        changes: RowChanges, scope: Scope,
+        changes: RowChanges, scope: Scope, hold: Hold | None, author: Author,
     ) -> WriteResult | None:  # fmt: skip
         """Writes what a statement changed, or lets it wait for COMMIT: None then."""
         if work is None or work.transaction is not None:
-            return await backend.apply(table, changes, scope)
+            return await self.logged.apply(hold, author, backend, table, changes, scope)
+        work.author = author
         waiting = to_wait(table, changes, work.waiting)
         used = sum(each.nbytes for each in (*work.waiting, waiting))
         work.keep(waiting, used, self._settings.merge.memory_max)
@@ -327,7 +330,7 @@ class StoreTransactions:
             await self._scripts.fetch(session, "SET CONSTRAINTS ALL IMMEDIATE")
         works = block.take()
         after = HERE if block.wrote_here else ()
-        return await bounded(session, commit_all(works, self._deadline, after))
+        return await bounded(session, commit_all(works, self._deadline, after, self.logged))
 
     async def own_block(self, session: Session) -> Block:
         """A transaction of one statement's own: nobody can roll it back before its end, so a store
@@ -340,7 +343,7 @@ class StoreTransactions:
 
     async def commit_alone(self, block: Block) -> None:
         """The end of a statement that is a transaction of its own in several tables or stores."""
-        await commit_all(block.take(), self._deadline, ())
+        await commit_all(block.take(), self._deadline, (), self.logged)
 
     async def abandon(self, session: Session) -> None:
         """Rolls back in the stores."""

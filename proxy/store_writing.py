@@ -20,6 +20,7 @@ from proxy.store_block import Block, StoreWork
 from proxy.store_transactions import SEQUENTIAL_HINT
 
 if TYPE_CHECKING:
+    from proxy.logged_writes import Hold
     from proxy.session import Session
     from proxy.staging import Staging
     from proxy.store_transactions import StoreTransactions
@@ -43,6 +44,7 @@ class StoreWriting:
     staging: Staging
     session: Session
     alone: bool
+    holds: Sequence[Hold] = ()
     _stores: dict[str, _Store] = field(default_factory=dict)
     _block: Block | None = None
 
@@ -75,6 +77,16 @@ class StoreWriting:
             work = await self._work(backend, scope, streams=streams)
             scope = replace(scope, transaction=work.transaction if work is not None else None)
             self._stores[backend.name] = _Store(backend, scope, work)
+        self._keep_holds(place.table.id for place, _ in places)
+
+    def _keep_holds(self, table_ids: Iterable[int]) -> None:
+        """What a transaction writes it keeps until its own end."""
+        wanted = set(table_ids)
+        for hold in self.holds:
+            store = next((s for n, s in self._stores.items() if n == hold.table.instance), None)
+            work = store.work if store is not None else None
+            if work is not None and hold.table.id in wanted and hold not in work.holds:
+                work.holds.append(hold)
 
     async def _work(
         self, backend: StoreBackend, scope: Scope, *, streams: bool
@@ -97,7 +109,13 @@ class StoreWriting:
         store = self._stores[backend.name]
         try:
             result = await self.transactions.write(
-                store.work, backend, place.table, changes, store.scope
+                store.work,
+                backend,
+                place.table,
+                changes,
+                store.scope,
+                next((h for h in self.holds if h.table.id == place.table.id), None),
+                self.transactions.logged.author(self.session),
             )
         except MorphError as error:
             if store.written and store.work is None:

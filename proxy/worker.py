@@ -27,6 +27,7 @@ from engine.instances import Health, Instances
 from engine.plans import CacheCounts, Plan
 from engine.table_statistics import StatisticsCache
 from evolution.changes.records import CHANGE_CHANNEL
+from evolution.layouts.foreign.feeds import REVISION_CHANNEL
 from private_pg.cluster import DATABASE, PORT, SUPERUSER
 from proxy import cancel_routes
 from proxy.auth.directory import UserDirectory
@@ -43,6 +44,7 @@ from proxy.scripts import Scripts
 from proxy.session import Session
 from proxy.shortcut import SessionPlans
 from proxy.stats import Statements
+from proxy.table_logs import TableLogs
 from rewrite.namespaces import Namespaces, parse_search_path
 
 CANCEL_TIMEOUT_S = 5.0
@@ -152,6 +154,7 @@ class Worker:
             settings.stores, self._load_instances, os.environ, self._note_health
         )
         self.changes = ChangeControl(self, settings, socket_directory)
+        self.table_logs = TableLogs(self)
         self.shadowed: frozenset[int] = frozenset()
         self.inline = InlineReads(self, settings.validation)
         self.table_statistics = StatisticsCache(
@@ -178,6 +181,8 @@ class Worker:
         self.admin = admin
         admin.add_termination_listener(self._admin_lost)
         await self.reload()
+        await self.table_logs.refresh()
+        self.table_logs.announced()
         self.inline.announced()
         if self.number and self._cancel_listener is None:
             self._cancel_listener = await cancel_routes.listen(
@@ -188,6 +193,7 @@ class Worker:
         await admin.add_listener(EPOCH_CHANNEL, self._epoch_announced)
         await admin.add_listener(CHANGE_CHANNEL, self.changes.announced)
         await admin.add_listener(PINS_CHANNEL, self.changes.pins_asked)
+        await admin.add_listener(REVISION_CHANNEL, self.table_logs.announced)
         self.secret = await read_secret(admin)
         started_at = await admin.fetchval("SELECT pg_catalog.pg_postmaster_start_time()")
         if self._started_at not in (None, started_at):

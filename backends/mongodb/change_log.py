@@ -83,6 +83,14 @@ class Commands:
                 found = connected.client[database].get_collection(collection, codec_options=CODEC)
                 return await found.find(condition, **more).to_list()
 
+    async def indexes(self, database: str, collection: str, scope: Scope) -> list[dict[str, Any]]:
+        """The indexes of a collection but for the one on `_id`."""
+        try:
+            reply = await self.run(database, {"listIndexes": collection}, scope)
+        except UndefinedTable:
+            return []
+        return [dict(each) for each in reply["cursor"]["firstBatch"] if each["name"] != "_id_"]
+
     async def make(self, database: str, collection: str, scope: Scope) -> None:
         """Create a collection unless it is there."""
         if await self._exists(database, collection, scope):

@@ -9,6 +9,8 @@ from backends.mongodb.layouts import Layouts
 class MongoChangeStore(ChangeLog, Layouts):
     """See backends.change_store.ChangeStore."""
 
+    grace_s = 2.0
+
     def __init__(self, commands: Commands) -> None:
         ChangeLog.__init__(self, commands)
         Layouts.__init__(self, commands)

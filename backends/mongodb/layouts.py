@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from bson.int64 import Int64
+from bson.objectid import ObjectId
 
 from backends.base import Scope
 from backends.change_store import Image, Key, StoreChunk, StoreRow
@@ -34,6 +35,7 @@ KEY: Final = writes.KEY
 POSITION: Final = "_l"
 DEAD: Final = "_d"
 _KEYS_A_FIND: Final = 500
+_OF_SERVER: Final = ("v", "ns", "background")
 Document = dict[str, Any]
 
 
@@ -46,6 +48,11 @@ class Layouts:
     def shadow_name(self, live: tuple[str, ...], suffix: str) -> tuple[str, ...]:
         """See ShadowStore."""
         return (*live[:-1], f"{live[-1]}_{suffix}")
+
+    def new_key(self, table: Table) -> Key:
+        """See ShadowStore: a new ObjectId."""
+        del table
+        return (str(ObjectId()),)
 
     async def make_shadow(self, live: Table, shadow: Table, scope: Scope) -> None:
         """See ShadowStore."""
@@ -173,6 +180,21 @@ class Layouts:
             reply = await self._commands.write(old.native[0], command, scope)
             _all_done(reply, len(part))
 
+    async def copy_indexes(self, live: Table, shadow: Table, scope: Scope) -> Sequence[str]:
+        """See ShadowStore. An index that is UNIQUE is refused: tombstones would collide in it, and
+        what it refuses could not be told from a newer image.
+        """
+        database, collection = _place(live)
+        found = await self._commands.indexes(database, collection, scope)
+        there = {each["name"] for each in await self._commands.indexes(*_place(shadow), scope)}
+        refused = [each["name"] for each in found if each.get("unique")]
+        missing = [each for each in found if each["name"] not in there and not each.get("unique")]
+        if missing:
+            specs = [{k: v for k, v in each.items() if k not in _OF_SERVER} for each in missing]
+            command = {"createIndexes": shadow.native[1], "indexes": specs}
+            await self._commands.run(database, command, scope)
+        return [f'a layout cannot keep unique index "{name}" of the collection' for name in refused]
+
     async def settle(self, shadow: Table, lsn: int, scope: Scope) -> None:
         """See ShadowStore: documents written by clients need no position."""
         del shadow, lsn, scope
@@ -276,7 +298,8 @@ def _image(source: Table, target: Table, image: Image) -> Document:
     for column_id, column in added.items():
         path = paths[column_id]
         text = image.values.get(column_id)
-        if column_id in image.kept and isinstance(found, dict):
+        stays = column_id in image.kept or column_id not in image.values
+        if stays and isinstance(found, dict):
             value = values_at([found], path)[0]
             present = value is not None
         else:

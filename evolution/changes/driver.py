@@ -25,6 +25,7 @@ from evolution.changes.records import (
     announce_statement,
     fed_through,
     fenced_by,
+    layout_name,
     load_record,
     load_records,
     lock_statement,
@@ -246,7 +247,7 @@ class Driver:
             await self._note(record, Note(reason=reason))
             return self._settings.idle_pause
         version = snapshot.version(record.change_id)
-        live = {t.id: t.store for t in version.tables}
+        live = {t.id: layout_name(t) for t in version.tables}
         tables = tuple(replace(t, live=live[t.table_id]) for t in record.tables)
         await self._move(record, events.Started(), Note(tables=tables))
         return 0.0

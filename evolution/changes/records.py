@@ -173,19 +173,26 @@ def shadow_tables(snapshot: CatalogSnapshot, number: int, *, every: bool) -> lis
     found = []
     for table in version.tables:
         old = before.table_by_id(table.id) if before is not None else None
-        if not table.store or old is None:
+        if old is None or not (table.store or (table.kind == "foreign" and table.instance)):
             continue
         known = {lens.id for lens in old.lenses}
         lenses = tuple(lens.id for lens in table.lenses if lens.id not in known)
-        if lenses or (every and table != old):
-            found.append(
-                ShadowTable(table.id, table.name, table.store, _shadow_name(table, number), lenses)
-            )
+        if lenses or (every and table.store and table != old):
+            live, shadow = layout_name(table), _shadow_name(table, number)
+            found.append(ShadowTable(table.id, table.name, live, shadow, lenses))
     return found
 
 
+def layout_name(table: Table) -> str:
+    """What a store calls the layout of a table that serves, as ShadowTable has it."""
+    return table.store or json.dumps(list(table.native), ensure_ascii=False)
+
+
 def _shadow_name(table: Table, number: int) -> str:
-    return f"t{table.id}s{number}"
+    if table.store:
+        return f"t{table.id}s{number}"
+    name = (*table.native[:-1], f"morph_t{table.id}s{number}")
+    return json.dumps(list(name), ensure_ascii=False)
 
 
 def register_statement(

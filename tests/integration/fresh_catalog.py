@@ -25,7 +25,10 @@ BEGIN
   END LOOP;
   DELETE FROM morph_catalog.instances WHERE origin <> 'built in';
   TRUNCATE morph_catalog.shadows, morph_catalog.change_steps, morph_catalog.fences,
-    morph_catalog.shadow_progress, morph_log.shadows, morph_log.refused;
+    morph_catalog.shadow_progress, morph_log.shadows, morph_log.refused,
+    morph_log.foreign_feeds;
+  UPDATE morph_log.revision SET revision = revision + 1;
+  PERFORM pg_notify('morph_layouts', '');
   TRUNCATE morph_catalog.versions, morph_catalog.changes;
   UPDATE morph_catalog.state SET epoch = epoch + 1, current_version = 0, head_version = 0;
   PERFORM pg_notify('morph_epoch', epoch::text) FROM morph_catalog.state;

@@ -1,0 +1,1 @@
+"""Layouts of tables in stores that are not ours: MongoDB, Cassandra (decision 0011)."""

@@ -1,0 +1,209 @@
+"""One step of one feed: the log, then a chunk of the backfill.
+
+The order inside is the proof (decision 0011): what is in the log is collected, then a position is
+drawn, then the rows are read, then they are put at that position, and only then what was done *when
+it was collected* is removed. So after the last write of a key there is always one more read, and a
+put with a higher position was read later, whoever did it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from backends.base import Scope
+from backends.change_store import ChangeStore, Intent, Key, StoreRow
+from catalog.store import load_snapshot
+from core.errors import SerializationFailure
+from evolution.layouts.base import Direction, ShadowTable, ShadowWork
+from evolution.layouts.embedded.backfill import next_chunk
+from evolution.layouts.embedded.sessions import Sessions
+from evolution.layouts.foreign import feeds, images
+from evolution.layouts.foreign.feeds import ForeignFeed
+from evolution.layouts.foreign.forms import Forms, forms_of
+from evolution.layouts.foreign.images import LOSSY, Made
+from evolution.layouts.foreign.touched import Touched
+
+BATCH_RECORDS = 2_000
+"""A step brings in about so many records at most, so that it ends in time."""
+
+
+@dataclass(slots=True)
+class Log:
+    """What is in a log: `settled` records can be brought in and removed, `open` ones wait for their
+    write to be answered; `whole` is false when there are more.
+    """
+
+    settled: list[Intent]
+    open: list[Intent]
+    whole: bool
+
+    @property
+    def oldest_us(self) -> int:
+        """When the oldest of them was written, 0 for none."""
+        return min((each.ts_us for each in (*self.settled, *self.open)), default=0)
+
+
+@dataclass(slots=True)
+class Feeding:
+    """A feed with all that it takes to work on it. `gone` says since when a worker's incarnation
+    is no more, in seconds, None for one that lives.
+    """
+
+    store: ChangeStore
+    sessions: Sessions
+    work: ShadowWork
+    table: ShadowTable
+    feed: ForeignFeed
+    forms: Forms
+    touched: Touched
+    scope: Scope
+    now_us: Callable[[], int]
+    clock: Callable[[], float]
+    gone: dict[int, float] = field(default_factory=dict)
+
+    @property
+    def direction(self) -> Direction:
+        """Which layout is fed."""
+        return self.feed.direction
+
+    # ------------------------------------------------------------------ the log
+
+    async def log(self) -> Log:
+        """What is in the log now."""
+        found = await self.store.read(self.feed.place, BATCH_RECORDS, self.scope)
+        settled = [each for each in found if self._settled(each)]
+        names = {(each.lsn, each.writer) for each in settled}
+        rest = [each for each in found if (each.lsn, each.writer) not in names]
+        return Log(settled, rest, len(found) < BATCH_RECORDS)
+
+    def _settled(self, record: Intent) -> bool:
+        """Whether its write cannot come to effect any later than now."""
+        if record.done:
+            return True
+        if self.now_us() > record.deadline_us + int(self.store.grace_s * 1e6):
+            return True
+        return self.gone.get(record.writer, 0.0) > self.store.grace_s
+
+    async def bring(self, log: Log) -> None:
+        """Bring in what is settled."""
+        if not log.settled:
+            return
+        keys = list(dict.fromkeys(each.key for each in log.settled))
+        await self.bring_keys(keys)
+        self.feed.applied += len(log.settled)
+        self.feed.recent = [*self.feed.recent, *keys][-feeds.RECENT_KEYS :]
+        await self._save()
+        await self.store.remove(self.feed.place, log.settled, self.scope)
+
+    async def bring_keys(self, keys: Sequence[Key]) -> Made:
+        """Make the rows with these keys again from the live ones."""
+        self.touched.add(keys)
+        await self._draw()
+        rows = await self.store.reread(self.forms.live, keys, self.scope)
+        made = await self._made(keys, rows)
+        await self._put(made)
+        self.feed.applied_lsn = self.feed.lsn
+        return made
+
+    async def _made(self, keys: Sequence[Key], rows: Sequence[StoreRow]) -> Made:
+        old: dict[Key, StoreRow] = {}
+        if self.direction == "back":
+            found = await self.store.reread(self.forms.shadow, keys, self.scope)
+            old = {row.key: row for row in found}
+        async with self.sessions.step(self.work.pace.step_s) as db:
+            if self.direction == "back":
+                made = await images.back(db, self.forms, keys, rows, old)
+            else:
+                made = await images.forward(db, self.forms, keys, rows)
+        await self._note_refused(keys, made)
+        return made
+
+    async def _put(self, made: Made) -> None:
+        forms, lsn = self.forms, self.feed.lsn
+        put = self.store.put_back if self.direction == "back" else self.store.put
+        await put(forms.live, forms.shadow, made.images, lsn, self.scope)
+
+    async def _note_refused(self, keys: Iterable[Key], made: Made) -> None:
+        """Keep what was refused until the row changes or goes."""
+        texts = [list(key) for key in keys]
+        async with self.sessions.step(self.work.pace.step_s) as db:
+            if await db.fetchval(f"SELECT EXISTS (SELECT FROM morph_log.refused WHERE {self._at})"):
+                await db.executemany(
+                    f"DELETE FROM morph_log.refused WHERE {self._at} AND key = $1",
+                    [(text,) for text in texts],
+                )
+            await db.executemany(
+                "INSERT INTO morph_log.refused (change_id, table_id, key, sqlstate, message) "
+                f"VALUES ({self.feed.change_id}, {self.feed.table_id}, $1, $2, $3) "
+                "ON CONFLICT DO NOTHING",
+                [(list(key), each.sqlstate, each.message) for key, each in made.refused.items()],
+            )
+
+    @property
+    def _at(self) -> str:
+        return self.feed.where
+
+    # ------------------------------------------------------------------ the backfill
+
+    async def copy(self) -> int:
+        """Copy the next rows and move the cursor behind them; how many."""
+        feed, pace = self.feed, self.work.pace
+        begun = self.clock()
+        await self._draw()
+        limit = min(feed.chunk_rows, max(int(pace.rows_per_s), 1)) if pace.rows_per_s else 0
+        chunk = await self.store.chunk(
+            self.forms.live, feed.cursor, feed.bound, limit or feed.chunk_rows, self.scope
+        )
+        made = await self._made([row.key for row in chunk.rows], chunk.rows)
+        await self._put(made)
+        feed.cursor = chunk.last or feed.cursor
+        feed.copied = chunk.ended or (feed.bound is not None and feed.cursor == feed.bound)
+        feed.rows += len(chunk.rows)
+        feed.bytes += chunk.nbytes
+        seconds = self.clock() - begun
+        feed.chunk_rows = next_chunk(feed.chunk_rows, len(chunk.rows), seconds, pace.chunk_s)
+        await self._save()
+        return len(chunk.rows)
+
+    # ------------------------------------------------------------------ the feed's row
+
+    async def _draw(self) -> None:
+        """A new position; whoever is not the owner any more learns it here."""
+        async with self.sessions.step(self.work.pace.step_s, isolation="read_committed") as db:
+            fresh = await feeds.draw(db, self.work, self.table)
+        if (fresh.live, fresh.direction) != (self.feed.live, self.feed.direction):
+            raise SerializationFailure("the layouts have changed their roles meanwhile")
+        self.feed.lsn, self.feed.epoch, self.feed.owned_s = fresh.lsn, fresh.epoch, fresh.owned_s
+
+    async def _save(self) -> None:
+        async with self.sessions.step(self.work.pace.step_s, isolation="read_committed") as db:
+            await feeds.save(db, self.feed)
+
+    async def drain(self, until: float) -> bool:
+        """Bring in all there is; whether nothing is left before `until`."""
+        while True:
+            log = await self.log()
+            if not log.settled and not log.open:
+                return True
+            await self.bring(log)
+            if self.clock() >= until:
+                return False
+            if not log.settled:
+                await asyncio.sleep(0.005)  # its writer is about to say that it is done
+
+
+async def opened(
+    sessions: Sessions, work: ShadowWork, table: ShadowTable
+) -> tuple[ForeignFeed, Forms]:
+    """The feed of a table and its forms."""
+    async with sessions.step(work.pace.step_s) as db:
+        feed = await feeds.take(db, work, table)
+        forms = forms_of(await load_snapshot(db), table, feed.live, feed.shadow)
+    return feed, forms
+
+
+def is_lossy(sqlstate: str) -> bool:
+    """Whether a refused row is in the other layout all the same."""
+    return sqlstate == LOSSY

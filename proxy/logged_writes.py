@@ -1,0 +1,279 @@
+"""Writes of foreign tables that have a log: the intent first, then the row (decision 0011).
+
+A statement holds its tables until its store has answered, by a shared lock in the session's own
+backend, which a cut-over takes alone. The keys it is about to write are in the log, durably, before
+the store hears of the write; that they are written is said behind the answer, in batches. So an
+acknowledged write is always in the log (I1), and one whose outcome nobody knows is too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+import pyarrow as pa
+import xxhash
+
+from backends.base import RowChanges, Scope, StoreBackend, WriteResult
+from backends.change_store import Intent, Key, LogPlace, LogPositionTooOld
+from catalog.model import Table
+from core.encoding import to_text_carrier
+from core.errors import (
+    MorphError,
+    StatementCompletionUnknown,
+    TransactionResolutionUnknown,
+)
+from core.telemetry.log import Log
+from core.types import type_by_name
+from evolution.layouts.foreign.fence import shared_lock
+from proxy.table_logs import TableLog, TableLogs
+
+if TYPE_CHECKING:
+    from proxy.operations import Operations
+    from proxy.session import Session
+    from rewrite.analysis import StatementPlan
+
+LOG = Log("table_logs")
+DONE_PAUSE_S: Final = 0.01
+"""How long records wait at most until it is said that they are done."""
+DRAWS_MAX: Final = 5
+_UNKNOWN: Final = (
+    StatementCompletionUnknown,
+    TransactionResolutionUnknown,
+    asyncio.CancelledError,
+)
+"""Errors after which a write may have come to effect, or may still."""
+
+
+@dataclass(slots=True, eq=False)
+class Hold:
+    """A statement, or its transaction, has a table: `log` as it was then, None for none."""
+
+    logs: TableLogs
+    table: Table
+    log: TableLog | None
+    plain: int = 0
+
+    def release(self) -> None:
+        """The store has answered."""
+        if self.plain:
+            self.logs.end_plain(self.plain)
+            self.plain = 0
+
+
+@dataclass(slots=True)
+class Author:
+    """Whose write it is, for the log."""
+
+    session: str
+    stmt_hash: int
+    epoch: int
+
+
+class LoggedWrites:
+    """The writes of one worker's sessions."""
+
+    def __init__(self, operations: Operations) -> None:
+        self._worker = operations.worker
+        self._scripts = operations.scripts
+        self._timeout = operations.worker.settings.stores.timeout
+        self._done: dict[tuple[str, LogPlace], list[Intent]] = {}
+        self._flushing = False
+
+    @property
+    def _logs(self) -> TableLogs:
+        return self._worker.table_logs
+
+    async def hold(self, session: Session, tables: Sequence[Table]) -> list[Hold]:
+        """Keep the tables as they are until the session's transaction ends. Waits for a cut-over;
+        LayoutMoved (40001) when the statement was planned for the layout from before.
+        """
+        held: list[Hold] = []
+        try:
+            for table in sorted(tables, key=lambda each: each.id):
+                log = self._logs.of(table.id)
+                if log is None:
+                    plain = self._logs.begin_plain(table.id)
+                    held.append(Hold(self._logs, table, None, plain))
+                    continue
+                await self._scripts.fetch(session, shared_lock(table.id))
+                await self._logs.check(table)
+                held.append(Hold(self._logs, table, log))
+        except BaseException:
+            for each in held:
+                each.release()
+            raise
+        return held
+
+    def author(self, session: Session) -> Author:
+        """Whose writes a session's are."""
+        user = session.client.startup.parameters.get("user", "") if session.client.startup else ""
+        digest = xxhash.xxh3_64_intdigest(session.last_query.encode(errors="surrogatepass"))
+        return Author(user, digest >> 1, self._worker.snapshot.epoch)
+
+    async def apply(
+        self,
+        hold: Hold | None,
+        author: Author | None,
+        backend: StoreBackend,
+        table: Table,
+        changes: RowChanges,
+        scope: Scope,
+    ) -> WriteResult:
+        """`Backend.apply`, with the keys in the log before."""
+        if hold is None or hold.log is None or author is None:
+            return await backend.apply(table, changes, scope)
+        changes = _with_keys(backend, table, changes)
+        intents = self._intents(hold.log, author, table, changes, scope)
+        if not intents:
+            return await backend.apply(table, changes, scope)
+        intents = await self._append(backend, hold.log.place, intents, scope)
+        if scope.transaction is not None:
+            return await backend.apply(table, changes, scope)
+        try:
+            result = await backend.apply(table, changes, scope)
+        except _UNKNOWN:
+            raise  # its record stays open until the write cannot arrive any more
+        except BaseException:
+            self._are_done(backend, hold.log.place, intents)
+            raise
+        self._are_done(backend, hold.log.place, intents)
+        return result
+
+    def _intents(
+        self, log: TableLog, author: Author, table: Table, changes: RowChanges, scope: Scope
+    ) -> list[Intent]:
+        now_us = time.time_ns() // 1000
+        left = self._timeout
+        if scope.deadline is not None:
+            left = max(scope.deadline - asyncio.get_running_loop().time(), 0.0)
+        touched = _touched(table, changes)
+        made: dict[Key, Intent] = {}
+        for batch, gone in (
+            (changes.deleted, True),
+            (changes.before, False),
+            (changes.updated, False),
+            (changes.inserted, False),
+        ):
+            for key in _keys(table, batch):
+                made[key] = Intent(
+                    self._logs.position(),
+                    self._logs.incarnation,
+                    key,
+                    "del" if gone else "put",
+                    author.epoch,
+                    (log.change_id,),
+                    now_us + int(left * 1e6),
+                    () if batch is changes.inserted or gone else touched,
+                    author.session,
+                    author.stmt_hash,
+                    now_us,
+                    scope.transaction is not None,
+                )
+        return list(made.values())
+
+    async def _append(
+        self, backend: StoreBackend, place: LogPlace, intents: list[Intent], scope: Scope
+    ) -> list[Intent]:
+        store = backend.change_store()
+        for _ in range(DRAWS_MAX - 1):
+            try:
+                await store.append(place, intents, scope)
+            except LogPositionTooOld:
+                now_us = time.time_ns() // 1000
+                intents = [
+                    replace(each, lsn=self._logs.position(), ts_us=now_us) for each in intents
+                ]
+                continue
+            return intents
+        await store.append(place, intents, scope)
+        return intents
+
+    # ------------------------------------------------------------------ behind the answer
+
+    def _are_done(self, backend: StoreBackend, place: LogPlace, intents: Sequence[Intent]) -> None:
+        self._done.setdefault((backend.name, place), []).extend(intents)
+        if not self._flushing:
+            self._flushing = True
+            self._worker.spawn(self._flush(), name="table-logs-done")
+
+    async def _flush(self) -> None:
+        """Say what is done. What cannot be said stays open until its deadline: late, not lost."""
+        await asyncio.sleep(DONE_PAUSE_S)
+        self._flushing = False
+        waiting, self._done = self._done, {}
+        for (name, place), intents in waiting.items():
+            scope = Scope(asyncio.get_running_loop().time() + self._timeout)
+            try:
+                backend = await self._worker.instances.backend(name)
+                await backend.change_store().done(place, intents, scope)
+            except MorphError as error:
+                LOG.warning("table_logs.not_done", instance=name, error=error.primary)
+
+
+def _keys(table: Table, batch: pa.RecordBatch | None) -> list[Key]:
+    """The keys of a batch's rows."""
+    names = [f"c{column_id}" for column_id in table.key]
+    if batch is None or not set(names) <= set(batch.schema.names):
+        return []
+    columns = []
+    for column_id, name in zip(table.key, names, strict=True):
+        column = table.column_by_id(column_id)
+        assert column is not None
+        columns.append(to_text_carrier(batch.column(name), type_by_name(column.type)).to_pylist())
+    return [tuple(map(str, key)) for key in zip(*columns, strict=True)]
+
+
+def _touched(table: Table, changes: RowChanges) -> tuple[int, ...]:
+    """The columns that an UPDATE sets."""
+    if changes.updated is None:
+        return ()
+    ids = (int(name[1:]) for name in changes.updated.schema.names)
+    return tuple(column_id for column_id in ids if column_id not in table.key)
+
+
+def _with_keys(backend: StoreBackend, table: Table, changes: RowChanges) -> RowChanges:
+    """Inserted rows with the keys that the store would make by itself: the log must know them."""
+    batch = changes.inserted
+    if batch is None or len(table.key) != 1:
+        return changes
+    name = f"c{table.key[0]}"
+    there = name in batch.schema.names
+    if there and not batch.column(name).null_count:
+        return changes
+    known = batch.column(name).to_pylist() if there else [None] * batch.num_rows
+    store = backend.change_store()
+    keys = [store.new_key(table)[0] if each is None else each for each in known]
+    if there:
+        at = batch.schema.get_field_index(name)
+        array = pa.array(keys, batch.schema.field(at).type)
+        return replace(changes, inserted=batch.set_column(at, name, array))
+    columns = [pa.array(keys, pa.string()), *batch.columns]
+    made = pa.RecordBatch.from_arrays(columns, [name, *batch.schema.names])
+    return replace(changes, inserted=made)
+
+
+def written_tables(statement: StatementPlan) -> list[Table]:
+    """The tables of stores that a statement writes: of a partitioned one its partitions."""
+    found: list[Table] = []
+    for ref in statement.relations:
+        if ref.role != "target":
+            continue
+        table, version = ref.resolved.table, ref.resolved.version
+        if not table.partitioned:
+            found.append(table)
+        parts = (version.table_by_id(each.table_id) for each in table.partitions)
+        found += [part for part in parts if part is not None]
+    return found
+
+
+def release_unkept(session: Session, holds: Sequence[Hold]) -> None:
+    """The statement has ended: tables that no transaction of the session keeps are free."""
+    works = session.block.works.values() if session.block is not None else ()
+    kept = {id(hold) for work in works for hold in work.holds}
+    for hold in holds:
+        if id(hold) not in kept:
+            hold.release()

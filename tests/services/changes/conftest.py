@@ -1,0 +1,94 @@
+"""Fixtures: a Morphgres whose changes are fast, and a database of its own in each server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from pymongo import MongoClient
+from pymongo.database import Database
+
+from tests.integration.changes.conftest import QUICK
+from tests.integration.changes.prices import WAIT_S, state
+from tests.integration.fresh_catalog import empty_catalog
+from tests.integration.server_process import ServerProcess, eventually, running
+from tests.services.conftest import PROPERTY
+from tests.services.federation.placing import create_server_text
+from tests.services.servers.process import RunningServer
+
+ROWS = 500
+CHANGE = 2
+TABLE = """CREATE FOREIGN TABLE price (
+  id bigint OPTIONS (path '_id') NOT NULL, name text, total double precision
+) SERVER s OPTIONS (collection 'price', key 'id')"""
+CHANGE_TYPE = (
+    "ALTER TABLE price ALTER COLUMN total TYPE numeric(12,2) USING round(total::numeric, 2)"
+)
+BACK = "SET morph.back = 'total::double precision'"
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """A client of Morphgres with the foreign table `price`, and the database behind it."""
+
+    client: psycopg.Connection[Any]
+    documents: Database[dict[str, Any]]
+    morphgres: ServerProcess
+
+    def rows(self, text: str) -> list[tuple[Any, ...]]:
+        """What a statement answers."""
+        return self.client.execute(text.encode()).fetchall()
+
+    def run(self, *texts: str) -> None:
+        """Statements whose rows do not matter."""
+        for text in texts:
+            self.client.execute(text.encode())
+
+    def change(self) -> None:
+        """Version 2: whole cents."""
+        self.run(BACK, CHANGE_TYPE, "RESET morph.back")
+
+    def reaches(self, wanted: str, change: int = CHANGE) -> None:
+        """Wait until the change is in a state."""
+        eventually(
+            lambda: state(self.client, change) == wanted,
+            timeout_s=WAIT_S,
+            what=f"change {change} {wanted}",
+        )
+
+
+@pytest.fixture(scope="session")
+def morphgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """A server for all tests; each begins with an empty catalog."""
+    base = tmp_path_factory.getbasetemp()
+    base.chmod(0o755)  # the private PostgreSQL runs as another user
+    base.parent.chmod(0o755)
+    with running(Path(base) / "foreign-changes", QUICK) as process:
+        yield process
+
+
+@pytest.fixture
+def prices(
+    morphgres: ServerProcess,
+    mongodb: RunningServer,
+    own_name: str,
+    record_property: Callable[[str, object], None],
+) -> Iterator[Prices]:
+    """Version 1 of the table with some rows; what the table does not show is in them, too."""
+    record_property(PROPERTY, mongodb.label)
+    empty_catalog(morphgres)
+    documents: MongoClient[dict[str, Any]] = MongoClient(mongodb.uri)
+    with documents, morphgres.connect() as client:
+        database = documents[own_name]
+        database.price.insert_many(
+            {"_id": n, "name": f"n{n}", "total": n / 8, "more": {"n": [n]}}
+            for n in range(1, ROWS + 1)
+        )
+        client.execute(create_server_text("s", mongodb, database=own_name).encode())
+        client.execute(TABLE.encode())
+        yield Prices(client, database, morphgres)
+        documents.drop_database(own_name)
