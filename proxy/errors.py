@@ -19,7 +19,7 @@ from catalog.model import (
     Version,
 )
 from catalog.sqltext import STORE_SCHEMA
-from core.errors import FeatureNotSupported
+from core.errors import CrashShutdown, FeatureNotSupported
 from engine.plans import Plan, PlanCache, explain_position
 from evolution.history import column_hint, table_hint
 from proxy.protocol.framing import HEADER_BYTES
@@ -213,3 +213,11 @@ def translate(raw: bytes, plan: Plan | None, plans: PlanCache, snapshot: Catalog
     if fields.get("C") in (_UNDEFINED_COLUMN, _UNDEFINED_TABLE):
         _explain_names(fields, plan, plans, snapshot)
     return encode_error(fields)
+
+
+def went_away() -> CrashShutdown:
+    """What a client is told whose backend, or whose script's connection, is gone."""
+    return CrashShutdown(
+        "terminating connection because the private PostgreSQL went away",
+        hint="In a moment you should be able to reconnect and repeat your command.",
+    )

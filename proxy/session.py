@@ -14,7 +14,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from core.errors import (
-    CrashShutdown,
     FeatureNotSupported,
     InternalError,
     MorphError,
@@ -26,7 +25,7 @@ from evolution.lifecycle import line
 from proxy import apart, extended, shortcut, simple
 from proxy.backend import BackendConnection, Piece
 from proxy.effects import STATEMENT_EFFECTS
-from proxy.errors import translate
+from proxy.errors import translate, went_away
 from proxy.foreign_prepared import ForeignPrepared
 from proxy.notices import DEFAULT_LEVEL, FOLLOWED, level, notice
 from proxy.prepared import Portal, Prepared
@@ -367,10 +366,7 @@ class Session:
         busy = bool(relay.expect) or self.status != IDLE or self.pinned
         relay.expect.clear()
         self._outgoing.clear()
-        fault = CrashShutdown(
-            "terminating connection because the private PostgreSQL went away",
-            hint="In a moment you should be able to reconnect and repeat your command.",
-        )
+        fault = went_away()
         for sink in waiting:
             sink.fail({"S": "FATAL", "V": "FATAL", "C": fault.sqlstate, "M": fault.primary})
         if self._told_fatal:
@@ -417,6 +413,7 @@ class Session:
         self._script = task
 
     async def _run_script(self, work: Awaitable[None]) -> None:
+        admin = self.worker.admin
         try:
             await work
         except MorphError as error:
@@ -424,6 +421,9 @@ class Session:
             self.client.fatal_or_error(error)
             return
         except Exception as error:  # noqa: BLE001 (whatever it is, the client must not wait for ever)
+            if admin is None or admin is not self.worker.admin:
+                self.client.fatal(went_away())  # the driver's words for a connection that broke
+                return
             self.worker.report(error, f"session {self.id}")
             self.client.fatal(InternalError("the statement ended in an internal error"))
             return

@@ -101,7 +101,7 @@ _STATEFUL = frozenset(
 
 
 class Worker:
-    """Shared by all sessions of the process. `admin` is the control plane's own connection."""
+    """Shared by all sessions of the process."""
 
     def __init__(self, settings: Settings, *, socket_directory: str, number: int = 0) -> None:
         self.settings = settings
@@ -147,7 +147,7 @@ class Worker:
         )
         plan = settings.plan
         self.planners = Planners(plan.apart_processes, plan.apart_timeout)
-        self.admin: asyncpg.Connection | None = None
+        self._admin: asyncpg.Connection | None = None
         self._admin_lock = asyncio.Lock()  # asyncpg takes one operation at a time
         self._cancel_listener: asyncio.Server | None = None
         self.instances = Instances(
@@ -178,7 +178,7 @@ class Worker:
         except BaseException:
             admin.terminate()
             raise
-        self.admin = admin
+        self._admin = admin
         admin.add_termination_listener(self._admin_lost)
         await self.reload()
         await self.table_logs.refresh()
@@ -212,8 +212,20 @@ class Worker:
             known | {f"pg_catalog.{n}" for n in known} | {r[0] for r in generators}
         )
 
+    @property
+    def admin(self) -> asyncpg.Connection | None:
+        """The control plane's own connection, None while there is none. When the other end died in
+        the middle of a transaction, the driver may close it without a word to its listeners.
+        """
+        admin = self._admin
+        if admin is not None and admin.is_closed():
+            self._admin_lost(admin)
+        return self._admin
+
     def _admin_lost(self, connection: object) -> None:
-        self.admin = None
+        if connection is not self._admin:
+            return  # it was found closed before
+        self._admin = None
         if not self.stopping and not self._reopening:
             self._reopening = True
             self.spawn(self._reopen(), name="admin-reopen")
@@ -224,8 +236,8 @@ class Worker:
             while not self.stopping and self.admin is None:
                 try:
                     await self.open()
-                except _ADMIN_FAULTS:
-                    self.admin = None
+                except (*_ADMIN_FAULTS, CrashShutdown):
+                    self._admin = None
                     await asyncio.sleep(REOPEN_PAUSE_S)
         finally:
             self._reopening = False
@@ -316,7 +328,7 @@ class Worker:
         if self._cancel_listener is not None:
             self._cancel_listener.close()
         if self.admin is not None:
-            admin, self.admin = self.admin, None
+            admin, self._admin = self.admin, None
             admin.remove_termination_listener(self._admin_lost)
             await admin.close(timeout=5)
 
