@@ -675,6 +675,7 @@ SET ROLE morph_owner;
 -- morph_log.shadows is one layout that is fed: where its backfill and its log are, written in the
 -- same transaction as the rows. `columns` has the expression over a row of the live layout for
 -- each column of the shadow that is not the same; keys are texts, as output functions print them.
+-- What is in the snapshot `looked` was compared, by a validation or after it; the log since is kept.
 CREATE SCHEMA IF NOT EXISTS morph_log AUTHORIZATION morph_owner;
 CREATE TABLE IF NOT EXISTS morph_log.shadows (
   change_id int NOT NULL,
@@ -696,8 +697,10 @@ CREATE TABLE IF NOT EXISTS morph_log.shadows (
   rows bigint NOT NULL DEFAULT 0,
   bytes bigint NOT NULL DEFAULT 0,
   applied bigint NOT NULL DEFAULT 0,
+  looked pg_snapshot,
   PRIMARY KEY (change_id, table_id)
 );
+ALTER TABLE morph_log.shadows ADD COLUMN IF NOT EXISTS looked pg_snapshot;
 -- Rows that a shadow cannot hold, because `up` fails on them or a constraint of the new layout.
 CREATE TABLE IF NOT EXISTS morph_log.refused (
   change_id int NOT NULL,

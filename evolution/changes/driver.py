@@ -189,6 +189,8 @@ class Driver:
         """
         async with self._limit(self._settings.step_timeout):
             progress = await self._layouts.catch_up(self._work(record))
+            if progress.differing and record.phase is not Phase.READY:
+                await self._validation.record(self._work(record), progress.differing, "checksum")
             if not progress.copied and record.phase in (Phase.PROMOTED, Phase.ROLLED_BACK):
                 progress = await self._layouts.advance(self._work(record))
         await self._show(record, progress)
@@ -325,6 +327,8 @@ class Driver:
         progress = await self._feed(record)
         if await self._incomplete(record, progress):
             return 0.0
+        if any(each.severity == "critical" for each in progress.differing):
+            return await self._fail(record, progress.differing, "checksum")
         if record.wanted == "validate":
             await self._move(record, events.Revalidate(), Note(wanted="validate"))
             return 0.0

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from config.validation import Category, Severity
 from evolution.transaction import Transaction
@@ -103,7 +103,8 @@ class Progress:
     log brought in, `pending` records not yet. `lag_s` is the age of the oldest pending record, 0.0
     when there is none. `copied` says that the cursor has reached the bound of every table.
     `start_lsn` and `applied_lsn` are the log's positions. `left_out` rows are not in the shadow
-    because `up` fails on them; `errors` are those of this step.
+    because `up` fails on them; `errors` are those of this step. `differing` is what a look at the
+    rows found that were written since the validation.
     """
 
     rows: int = 0
@@ -117,6 +118,7 @@ class Progress:
     applied_lsn: int = 0
     left_out: int = 0
     errors: tuple[Discrepancy, ...] = ()
+    differing: tuple[Discrepancy, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +196,15 @@ Sides = tuple[Side, Side]
 Verify = Callable[[ShadowTable, Sides, Sequence[bytes]], Awaitable[Sequence[Discrepancy]]]
 """The last look inside a cut-over: both sides at rest, and the keys written since the last complete
 validation (with the last 100 written at least). Critical discrepancies stop the cut-over."""
+
+
+@runtime_checkable
+class Looks(Protocol):
+    """Layouts that compare by themselves what is written between a validation and a cut-over."""
+
+    def look_with(self, verify: Verify) -> None:
+        """How rows are compared."""
+
 
 Flip = Callable[[Transaction], Awaitable[None]]
 """The commit point: moves the public pointer and the change's state. A store whose data is in the

@@ -29,7 +29,8 @@ BEGIN
     morph_log.foreign_feeds;
   UPDATE morph_log.revision SET revision = revision + 1;
   PERFORM pg_notify('morph_layouts', '');
-  TRUNCATE morph_catalog.versions, morph_catalog.changes;
+  TRUNCATE morph_catalog.versions, morph_catalog.changes, morph_catalog.validation_reports,
+    morph_catalog.discrepancies;
   UPDATE morph_catalog.state SET epoch = epoch + 1, current_version = 0, head_version = 0;
   PERFORM pg_notify('morph_epoch', epoch::text) FROM morph_catalog.state;
 END $$

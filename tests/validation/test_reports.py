@@ -22,7 +22,7 @@ from evolution.validation.embedded.reports import EmbeddedReports
 from evolution.validation.embedded.setup import embedded_validator
 from evolution.validation.findings import Found
 from evolution.validation.pace import ReadingPace
-from evolution.validation.report import as_dict, as_json
+from evolution.validation.report import Method, as_dict, as_json
 from evolution.validation.validator import ValidationLimits, Validator
 from private_pg.cluster import Cluster
 from tests.validation.bed import TABLE_ID, Bed, BedLayouts, connect
@@ -108,6 +108,42 @@ async def test_old_reports_go(reports: EmbeddedReports, root: asyncpg.Connection
         await reports.save(report)
     assert await root.fetchval("SELECT count(*) FROM morph.validation_reports") == 3
     assert await root.fetchval("SELECT count(*) FROM morph.discrepancies") == 3
+
+
+async def test_a_run_is_not_taken_away_while_it_runs(
+    reports: EmbeddedReports, root: asyncpg.Connection
+) -> None:
+    long_one = await reports.begin(7, TABLE_ID, "things", "full")
+    for _ in range(5):
+        report = await reports.begin(7, TABLE_ID, "things", "query")
+        report.close()
+        await reports.save(report)
+    long_one.findings.add(found(1))
+    await reports.save(long_one)
+    assert await root.fetchval("SELECT count(*) FROM morph.discrepancies") == 1
+    await root.execute("DELETE FROM morph_catalog.validation_reports")
+    with pytest.raises(UndefinedObject, match="is gone"):
+        await reports.save(long_one)
+
+
+@pytest.mark.parametrize("method", ["sample", "query"])
+async def test_what_begins_again_has_a_report_of_its_own(
+    reports: EmbeddedReports, root: asyncpg.Connection, method: Method
+) -> None:
+    """A sample that was cut off does not keep what its first try found."""
+    first = await reports.begin(7, TABLE_ID, "things", method, resume=False)
+    first.findings.add(found(1))
+    await reports.save(first)
+    second = await reports.begin(7, TABLE_ID, "things", method, resume=False)
+    second.close()
+    await reports.save(second)
+    rows = await root.fetch(
+        "SELECT report_id, state, message, discrepancies FROM morph.validation_reports ORDER BY 1"
+    )
+    assert [tuple(row) for row in rows] == [
+        (first.report_id, "failed", "the run was cut off", 1),
+        (second.report_id, "done", None, 0),
+    ]
 
 
 async def test_the_validator_compares_verifies_and_repairs(

@@ -107,14 +107,19 @@ async def together(
     async with read_together(connect) as db:
         feed = await feeds.find(db, work, table)
         assert feed is not None, "the shadow was begun"
-        live, shadow = await read_table(db, feed.live), await read_table(db, feed.shadow)
-        reach = in_reach(feed, live)
-        source = await source_snapshot(db, feed)
-        pending = in_flight(feed, live, shadow, source)
-        left, right = selects(
-            feed, live, shadow,
-            reach=("" if feed.copied else reach, ""),
-            pending=pending,
-            labels=_labels(await load_snapshot(db), feed.table_id),
-        )  # fmt: skip
-        yield EmbeddedSide(db, left), EmbeddedSide(db, right)
+        yield await sides_of(db, feed)
+
+
+async def sides_of(db: asyncpg.Connection, feed: Feed) -> Sides:
+    """The same in a transaction of `read_together`."""
+    live, shadow = await read_table(db, feed.live), await read_table(db, feed.shadow)
+    reach = in_reach(feed, live)
+    source = await source_snapshot(db, feed)
+    pending = in_flight(feed, live, shadow, source)
+    left, right = selects(
+        feed, live, shadow,
+        reach=("" if feed.copied else reach, ""),
+        pending=pending,
+        labels=_labels(await load_snapshot(db), feed.table_id),
+    )  # fmt: skip
+    return EmbeddedSide(db, left), EmbeddedSide(db, right)

@@ -45,6 +45,7 @@ from evolution.layouts.embedded.backfill import freeze
 from evolution.layouts.embedded.compare import inside
 from evolution.layouts.embedded.feeds import Feed
 from evolution.layouts.embedded.foreign_keys import ForeignKey
+from evolution.layouts.embedded.looks import FENCE_KEYS, unlooked
 from evolution.layouts.embedded.objects import read_objects
 from evolution.layouts.embedded.sessions import OwnerTransaction
 from evolution.layouts.embedded.shadow import (
@@ -61,7 +62,6 @@ from evolution.layouts.embedded.swapped import (
     view_statements,
 )
 from evolution.layouts.embedded.tables import StoreTable, qualified, read_table
-from evolution.validation.lines import key_bytes
 
 HOLD_S: Final = 0.8
 """How long clients are held at most while the fence waits for locks."""
@@ -282,7 +282,9 @@ async def verified(
     sides = {side.table.table_id: side for side in plan.sides}
     for feed in drained:
         side = sides[feed.table_id]
-        last = await last_keys(db, side)
+        last, more = await unlooked(db, feed, side.live)
+        if more:
+            raise NotNow(f"more than {FENCE_KEYS} rows were written since they were compared last")
         async with inside(db, feed, side.live, side.shadow, plan.snapshot) as both:
             found += await verify(side.table, both, last)
     if any(each.severity == "critical" for each in found):
@@ -368,15 +370,7 @@ async def _turn_feed(db: asyncpg.Connection, side: Side, feed: Feed) -> None:
         feed.rows = 0
         await freeze(db, feed, side.shadow)
     await feeds.save(db, feed)
-
-
-async def last_keys(db: asyncpg.Connection, side: Side) -> list[bytes]:
-    """The keys written last, as the verification takes them."""
-    rows = await db.fetch(
-        f"SELECT {side.live.key_texts('q')} "
-        f"FROM ({log.last_keys(side.live, side.table.table_id)}) q"
-    )
-    return [key_bytes(row[0]) for row in rows]
+    await feeds.mark_looked(db, feed, await db.fetchval("SELECT pg_current_snapshot()::text"))
 
 
 @asynccontextmanager

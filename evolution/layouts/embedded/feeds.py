@@ -20,7 +20,7 @@ from evolution.layouts.base import Direction, ShadowTable, ShadowWork
 _FIELDS: Final = (
     "change_id, table_id, direction, live, shadow, columns::text AS columns, epoch, start_lsn, "
     "applied_lsn, checkpoint::text AS checkpoint, bound, cursor, copied, finished, chunk_rows, "
-    "total, rows, bytes, applied"
+    "total, rows, bytes, applied, looked::text AS looked"
 )
 
 
@@ -28,6 +28,7 @@ _FIELDS: Final = (
 class Feed:
     """One layout that is fed from another. `columns` are the expressions over a row of the live
     layout (alias t) for the shadow's columns; those that are not named are taken as they are.
+    `looked` is the snapshot up to which the rows were compared, None before the first validation.
     """
 
     change_id: int
@@ -49,6 +50,7 @@ class Feed:
     rows: int
     bytes: int
     applied: int
+    looked: str | None = None
 
     @property
     def where(self) -> str:
@@ -168,6 +170,14 @@ async def save(db: asyncpg.Connection, feed: Feed) -> None:
         feed.bytes,
         feed.applied,
     )
+
+
+async def mark_looked(db: asyncpg.Connection, feed: Feed, snapshot: str) -> None:
+    """Everything in a snapshot was compared, or is about to be."""
+    await db.execute(
+        f"UPDATE morph_log.shadows SET looked = $1::text::pg_snapshot WHERE {feed.where}", snapshot
+    )
+    feed.looked = snapshot
 
 
 async def remove(db: asyncpg.Connection, feed: Feed) -> None:

@@ -163,11 +163,13 @@ def last_keys(table: StoreTable, table_id: int) -> str:
 
 def truncate_statement(table_id: int) -> str:
     """Remove what every reader has: it is older than the oldest transaction that any of their
-    checkpoints still waited for. The newest records stay for the last look of a cut-over.
+    checkpoints still waited for. What was written since rows were compared stays for the last look
+    of a cut-over, and the newest records in any case.
     """
     name = log_name(table_id)
     return (
-        f"DELETE FROM {name} WHERE xid < (SELECT min(pg_snapshot_xmin(checkpoint)) "
+        f"DELETE FROM {name} WHERE xid < "
+        "(SELECT min(least(pg_snapshot_xmin(checkpoint), pg_snapshot_xmin(looked))) "
         f"FROM morph_log.shadows WHERE table_id = {table_id} AND checkpoint IS NOT NULL) "
         "AND (xid, lsn) < (SELECT xid, lsn FROM (SELECT xid, lsn, sum(rows) OVER "
         f"(ORDER BY xid DESC, lsn DESC) AS newest FROM {name}) r "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from typing import Final
 
 import asyncpg
@@ -35,6 +36,7 @@ from evolution.layouts.embedded.cut_over import TRIES_S, Fence, NotNow, cut_over
 from evolution.layouts.embedded.feeds import Feed
 from evolution.layouts.embedded.finish import make_not_null, make_object, missing_objects
 from evolution.layouts.embedded.foreign_keys import unvalidated
+from evolution.layouts.embedded.looks import LOOK_RECORDS, look
 from evolution.layouts.embedded.sessions import Connect, LockNotAvailable, Sessions
 from evolution.layouts.embedded.tables import exists, qualified, read_table
 from evolution.validation.lines import key_values
@@ -62,6 +64,12 @@ class EmbeddedLayouts:
         self._sessions = Sessions(connect)
         self._clock = clock
         self._validated: set[int] = set()
+        self._verify: Verify | None = None
+        self._looked: dict[int, int] = {}
+
+    def look_with(self, verify: Verify) -> None:
+        """How the rows are compared that are written between a validation and a cut-over."""
+        self._verify = verify
 
     async def close(self) -> None:
         """End the connections."""
@@ -112,7 +120,30 @@ class EmbeddedLayouts:
         """See Layouts."""
         if work.direction == "back" and work.change_id not in self._validated:
             await self._validate_keys(work)
-        return await self._feed(work, backfill=False)
+        progress = await self._feed(work, backfill=False)
+        looked = self._looked.setdefault(work.change_id, progress.applied)
+        if self._verify is None or progress.applied < looked + LOOK_RECORDS:
+            return progress
+        if progress.pending > _FEW:
+            return progress  # bringing in comes first, and each look would go round what is pending
+        found, _ = await self._look(work, self._verify)
+        self._looked[work.change_id] = progress.applied
+        return replace(progress, differing=tuple(found[:_REPORTED_MAX]))
+
+    async def _look(self, work: ShadowWork, verify: Verify) -> tuple[list[Discrepancy], bool]:
+        """One look at each table: what differs, and whether rows are left."""
+        found: list[Discrepancy] = []
+        left = False
+        for table in work.tables:
+            differing, snapshot, more = await look(self._sessions.connect, work, table, verify)
+            found += differing
+            left |= more
+            if snapshot:
+                async with self._sessions.step(work.pace.step_s) as db:
+                    feed = await feeds.find(db, work, table, lock=True)
+                    if feed is not None:
+                        await feeds.mark_looked(db, feed, snapshot)
+        return found, left
 
     async def _feed(self, work: ShadowWork, *, backfill: bool) -> Progress:
         begun = self._clock()
@@ -147,7 +178,8 @@ class EmbeddedLayouts:
                 copied = (await copy_chunk(db, feed, live, target, work.pace, self._clock)).rows
                 await feeds.save(db, feed)
             else:
-                await applied(db, feed, before, brought.records)
+                # A part without a record moves the checkpoint up to the next large transaction.
+                await applied(db, feed, before, brought.records or not brought.all)
             if brought.records:
                 await db.execute(log.truncate_statement(feed.table_id))
         return copied, complete
@@ -204,6 +236,9 @@ class EmbeddedLayouts:
             await db.execute(
                 f"UPDATE morph_log.shadows SET finished = $1 WHERE {feed.where}", not found
             )
+            if not feed.finished:  # a validation follows
+                now = await db.fetchval("SELECT pg_current_snapshot()::text")
+                await feeds.mark_looked(db, feed, now)
         return found
 
     # ------------------------------------------------------------------ looking
@@ -258,10 +293,13 @@ class EmbeddedLayouts:
     ) -> CutOver:
         """One try, with as little as possible left of the log before anybody waits."""
         until = self._clock() + deadline_s / 2
-        while self._clock() < until:
-            progress = await self.catch_up(work)
-            if progress.pending <= _FEW and (progress.copied or work.direction == "forward"):
-                break
+        await self._bring_in(work, until)
+        left = True
+        while left and self._clock() < until:
+            seen, left = await self._look(work, verify)
+            if any(each.severity == "critical" for each in seen):
+                return CutOver(False, 0.0, "the layouts differ", tuple(seen))
+        await self._bring_in(work, until)
         fence = Fence(self._clock, hold_s)
         try:
             async with self._sessions.step(deadline_s, isolation="read_committed") as db:
@@ -279,6 +317,13 @@ class EmbeddedLayouts:
         fence.end()
         self._validated.discard(work.change_id)
         return CutOver(True, fence.held_s, "", tuple(found))
+
+    async def _bring_in(self, work: ShadowWork, until: float) -> None:
+        """Catch up until next to nothing is left, or the time is over."""
+        while self._clock() < until:
+            progress = await self.catch_up(work)
+            if progress.pending <= _FEW and (progress.copied or work.direction == "forward"):
+                return
 
     async def _turned(self, work: ShadowWork) -> bool:
         """True when this cut-over has happened already."""

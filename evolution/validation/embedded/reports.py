@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Final
 
 import asyncpg
@@ -18,6 +19,12 @@ from evolution.validation.findings import Findings, Found
 from evolution.validation.report import Method, Report
 
 DEADLINE_S: Final = 30.0
+_SILENT_FOR: Final = {
+    "sample": timedelta(0), "query": timedelta(0), "inline": timedelta(hours=1),
+}  # fmt: skip
+"""Methods that begin again, and after how long without news a run is taken as cut off: a run of the
+first two holds a claim, each worker has one of the last.
+"""
 _STAMP: Final = "to_jsonb({} AT TIME ZONE 'UTC') #>> '{{}}' || 'Z'"
 _UNFINISHED: Final = f"""
 SELECT r.*, {_STAMP.format("started_at")} AS started, {_STAMP.format("updated_at")} AS updated,
@@ -30,11 +37,14 @@ INSERT INTO morph_catalog.validation_reports (change_id, table_id, relation, met
 VALUES ($1, $2, $3, $4) RETURNING report_id, {_STAMP.format("started_at")} AS started"""
 _CUT_OFF: Final = """
 UPDATE morph_catalog.validation_reports SET state = 'failed', verdict = 'unknown',
-  message = 'the run was cut off' WHERE report_id = $1"""
+  message = 'the run was cut off'
+WHERE change_id = $1 AND table_id = $2 AND method = $3 AND state = 'running'
+  AND updated_at < clock_timestamp() - $4::interval"""
 _OLD: Final = """
 DELETE FROM morph_catalog.validation_reports WHERE report_id IN (
   SELECT report_id FROM morph_catalog.validation_reports
-  WHERE change_id = $1 AND table_id = $2 ORDER BY report_id DESC OFFSET $3)"""
+  WHERE change_id = $1 AND table_id = $2 AND state <> 'running'
+  ORDER BY report_id DESC OFFSET $3)"""
 _SAVE: Final = f"""
 UPDATE morph_catalog.validation_reports SET state = $2, verdict = $3, message = $4,
   updated_at = clock_timestamp(), from_key = $5, to_key = $6, run_cursor = $7, in_flight = $8,
@@ -84,8 +94,9 @@ class EmbeddedReports:
             row = await connection.fetchrow(_UNFINISHED, change_id, table_id, method)
             if row is not None and resume:
                 return await self._resumed(connection, row)
-            if row is not None and method in ("sample", "query"):
-                await connection.execute(_CUT_OFF, row["report_id"])
+            if method in _SILENT_FOR:
+                silent = _SILENT_FOR[method]
+                await connection.execute(_CUT_OFF, change_id, table_id, method, silent)
             await connection.execute(_OLD, change_id, table_id, max(self._kept - 1, 0))
             made = await connection.fetchrow(_NEW, change_id, table_id, relation, method)
         report = Report(made["report_id"], table_id, change_id, method, relation, made["started"])
@@ -146,6 +157,8 @@ class EmbeddedReports:
                 json.dumps(findings.counts),
                 json.dumps(findings.severities),
             )
+            if report.timestamp is None:
+                raise UndefinedObject(f"validation report {report.report_id} is gone")
             if rows:
                 await connection.executemany(_DETAIL, rows)
         report.details_saved += len(rows)

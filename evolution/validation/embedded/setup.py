@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from config.validation import ValidationSettings
-from evolution.layouts.base import Layouts
+from evolution.layouts.base import Layouts, Looks
 from evolution.validation.categories import policy_of
 from evolution.validation.embedded.reports import EmbeddedReports
 from evolution.validation.embedded.side import Connect
@@ -14,7 +14,8 @@ from evolution.validation.validator import ValidationLimits, Validator
 def embedded_validator(
     layouts: Layouts, connect: Connect, validation: ValidationSettings
 ) -> Validator:
-    """`connect` gives a superuser's connection to the catalog's database.
+    """`connect` gives a superuser's connection to the catalog's database. Layouts that look at rows
+    by themselves do it with this validator.
 
     Raises InvalidParameterValue (22023) for severities that do not exist.
     """
@@ -23,4 +24,7 @@ def embedded_validator(
         pace, policy_of(validation.severities), validation.sample_rows, validation.sample_seed
     )
     reports = EmbeddedReports(connect, validation.reports, validation.details)
-    return Validator(layouts, reports, limits)
+    validator = Validator(layouts, reports, limits)
+    if isinstance(layouts, Looks):
+        layouts.look_with(validator.verify)
+    return validator

@@ -302,3 +302,20 @@ async def test_a_long_log_comes_in_by_parts(bed: Bed, monkeypatch: pytest.Monkey
     assert steps > 5
     assert progress.left_out == 0
     assert bed.differences() == []
+
+
+async def test_a_transaction_larger_than_a_part_comes_in(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part that ends before it has no record at all: the next one must begin there."""
+    monkeypatch.setattr(store, "BATCH_RECORDS", 100)
+    bed.make("fed", "id int PRIMARY KEY, n int")
+    bed.ddl("INSERT INTO fed SELECT g, g FROM generate_series(1, 50) g")
+    await bed.ready("fed")
+    for _ in range(5):
+        bed.root.execute("SELECT pg_current_xact_id()")
+    bed.ddl("INSERT INTO fed SELECT g, g FROM generate_series(51, 1000) g")
+    for _ in range(4):
+        progress = await bed.layouts.catch_up(bed.work)
+    assert progress.pending == 0
+    assert bed.differences() == []
