@@ -264,8 +264,16 @@ class Scripts:
     # ------------------------------------------------------------------ catalog
 
     async def reread(self, session: Session) -> None:
-        """Read the catalog as this transaction sees it."""
-        session.own_snapshot = await self.read_snapshot(session)
+        """Read the catalog as this transaction sees it, unless it has ended: ROLLBACK and ROLLBACK
+        TO have the same tag, and only what follows it tells which one it was.
+        """
+        if session.own_snapshot is None:
+            return
+        snapshot = await self.read_snapshot(session)
+        if session.own_snapshot is None:
+            await self.sync(session)
+            return
+        session.own_snapshot = snapshot
         session.forget_plans()
 
     async def read_snapshot(self, session: Session) -> CatalogSnapshot:

@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg import errors
+from psycopg.pq import TransactionStatus
 
 from tests.integration.fresh_catalog import empty_catalog
 from tests.integration.server_process import ServerProcess, running
@@ -467,3 +468,24 @@ def test_a_converted_column_is_not_renamed(client: Connection) -> None:
     with pytest.raises(errors.UndefinedColumn) as caught:
         client.execute("SELECT s.q FROM (SELECT b FROM conv) s")
     assert caught.value.diag.message_hint is None
+
+
+@pytest.mark.parametrize("end", ["ROLLBACK", "ROLLBACK TO s; ROLLBACK", "ABORT", "COMMIT"])
+def test_nothing_is_left_open_behind_a_block_with_ddl(client: Connection, end: str) -> None:  # R1.2
+    client.autocommit = True
+    link = client.pgconn
+    link.exec_(b"BEGIN; SAVEPOINT s")
+    assert link.exec_(b"ALTER TABLE a RENAME COLUMN n TO m").error_message == b""
+    for part in end.split("; "):
+        link.exec_(part.encode())
+    states = []
+    for text in (
+        b"SELECT 1",
+        b"SELECT max(version) FROM morph.versions",
+        b"SELECT count(*) FROM a",
+    ):
+        assert link.exec_(text).error_message == b""
+        states.append(link.transaction_status)
+    assert states == [TransactionStatus.IDLE] * 3
+    with client.transaction():
+        client.execute("SELECT 1")
