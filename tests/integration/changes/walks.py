@@ -12,23 +12,24 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import asyncpg
 import psycopg
 
 from evolution.changes.states import Phase
+from evolution.layouts.base import ShadowTable
+from evolution.layouts.embedded.log import log_name, new_records
 from evolution.layouts.embedded.sessions import Sessions
 from evolution.transaction import Transaction
 from tests.integration.layouts.bed import Bed, verify
 from tests.model.protocol import INITIAL, KEYS, Model, World
+from tests.model.schedules import UNKNOWING, Schedules
 
 DEADLINE_S = 60.0
 FIRST_VALUE = 100
 STEPS_MAX = 60
-UNKNOWING = "controller is thought dead"
-"""What it does is refused by the record of the change, which is not part of the layouts."""
 
 
 class Died(Exception):
@@ -95,6 +96,13 @@ def walk(model: Model, rng: random.Random) -> list[tuple[str, World]]:
     return steps
 
 
+def walks_of(schedules: Schedules) -> list[list[tuple[str, World]]]:
+    """Walks that together go along every edge."""
+    return [
+        [(label, schedules.worlds[state]) for label, state in walk] for walk in schedules.covering()
+    ]
+
+
 @dataclass
 class Real:
     """The table, its writers and the controller's action that is stopped."""
@@ -102,21 +110,57 @@ class Real:
     bed: Bed
     model: Model
     sessions: GatedSessions
+    table: ShadowTable
+    idle: list[psycopg.Connection[Any]] = field(default_factory=list)
     writers: dict[int, psycopg.Connection[Any]] = field(default_factory=dict)
     gate: Gate = field(default_factory=Gate)
     action: asyncio.Task[Any] | None = None
     done: list[str] = field(default_factory=list)
+    ahead: bool = False
+    """More of the log is in the shadow than the model knows."""
 
     @classmethod
-    def on(cls, bed: Bed, model: Model) -> Real:
+    async def on(cls, bed: Bed, model: Model) -> Real:
         """Put the scheduler into the layouts of a bed, and make the table."""
         sessions = GatedSessions(bed.layouts._sessions.connect)
         bed.layouts._sessions = sessions
         bed.make("pair", "id int PRIMARY KEY, v int")
-        bed.ddl(
-            f"INSERT INTO pair SELECT g, {FIRST_VALUE} + g FROM generate_series(0, {KEYS - 1}) g"
+        table = (await bed.aim("pair")).tables[0]
+        real = cls(bed, model, sessions, table)
+        real._fill()
+        return real
+
+    def _fill(self) -> None:
+        self.bed.ddl(
+            "DELETE FROM pair; INSERT INTO pair "
+            f"SELECT g, {FIRST_VALUE} + g FROM generate_series(0, {KEYS - 1}) g"
         )
-        return cls(bed, model, sessions)
+
+    async def anew(self) -> None:
+        """The table as at the beginning, and another change: what was begun comes to an end."""
+        await self.die()
+        self.abandon()
+        work = self.bed.work
+        if work.direction == "back":
+            await self.bed.layouts.contract(work)
+        else:
+            await self.bed.layouts.discard(work)
+        number = work.change_id + 1
+        shadow = f"t{self.table.table_id}s{number}"
+        table = replace(self.table, live=work.tables[0].live, shadow=shadow)
+        self.bed.work = replace(
+            work, change_id=number, epoch=1, direction="forward", tables=(table,)
+        )
+        self._fill()
+        self.done.clear()
+        self.ahead = False
+
+    async def close(self) -> None:
+        """End the writers' connections."""
+        await self.die()
+        self.abandon()
+        while self.idle:
+            self.idle.pop().close()
 
     async def take(self, label: str, world: World) -> None:
         """Do one action of the model, and look."""
@@ -139,10 +183,10 @@ class Real:
         if verb == "commit":
             client = self.writers.pop(number)
             client.commit()
-            client.close()
+            self.idle.append(client)
             return
         write = self.model.writes[number]
-        client = psycopg.connect(self.bed.server.dsn)
+        client = self.idle.pop() if self.idle else psycopg.connect(self.bed.server.dsn)
         self.writers[number] = client
         if write.delete:
             client.execute("DELETE FROM pair WHERE id = %s", (write.key,))
@@ -155,7 +199,8 @@ class Real:
     def abandon(self) -> None:
         """Open transactions of writers end without COMMIT."""
         for client in self.writers.values():
-            client.close()
+            client.rollback()
+            self.idle.append(client)
         self.writers.clear()
 
     # ------------------------------------------------------------ the controller
@@ -192,11 +237,12 @@ class Real:
             assert isinstance(result, Died), result
 
     async def _capture(self) -> None:
-        await self.bed.begin("pair")
+        await self.bed.layouts.begin(self.bed.work)
 
     async def _copied(self) -> None:
-        while not (await self.bed.layouts.advance(self.bed.work)).copied:
-            pass
+        while not self._copied_all():  # the row at the bound is gone: it has to look once more
+            await self.bed.layouts.advance(self.bed.work)
+            self.ahead = True
 
     async def _finish(self) -> None:
         assert await self.bed.layouts.finish(self.bed.work) == []
@@ -220,6 +266,9 @@ class Real:
         await self.die()
         self.abandon()
 
+    async def _claim(self) -> None:
+        self.bed.work = replace(self.bed.work, epoch=self.bed.work.epoch + 1)
+
     async def _remove(self) -> None:
         await self.bed.layouts.discard(self.bed.work)
 
@@ -234,6 +283,8 @@ class Real:
             "timeout": Real.die,
             "controller dies": Real.die,
             "server dies": Real._server_dies,
+            "claim": Real._claim,
+            "claim and unfence": Real._claim,
             "remove": Real._remove,
         },
         init=False,
@@ -246,14 +297,26 @@ class Real:
             return  # whoever looks waits now
         seen = dict(self.bed.client.execute("SELECT id, v FROM pair").fetchall())
         assert seen == _values(world.serving), f"after {', '.join(self.done)}"
+        if world.capture and world.change.phase is not Phase.DISCARDED:
+            waits = bool(world.log & {*world.order})
+            self.ahead &= not self.done[-1].endswith(": commit")
+            assert self._waits() == waits or self.ahead, f"the log after {', '.join(self.done)}"
         complete = world.cursor == KEYS and world.change.phase is not Phase.DISCARDED
         if complete and self.done[-1].endswith(": commit") and self._copied_all():
             shadow = dict(self.bed.rows(self.bed.work.tables[0].shadow))
             assert shadow == _values(world.shadow), f"after {', '.join(self.done)}"
 
+    def _waits(self) -> bool:
+        """Whether the log has records that the shadow does not have yet."""
+        query = (
+            f"SELECT count(*) > 0 FROM {log_name(self.table.table_id)} l, morph_log.shadows s "
+            f"WHERE s.change_id = {self.bed.work.change_id} AND {new_records('s.checkpoint', '')}"
+        )
+        return self.bed.root.execute(query).fetchall() == [(True,)]
+
     def _copied_all(self) -> bool:
         query = "SELECT bool_and(copied) FROM morph_log.shadows"
-        return bool(self.bed.root.execute(query).fetchone()[0])
+        return self.bed.root.execute(query).fetchall() == [(True,)]
 
 
 def _values(rows: tuple[int | None, ...]) -> dict[int, int]:
