@@ -17,6 +17,7 @@ from catalog.model import (
     Native,
     Ordinality,
     ParentKey,
+    Part,
     Partition,
     Seed,
     Source,
@@ -73,6 +74,7 @@ def _table_to_json(table: Table) -> dict[str, Any]:
     data["indexes"] = [dataclasses.asdict(i) for i in table.indexes]
     data["partitions"] = [dataclasses.asdict(p) for p in table.partitions]
     data["lenses"] = [_lens_to_json(lens) for lens in table.lenses]
+    data["part"] = dataclasses.asdict(table.part) if table.part is not None else None
     return data
 
 
@@ -111,8 +113,15 @@ def _table_from_json(data: dict[str, Any]) -> Table:
             **_foreign_from_json(data),
             # Catalogs written before there were lenses lack them.
             "lenses": tuple(_lens_from_json(lens) for lens in data.get("lenses", ())),
+            "part": _part_from_json(data.get("part")),
         }
     )
+
+
+def _part_from_json(data: dict[str, Any] | None) -> Part | None:
+    if data is None:
+        return None
+    return Part(**{**data, "columns": tuple(data["columns"])})
 
 
 def _foreign_from_json(data: dict[str, Any]) -> dict[str, Any]:

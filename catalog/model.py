@@ -188,6 +188,19 @@ class Partition:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """Which rows of the store's table a table shows that others share with it (EVOLUTION 2, split
+    table): those of table `of` for which `condition` is true, an SQL expression over `columns`,
+    called `"$1"`, `"$2"` … (columns of the store). `told` is the condition as it was asked for.
+    """
+
+    of: int
+    condition: str
+    columns: tuple[str, ...] = ()
+    told: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Table:
     """A TableVersion: one table as one version shows it.
 
@@ -202,7 +215,7 @@ class Table:
     for the store's rows themselves. `options` are (name, value) as CREATE FOREIGN TABLE took them.
     A partitioned table is foreign without an instance: its rows are those of its `partitions`, and
     `definition` says by what it is partitioned ("LIST (region)"). `lenses` are those that its
-    columns need, each after the ones it lies over.
+    columns need, each after the ones it lies over. `part`: it shows some of the store's rows.
     """
 
     id: int
@@ -223,6 +236,7 @@ class Table:
     options: tuple[tuple[str, str], ...] = ()
     partitions: tuple[Partition, ...] = ()
     lenses: tuple[Lens, ...] = ()
+    part: Part | None = None
 
     def lens(self, lens_id: int) -> Lens:
         """The lens with this id; KeyError when the version does not use it."""
@@ -230,6 +244,11 @@ class Table:
             if lens.id == lens_id:
                 return lens
         raise KeyError(lens_id)
+
+    @property
+    def rows_of(self) -> int:
+        """The id of the table whose rows it shows: its own but for a part."""
+        return self.part.of if self.part is not None else self.id
 
     @property
     def partitioned(self) -> bool:

@@ -122,6 +122,14 @@ def fill(expression: str, values: Sequence[str]) -> str:
     return _PLACEHOLDER.sub(put, expression)
 
 
+def part_condition(table: Table, *, row: str = f"{ROW}.") -> str:
+    """What holds for the rows of the store that a table shows, "" for all of them."""
+    part = table.part
+    if part is None or not part.condition:
+        return ""
+    return fill(part.condition, [f"{row}{quote_ident(name)}" for name in part.columns])
+
+
 def read_column(
     table: Table, column: Column, parent: Table | None = None, *, row: str = f"{ROW}."
 ) -> str:

@@ -17,6 +17,7 @@ from catalog.readers import (
     RAW_WROTE,
     ROW,
     json_at,
+    part_condition,
     raw_residue,
     read_column,
     residue,
@@ -339,7 +340,9 @@ def _base_views(version: Version, table: Table, read_seed: SeedReader) -> Iterab
     columns = _column_list(version, table, read_seed)
     origin = _from_clause(version, table)
     name = _qualified(view_schema(version.number), table.name)
-    yield f"CREATE VIEW {name} AS SELECT {', '.join(columns)} FROM {origin}"
+    condition = part_condition(table)
+    checked = f" WHERE ({condition}) WITH LOCAL CHECK OPTION" if condition else ""
+    yield f"CREATE VIEW {name} AS SELECT {', '.join(columns)} FROM {origin}{checked}"
     yield from _view_defaults(name, table)
     yield from _grants(name)
     extra = []
@@ -348,7 +351,7 @@ def _base_views(version: Version, table: Table, read_seed: SeedReader) -> Iterab
     extra += [f"{ROW}.{quote_ident(c)} AS {quote_ident(c)}" for c in raw_columns(table)]
     extra += _raw_writes(table)
     whole = _qualified(whole_schema(version.number), table.name)
-    yield f"CREATE VIEW {whole} AS SELECT {', '.join(columns + extra)} FROM {origin}"
+    yield f"CREATE VIEW {whole} AS SELECT {', '.join(columns + extra)} FROM {origin}{checked}"
     yield from _view_defaults(whole, table)
     yield from _grants(whole)
 

@@ -33,6 +33,7 @@ from evolution.operators.change_type import (
 )
 from evolution.operators.split_columns import read_reshaping
 from evolution.others import change_others
+from evolution.parts import check_part
 from evolution.publish import Operation, add_version
 from evolution.request import DdlRequest, Note, Outcome
 from evolution.scratch import ScratchCopy, plain_table_edit, relation_edit
@@ -80,6 +81,7 @@ async def alter_table(request: DdlRequest) -> Outcome:
             return await alter_options(request, table, tag)
     else:
         _check_commands(table, node.cmds)
+        check_part(table, node.cmds)
     generated = GeneratedColumns(request, request.head, table)
     generated.collect(node.cmds)
     command = Command(

@@ -313,9 +313,10 @@ def share_with_others(
     statements: list[str] = []
     for number in [n for n in versions if n != request.pending]:
         for table, constraint in comparison.removed:
-            seen = versions[number].table_by_id(table.id)
-            mine = _same(seen, constraint)
-            if seen is not None and mine is not None:
+            for seen in [t for t in versions[number].tables if t.rows_of == table.rows_of]:
+                mine = _same(seen, constraint)
+                if mine is None:
+                    continue
                 left = tuple(c for c in seen.constraints if c is not mine)
                 versions[number] = versions[number].with_table(replace(seen, constraints=left))
                 statements += request.on_shapes(
@@ -328,9 +329,7 @@ def share_with_others(
     return statements
 
 
-def _same(table: Table | None, constraint: Constraint) -> Constraint | None:
-    if table is None:
-        return None
+def _same(table: Table, constraint: Constraint) -> Constraint | None:
     return next((c for c in table.constraints if c.store_name == constraint.store_name), None)
 
 
@@ -365,6 +364,7 @@ def _share_null(
     column_id: int,
     not_null: bool,
 ) -> list[str]:
+    statements: list[str] = []
     for table in versions[number].tables:
         column = table.column_by_id(column_id)
         if column is None or not isinstance(column.source, Stored):
@@ -373,5 +373,5 @@ def _share_null(
         versions[number] = versions[number].with_table(changed)
         verb = "SET" if not_null else "DROP"
         action = f"ALTER COLUMN {quote_ident(column.name)} {verb} NOT NULL"
-        return request.on_shapes(number, table.name, action)
-    return []
+        statements += request.on_shapes(number, table.name, action)
+    return statements

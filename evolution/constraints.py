@@ -84,6 +84,12 @@ def read_constraint(
         if other is None or other[0].kind != "table":
             raise FeatureNotSupported(f'a foreign key cannot reference "{found.references_name}"')
         target, by_number = other
+        if target.part is not None:
+            raise FeatureNotSupported(
+                f'a foreign key cannot reference "{target.name}": it shows some of the rows of a '
+                "table that was split",
+                hint="Reference a table of its own, or merge the parts first.",
+            )
         keys = [by_number[n] for n in found.foreign_columns]
         listed = ", ".join(quote_ident(_stored(target.name, c)) for c in keys)
         clause = (

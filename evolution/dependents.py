@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from catalog.model import CatalogSnapshot, Column, Seed, Table, Version
 from catalog.sqltext import shape_schema
 from core.errors import MorphError
@@ -62,6 +64,14 @@ def linked_tables(version: Version, ids: set[int]) -> set[int]:
             if table.id in ids and constraint.references:
                 linked.add(constraint.references)
     return linked - ids
+
+
+def has_parts(versions: Iterable[Version], table: Table) -> bool:
+    """True when tables of any version share the rows of this one, which was split."""
+    if table.part is not None:
+        return True
+    parts = (t.part for version in versions for t in version.tables)
+    return any(part is not None and part.of == table.id for part in parts)
 
 
 def with_children(version: Version, ids: set[int]) -> set[int]:

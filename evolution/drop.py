@@ -121,12 +121,13 @@ async def drop_indexes(request: DdlRequest) -> Outcome:
         index = next(i for i in owner.indexes if i.name == name)
         statements.append(f"DROP INDEX {STORE_SCHEMA}.{quote_ident(index.store_name)}")
         for number, version in versions.items():
-            table = version.table_by_id(owner.id)
-            if table is None or all(i.name != name for i in table.indexes):
-                continue
-            kept = tuple(i for i in table.indexes if i.name != name)
-            versions[number] = version.with_table(replace(table, indexes=kept))
-            statements += _drop_shape_indexes(request, number, name)
+            for table in version.tables:
+                gone = [i for i in table.indexes if i.store_name == index.store_name]
+                if not gone or (table.id == owner.id and gone[0].name != name):
+                    continue
+                kept = tuple(i for i in table.indexes if i not in gone)
+                versions[number] = versions[number].with_table(replace(table, indexes=kept))
+                statements += _drop_shape_indexes(request, number, gone[0].name)
         operations.append(
             Operation("drop index", owner.name, request.statement, actor=request.actor)
         )

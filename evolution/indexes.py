@@ -89,6 +89,12 @@ async def create_index(request: DdlRequest) -> Outcome:
             f'cannot create an index on "{table.name}": it shows an array of documents',
             hint="An index on the table of the documents can cover them.",
         )
+    if table.part is not None and node.unique:
+        raise FeatureNotSupported(
+            f'cannot create a unique index on "{table.name}": its rows are some of the rows of a '
+            "table that was split, and it would hold for all of them",
+            hint="Make it before the split.",
+        )
     if node.idxname and node.idxname in relation_names(request.head):
         if node.if_not_exists:
             taken = f'relation "{node.idxname}" already exists'

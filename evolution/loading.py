@@ -103,6 +103,11 @@ def existing_table(snapshot: CatalogSnapshot, name: str) -> Table | None:
             "store",
             hint="Promote the change that converts them, or discard it; COPY and INSERT work.",
         )
+    if table is not None and table.part is not None:
+        raise FeatureNotSupported(
+            f'cannot load into "{name}": it shows some of the rows of a table that was split',
+            hint="Load through a version from before, or use COPY and INSERT.",
+        )
     if table is None or table.kind == "table":
         return table
     if table.kind == "view":

@@ -7,9 +7,11 @@ from collections.abc import Awaitable, Callable
 from core.errors import FeatureNotSupported, WrongObjectType
 from evolution.alter_table import reshape_columns, run_on_copy
 from evolution.changed import Command
+from evolution.merge_tables import merge_tables
 from evolution.operators.calls import call_arguments
 from evolution.operators.nest_columns import read_nesting
 from evolution.request import DdlRequest, Outcome
+from evolution.split_table import split_table
 
 
 async def nest_columns(request: DdlRequest) -> Outcome:
@@ -33,6 +35,8 @@ _BY_NAME: dict[str, Callable[[DdlRequest], Awaitable[Outcome]]] = {
     "merge_columns": reshape_columns,
     "nest_columns": nest_columns,
     "unnest_column": nest_columns,
+    "split_table": split_table,
+    "merge_tables": merge_tables,
 }
 
 

@@ -7,6 +7,7 @@ Store tables are called t<id> and their columns c<id> (decision 0001); where Pos
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from catalog.model import (
     CatalogSnapshot,
@@ -34,6 +35,7 @@ _RESERVED = re.compile(r'"?morph_[vw](\d+)"?\.')
 # Where an entry of CONTEXT begins; the text of a statement in it may have lines of its own.
 _CONTEXT = re.compile(r"^(?=PL/|SQL statement |SQL function |COPY )", re.MULTILINE)
 _OWN = re.compile(r"morph_catalog\.|PL/pgSQL function morph_store\.")
+_CHECK_OPTION = "44000"
 _UNDEFINED_COLUMN, _UNDEFINED_TABLE = "42703", "42P01"
 _NO_COLUMN = re.compile(
     r'^column (?:"(.+?)"|(?:\S+\.)?(\S+))(?: of relation "(.+)")? does not exist$'
@@ -52,10 +54,20 @@ def _plan_version(plan: Plan | None, snapshot: CatalogSnapshot) -> Version | Non
 
 
 class _Names:
-    """Names of the store in the words of a version, or in those of the newest one that has them."""
+    """Names of the store in the words of a version, or in those of the newest one that has them;
+    where several tables of a version share a table of the store, in those of the one that the
+    statement names first.
+    """
 
-    def __init__(self, version: Version, snapshot: CatalogSnapshot) -> None:
+    def __init__(
+        self, version: Version, snapshot: CatalogSnapshot, plan: Plan | None = None
+    ) -> None:
         others = (n for n in sorted(snapshot.versions, reverse=True) if n != version.number)
+        named = [r.resolved for s in (plan.statements if plan else ()) for r in s.relations]
+        tables = tuple(r.table for r in named if r.version is version and r.table.part is not None)
+        if tables:
+            left = tuple(t for t in version.tables if t not in tables)
+            version = replace(version, tables=(*tables, *left))
         self._versions = (version, *(snapshot.versions[n] for n in others))
 
     def table(self, store: str) -> Table | None:
@@ -116,9 +128,13 @@ def _as_it_is(column: Column) -> str:
     return source.column if isinstance(source, Stored) and not source.converts(column.type) else ""
 
 
-def _put_back(fields: dict[str, str], version: Version, snapshot: CatalogSnapshot) -> None:
+def _put_back(
+    fields: dict[str, str], version: Version, snapshot: CatalogSnapshot, plan: Plan | None
+) -> None:
     """Replace store names in the texts and name fields of a report."""
-    names = _Names(version, snapshot)
+    names = _Names(version, snapshot, plan)
+    if fields["C"] == _CHECK_OPTION:
+        fields.pop("D", None)  # the row as the store has it
     name = names.constraint(fields["n"]) if "n" in fields else None
     if name is not None:
         fields["M"] = fields["M"].replace(f'"{fields["n"]}"', f'"{name}"')
@@ -206,7 +222,7 @@ def translate(raw: bytes, plan: Plan | None, plans: PlanCache, snapshot: Catalog
     if plan is not None and "P" in fields:
         fields["P"] = str(explain_position(plan, plans, int(fields["P"]) - 1) + 1)
     if version is not None and (touches or fields.get("s") == STORE_SCHEMA):
-        _put_back(fields, version, snapshot)
+        _put_back(fields, version, snapshot, plan)
     _explain_guard(fields, version)
     _explain_handler(fields)
     _drop_internal_context(fields)

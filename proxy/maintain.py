@@ -19,6 +19,7 @@ from catalog.model import CatalogSnapshot, DocPath, Lensed, Stored, Table
 from catalog.sqltext import PUBLIC, STORE_SCHEMA, quote_ident, quote_literal
 from core.errors import (
     ActiveTransaction,
+    FeatureNotSupported,
     QueryCanceled,
     ReadOnlyTransaction,
     UndefinedColumn,
@@ -90,6 +91,11 @@ def _truncatable(ref: RelationRef) -> str:
             f'cannot truncate {kind} table "{table.name}"',
             detail=f"Its rows lie in {place}.",
             hint="Use DELETE.",
+        )
+    if table.part is not None:
+        raise FeatureNotSupported(
+            f'cannot truncate "{table.name}": it shows some of the rows of a table that was split',
+            hint="Use DELETE, or truncate the table through a version from before.",
         )
     return store_name(table)
 

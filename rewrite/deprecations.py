@@ -185,10 +185,14 @@ def deprecation_notices(context: Context) -> tuple[Notice, ...]:
         successor = current.table_by_id(ref.resolved.table.id)
         if successor is None:
             name = ref.resolved.table.name
+            parts = [t for t in current.tables if t.part and t.part.of == ref.resolved.table.id]
+            listed = " and ".join(f'"{t.name}"' for t in parts)
             notices.append(
                 Notice(
                     f'table "{name}" is deprecated',
-                    "It will go when this version is retired.",
+                    f"Use {listed} in version {current.number}."
+                    if parts
+                    else "It will go when this version is retired.",
                     f"Version {current.number}, the current one, does not have it.",
                 )
             )

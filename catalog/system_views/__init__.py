@@ -12,6 +12,7 @@ from catalog.system_views.progress import PROGRESS
 from catalog.system_views.seeds import SEEDS
 from catalog.system_views.sessions import SESSIONS
 from catalog.system_views.statements import STATEMENTS
+from catalog.system_views.table_parts import TABLE_PARTS
 from catalog.system_views.tables import TABLES
 from catalog.system_views.validation_reports import VALIDATION_REPORTS
 from catalog.system_views.versions import VERSIONS
@@ -20,6 +21,7 @@ from catalog.system_views.view import SystemView
 SYSTEM_VIEWS: tuple[SystemView, ...] = (
     VERSIONS,
     TABLES,
+    TABLE_PARTS,
     COLUMNS,
     CHANGES,
     CHANGE_STEPS,

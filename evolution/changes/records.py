@@ -18,6 +18,7 @@ from catalog.sqltext import quote_literal
 from core.errors import UndefinedObject
 from evolution.changes.events import Event
 from evolution.changes.states import FINAL, Phase, State, transition
+from evolution.dependents import has_parts
 from evolution.layouts.base import Pace, Progress, ShadowTable, ShadowWork
 from evolution.transaction import Transaction
 
@@ -174,6 +175,8 @@ def shadow_tables(snapshot: CatalogSnapshot, number: int, *, every: bool) -> lis
     for table in version.tables:
         old = before.table_by_id(table.id) if before is not None else None
         if old is None or not (table.store or (table.kind == "foreign" and table.instance)):
+            continue
+        if has_parts(snapshot.versions.values(), table):
             continue
         known = {lens.id for lens in old.lenses}
         lenses = tuple(lens.id for lens in table.lenses if lens.id not in known)

@@ -21,6 +21,8 @@ ARGUMENTS: Final[Mapping[str, tuple[str, ...]]] = {
     "merge_columns": ("relation", "column_name", "expression", "back"),
     "nest_columns": ("relation", "column_name", "columns"),
     "unnest_column": ("relation", "column_name", "columns"),
+    "split_table": ("relation", "part", "predicate", "rest?", "rest_predicate?"),
+    "merge_tables": ("relation", "other", "result"),
 }
 """Procedure → its arguments; what may be left out ends in OPTIONAL."""
 

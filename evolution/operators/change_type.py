@@ -25,7 +25,7 @@ from core.errors import (
     InvalidParameterValue,
     MorphError,
 )
-from evolution.dependents import seeds
+from evolution.dependents import has_parts, seeds
 from evolution.foreign_columns import require_foreign_convertible, stored_path
 from evolution.operators.casts import assigned, back
 from evolution.operators.printing import print_expression
@@ -130,6 +130,11 @@ def require_convertible(
     what = f'cannot convert the values of column "{column.name}" of table "{table.name}"'
     if table.kind == "foreign":
         require_foreign_convertible(versions, table, column, what, direct=direct)
+    if has_parts(versions, table):
+        raise FeatureNotSupported(
+            f"{what}: tables that were split off share its rows",
+            hint="Convert it before the split, or merge the tables first.",
+        )
     if column.identity:
         raise FeatureNotSupported(f"{what}: it is an identity column")
     for version in versions:

@@ -4,10 +4,10 @@ the same time.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from catalog.model import Version
+from catalog.model import Table, Version
 from evolution.operators.add_column import AddColumn, AddVirtualColumn
 from evolution.operators.base import Compatibility, Effect, Operator
 from evolution.operators.constraints import AddConstraint, DropConstraint
@@ -21,8 +21,9 @@ from evolution.operators.nullability import DropNotNull, SetNotNull
 from evolution.operators.rename_column import RenameColumn
 from evolution.operators.rename_table import RenameTable
 from evolution.operators.reshape import MergeColumns, SplitColumn
+from evolution.operators.table_parts import MergeTables, SplitTable
 
-OPERATORS: Final[tuple[Operator, ...]] = (
+_SAME_TABLE: Final[tuple[Operator, ...]] = (
     CreateTable(),
     DropTable(),
     RenameTable(),
@@ -44,15 +45,47 @@ OPERATORS: Final[tuple[Operator, ...]] = (
 )
 
 
+_TABLES: Final[tuple[Operator, ...]] = (SplitTable(), MergeTables())
+"""Those between tables that are not the same and have the same rows."""
+
+OPERATORS: Final = (*_SAME_TABLE, *_TABLES)
+
+
 def effects(parent: Version, child: Version) -> list[Effect]:
     """What leads from one version to another, table by table."""
-    ids = dict.fromkeys(t.id for v in (parent, child) for t in v.tables if t.kind != "view")
     return [
         effect
-        for table_id in ids
-        for operator in OPERATORS
-        for effect in operator.between(parent.table_by_id(table_id), child.table_by_id(table_id))
+        for old, new in _pairs(parent, child)
+        for operator in (_TABLES if old and new and old.id != new.id else _SAME_TABLE)
+        for effect in operator.between(old, new)
     ]
+
+
+def _pairs(parent: Version, child: Version) -> Iterator[tuple[Table | None, Table | None]]:
+    """The tables of two versions by id; a table that was split with each of its parts, one that was
+    merged with the first of them.
+    """
+    ids = dict.fromkeys(t.id for v in (parent, child) for t in v.tables if t.kind != "view")
+    parts = {v.number: _parts(v) for v in (parent, child)}
+    for table_id in ids:
+        old, new = parent.table_by_id(table_id), child.table_by_id(table_id)
+        if old is None and new is not None and new.part is not None:
+            old = parent.table_by_id(new.part.of)
+        elif old is None and table_id in parts[parent.number]:
+            old = parts[parent.number][table_id]
+        elif new is None and old is not None and _rows_left(old, parts[child.number], child):
+            continue
+        yield old, new
+
+
+def _parts(version: Version) -> dict[int, Table]:
+    """The first part of each table that was split."""
+    return {t.part.of: t for t in reversed(version.tables) if t.part is not None}
+
+
+def _rows_left(gone: Table, parts: Mapping[int, Table], child: Version) -> bool:
+    """True when a table that is gone was split or merged, not dropped."""
+    return gone.id in parts or (gone.part is not None and bool(child.table_by_id(gone.part.of)))
 
 
 def conflict(one: Sequence[Effect], other: Sequence[Effect]) -> frozenset[int]:

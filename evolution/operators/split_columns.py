@@ -89,7 +89,7 @@ async def read_reshaping(request: DdlRequest, table: Table) -> Reshaping:
     unders = tuple(convertible(request, table, column) for column in downs)
     schema = shape_schema(request.head.number)
     old = [(c.name, c.type) for c in unders]
-    types = await _types(request, schema, old, list(ups.values()))
+    types = await result_types(request, schema, old, list(ups.values()))
     new = list(zip(ups, types, strict=True))
     up_texts = [
         await _expression(request, schema, old, kind, ups[column], column) for column, kind in new
@@ -118,7 +118,7 @@ def convertible(request: DdlRequest, table: Table, name: str) -> Column:
     return column
 
 
-async def _types(
+async def result_types(
     request: DdlRequest, schema: str, columns: Sequence[tuple[str, str]], texts: Sequence[str]
 ) -> list[str]:
     """The types of expressions over columns; text for what has none of its own."""

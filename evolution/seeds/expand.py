@@ -20,7 +20,7 @@ from typing import Protocol
 from pglast import ast
 
 from catalog.model import Column, Seed, Table, Version
-from catalog.readers import ELEMENT, ROW, json_at, read_column
+from catalog.readers import ELEMENT, ROW, json_at, part_condition, read_column
 from catalog.sqltext import STORE_SCHEMA, quote_ident
 from core.errors import InvalidObjectDefinition, UndefinedColumn
 from evolution.seeds.expressions import (
@@ -253,7 +253,11 @@ class _StoreRows:
 
     def _origin(self, table: Table) -> str:
         if table.kind == "table":
-            return f"{STORE_SCHEMA}.{quote_ident(table.store)} {ROW}"
+            store = f"{STORE_SCHEMA}.{quote_ident(table.store)}"
+            condition = part_condition(table)
+            if condition:
+                return f"(SELECT * FROM {store} {ROW} WHERE {condition}) {ROW}"
+            return f"{store} {ROW}"
         parent = self._version.table_by_id(table.parent_id)
         assert parent is not None
         return f"{STORE_SCHEMA}.{quote_ident(parent.store)} {ROW}, LATERAL {_elements(table)}"

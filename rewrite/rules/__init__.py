@@ -17,12 +17,14 @@ from rewrite.rules.expand_stars import expand_stars
 from rewrite.rules.group_by_key import complete_group_by
 from rewrite.rules.qualification import qualify_columns, qualify_relations
 from rewrite.rules.sequences import lead_to_sequences
+from rewrite.rules.table_parts import refuse_updates_of_others
 from rewrite.rules.whole_rows import rebuild_whole_rows
 
 Rule = Callable[[Context], Iterable[Edit]]
 
 RULES: tuple[Rule, ...] = (
     refuse_child_writes,
+    refuse_updates_of_others,
     qualify_relations,
     qualify_columns,
     quote_dotted_paths,

@@ -23,7 +23,7 @@ from tests.unit.rewrite.shop_model import namespaces
 DIRECTORY = Path(__file__).parent
 UPDATE = os.environ.get("MORPHGRES_UPDATE_GOLDEN") == "1"
 _BY_NAME: dict[str, Rule] = {r.__name__: r for r in (*RULES, copy_edits, body_edits)}
-_REFUSES = {"refuse_child_writes"}
+_REFUSES = {"refuse_child_writes", "refuse_updates_of_others"}
 
 
 def pairs(path: Path) -> list[tuple[str, str]]:

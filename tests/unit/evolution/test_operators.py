@@ -6,7 +6,18 @@ from dataclasses import replace
 
 import pytest
 
-from catalog.model import Column, Constraint, DocPath, Lens, Lensed, Seed, Stored, Table, Version
+from catalog.model import (
+    Column,
+    Constraint,
+    DocPath,
+    Lens,
+    Lensed,
+    Part,
+    Seed,
+    Stored,
+    Table,
+    Version,
+)
 from evolution.operators.base import EXTRA, Effect
 from evolution.operators.coercions import coercion
 from evolution.operators.registry import OPERATORS, compatibility, conflict, effects
@@ -23,7 +34,9 @@ def version(*tables: Table) -> Version:
 
 
 def found(new: Table | None, old: Table | None = TABLE) -> list[Effect]:
-    return effects(version(*([old] if old else [])), version(*([new] if new else [])))
+    return effects(
+        version(*([old] if old else [])), replace(version(*([new] if new else [])), number=2)
+    )
 
 
 def with_column(column: Column) -> Table:
@@ -64,6 +77,7 @@ def nested(kind: str) -> Table:
 DOCUMENT = Column(20, "doc", "jsonb", DocPath(("doc",)))
 FIELD = Column(21, "doc.size", "integer", DocPath(("doc", "size")))
 FIELDS, WHOLE = (replace(TABLE, columns=(ID, c), has_doc=True) for c in (FIELD, DOCUMENT))
+PART = replace(TABLE, id=9, name="p", part=Part(7, '"$1" > 3', ("c3",), "size > 3"))
 ADDED = Column(5, "more", "text", Stored("c5", "text"))
 VIRTUAL = Column(6, "twice", "integer", Seed("size * 2", (3,)))
 CASES = [
@@ -93,6 +107,8 @@ CASES = [
     (with_column(replace(ID, not_null=False)), TABLE, "drop not null", "BACKWARD", {1}),
     (replace(TABLE, constraints=()), TABLE, "drop constraint", "BACKWARD", {1}),
     (TABLE, replace(TABLE, constraints=()), "add constraint", "FORWARD", {1}),
+    (PART, TABLE, "split table", "FORWARD", {7, 9}),
+    (TABLE, PART, "merge tables", "BACKWARD", {7, 9}),
 ]  # fmt: skip
 
 

@@ -1,0 +1,98 @@
+"""CALL morph.merge_tables: the parts of a split table are one table again (EVOLUTION 2).
+
+No row moves: the result shows all rows of the store table, also those that were in no part.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from catalog.model import Table
+from core.errors import DuplicateColumn, FeatureNotSupported, InvalidParameterValue, MorphError
+from evolution.constraints import fit_foreign_keys
+from evolution.lifecycle import line
+from evolution.operators.calls import call_arguments
+from evolution.parts import (
+    check_dependents,
+    check_names,
+    check_seeds,
+    count_outside,
+    instead_of,
+    made_part,
+)
+from evolution.publish import Operation, add_version
+from evolution.request import DdlRequest, Note, Outcome
+
+
+async def merge_tables(request: DdlRequest) -> Outcome:
+    """CALL morph.merge_tables(relation, other, result)."""
+    _, values = call_arguments(request.node)
+    one, other = (
+        request.on_head(request.resolve(None, values[key])) for key in ("relation", "other")
+    )
+    if one.id == other.id:
+        raise InvalidParameterValue("morph.merge_tables takes two tables")
+    if one.part is None or other.part is None or one.part.of != other.part.of:
+        raise FeatureNotSupported(
+            f'cannot merge "{one.name}" and "{other.name}": they are not parts of one table',
+            hint="INSERT INTO … SELECT puts the rows of one into the other; a view with UNION ALL "
+            "shows both.",
+        )
+    for table in (one, other):
+        check_dependents(request, table, "merge table")
+    check_names(request, [one, other], [values["result"]])
+    result = _merged(request, one, other, values["result"])
+    version = instead_of(request.head, [one, other], [result])
+    version = replace(version, number=request.number, parent=request.parent)
+    version = fit_foreign_keys(version)
+    check_seeds(version, [result])
+    notes = await _told_rows(request, one, other)
+    operation = Operation("merge tables", values["result"], request.statement, actor=request.actor)
+    fresh = await add_version(
+        request.tx, request.snapshot, version, [operation], next_id=request.snapshot.next_id
+    )
+    return Outcome(fresh, "CALL", tuple(notes))
+
+
+def _merged(request: DdlRequest, one: Table, other: Table, name: str) -> Table:
+    """The table that was split, with the columns of both parts. DuplicateColumn (42701)."""
+    shown = {c.id for c in one.columns}
+    columns = [*one.columns, *(c for c in other.columns if c.id not in shown)]
+    names = [c.name for c in columns]
+    for number, column in enumerate(names):
+        if column in names[:number]:
+            raise DuplicateColumn(
+                f'column "{column}" exists in both tables and is not the same column',
+                hint="Rename one of them.",
+            )
+    assert one.part is not None
+    result = made_part(one, one.part.of, name, None, columns)
+    before = _before(request, one.part.of)
+    kept = {c.store_name: c.name for c in before.constraints} | {
+        i.store_name: i.name for i in before.indexes
+    }
+    if before.name != name:
+        return result
+    return replace(
+        result,
+        constraints=tuple(
+            replace(c, name=kept.get(c.store_name, c.name)) for c in result.constraints
+        ),
+        indexes=tuple(replace(i, name=kept.get(i.store_name, i.name)) for i in result.indexes),
+    )
+
+
+def _before(request: DdlRequest, table_id: int) -> Table:
+    """The table as it was split."""
+    snapshot = request.snapshot
+    found = (
+        snapshot.versions[number].table_by_id(table_id)
+        for number in line(snapshot, request.head.number)
+    )
+    return next(table for table in found if table is not None)
+
+
+async def _told_rows(request: DdlRequest, one: Table, other: Table) -> list[MorphError]:
+    count = await count_outside(request, (one, other))
+    told = f"{count} rows that neither table shows are rows of the result"
+    return [Note(told)] if count else []
