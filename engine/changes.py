@@ -17,12 +17,14 @@ import pyarrow.compute as pc
 
 from backends.base import RowChanges
 from catalog.model import Column, Lensed, Seed, Table, Version
-from catalog.sqltext import quote_ident
+from catalog.sqltext import quote_ident, quote_literal
 from core.encoding.family import to_text_carrier
 from core.errors import FeatureNotSupported
 from core.types import PgType, type_by_name
 from engine.federate import FederatedPlan, names_doc
 from engine.lensed_columns import (
+    Put,
+    alone,
     document_text,
     is_under,
     is_whole_row,
@@ -59,8 +61,9 @@ class Target:
     sets in rows that exist; `keeps_rows` is False for a plain INSERT, which reads none. `places`
     are where its rows lie: itself, or the partitions of a partitioned table. `filled` are columns
     that the stores fill in. `returning`: the rows are wanted back as the stores have them.
-    `rekeys`: the stores can change keys. `reads`: it matters to the statement what lenses show;
-    else a row need not be one that they have a value for. `reads_rows`: so do they in whole rows.
+    `rekeys`: the stores can change keys. `shows` are the lensed columns that matter: of the others
+    a row need not have a value. `repairs` are those that get values and are not read, so that a row
+    can get one that had none. `shows_rows`: whole rows are read.
     """
 
     table: Table
@@ -71,8 +74,9 @@ class Target:
     filled: frozenset[int] = frozenset()
     returning: bool = False
     rekeys: bool = False
-    reads: bool = True
-    reads_rows: bool = False
+    shows: frozenset[int] = frozenset()
+    repairs: frozenset[int] = frozenset()
+    shows_rows: bool = False
 
     def at(self, place: Place) -> Target:
         """What the statement does to one of the places; a row can leave a partition by UPDATE."""
@@ -85,7 +89,9 @@ class Target:
 def insert_target(table: Table, version: Version) -> Target:
     """A table that only gets rows."""
     places = _places(table, version)
-    return Target(with_unders(table), (), deletes=False, keeps_rows=False, places=places)
+    table = with_unders(table)
+    shows = frozenset(column.id for column in lensed_columns(table))
+    return Target(table, (), deletes=False, keeps_rows=False, places=places, shows=shows)
 
 
 def _places(table: Table, version: Version) -> tuple[Place, ...]:
@@ -127,6 +133,7 @@ def target_of(plan: FederatedPlan, *, rekeys: bool = False) -> Target:
             )
     insert = isinstance(owner, ast.InsertStmt)
     _check_rows(table, owner)
+    shows, read = _lensed_uses(plan, scan, assigned)
     return Target(
         table,
         assigned,
@@ -134,25 +141,32 @@ def target_of(plan: FederatedPlan, *, rekeys: bool = False) -> Target:
         keeps_rows=not insert or owner.onConflictClause is not None,
         places=places,
         rekeys=rekeys,
-        reads=_reads_lenses(plan, scan, assigned),
-        reads_rows=bool(table.lenses) and _reads_rows(plan, scan),
+        shows=shows,
+        repairs=shows - read,
+        shows_rows=bool(table.lenses) and _shows_rows(plan, scan),
     )
 
 
-def _reads_lenses(plan: FederatedPlan, scan: Scan, assigned: tuple[int, ...]) -> bool:
-    """Whether it matters to the statement what the lenses show of the rows that are there."""
+def _lensed_uses(
+    plan: FederatedPlan, scan: Scan, assigned: tuple[int, ...]
+) -> tuple[frozenset[int], frozenset[int]]:
+    """The lensed columns that matter to the statement, and those of them that it reads, or that
+    share what the store has with others.
+    """
     assert plan.target is not None
-    if not isinstance(plan.refs[plan.target].owner, ast.UpdateStmt | ast.DeleteStmt):
-        return True
     table = scan.placed.table
+    lensed = lensed_columns(table)
+    everything = frozenset(column.id for column in lensed)
+    if not isinstance(plan.refs[plan.target].owner, ast.UpdateStmt | ast.DeleteStmt):
+        return everything, everything
     needed = needed_columns(table, scan.shown)
-    return any(
-        column.id in needed or unders_of(table, column) & set(assigned)
-        for column in lensed_columns(table)
-    )
+    below = {u for c in lensed if c.id in needed for u in unders_of(table, c)} | set(assigned)
+    shows = [column for column in lensed if unders_of(table, column) & below]
+    read = frozenset(c.id for c in shows if c.id in needed or not alone(table, c))
+    return frozenset(c.id for c in shows), read
 
 
-def _reads_rows(plan: FederatedPlan, scan: Scan) -> bool:
+def _shows_rows(plan: FederatedPlan, scan: Scan) -> bool:
     """Whether it reads a column of whole rows; a star shows those that the table declares."""
     assert plan.target is not None
     ref = plan.refs[plan.target]
@@ -282,7 +296,7 @@ def _definition(target: Target, column: Column) -> str:
         text += f" DEFAULT {column.default}"
     not_null = column.not_null and column.id not in target.filled
     if isinstance(column.source, Lensed):
-        not_null = not_null and target.reads
+        not_null = not_null and column.id in target.shows
     return text + (" NOT NULL" if not_null else "")
 
 
@@ -301,19 +315,27 @@ def bare_text(name: str, table: Table) -> str:
     return f"CREATE TEMPORARY TABLE {quote_ident(name)} ({listed}) ON COMMIT DROP"
 
 
-def shown_text(relation: str, bare: str, target: Target) -> str:
-    """Brings such rows into the copy, with what the lenses show of them."""
+def shown_text(relation: str, bare: str, target: Target, unread: str = "") -> str:
+    """Brings such rows into the copy, with what the lenses show of them; `unread` is a function of
+    a row that is true where the columns to repair have nothing to show.
+    """
     table = target.table
     items = {quote_ident(name): quote_ident(name) for name in load_columns(table).names}
     for column in table.columns:
-        if isinstance(column.source, Lensed):
-            value = up_text(table, column) if target.reads else f"NULL::{column.type}"
-            items[quote_ident(column.name)] = value
-        elif is_whole_row(column) and target.reads_rows:
-            items[quote_ident(column.name)] = document_text(table, column)
+        name = quote_ident(column.name)
+        if isinstance(column.source, Lensed) and column.id in target.shows:
+            value = up_text(table, column)
+            guarded = unread and column.id in target.repairs
+            items[name] = f"CASE WHEN NOT _u.x THEN {value} END" if guarded else value
+        elif is_whole_row(column) and target.shows_rows:
+            items[name] = document_text(table, column)
+    source = f"{bare} AS _m"
+    if unread:
+        items[MARK] = "CASE WHEN _u.x THEN E'\\x02' ELSE E'\\x01' END"
+        source += f", LATERAL (SELECT {unread}(_m) AS x OFFSET 0) AS _u"
     return (
         f"INSERT INTO {relation} ({', '.join(items)}) SELECT {', '.join(items.values())} "
-        f"FROM {bare}"
+        f"FROM {source}"
     )
 
 
@@ -330,22 +352,29 @@ _FRESH = f"({ROW_NUMBER} IS NULL OR {ROW_NUMBER} OPERATOR(pg_catalog.<) 0)"
 """A row of the copy that was not staged."""
 
 
-def lost_value_text(target: Target, relation: str) -> str:
+def _put(target: Target, loaded: str) -> Put:
+    """How rows of the copy go down; `loaded` is the cmin of those that the statement let alone."""
+    if not target.repairs:
+        return Put(_FRESH, target.shows)
+    touched = f"NOT cmin OPERATOR(pg_catalog.=) {quote_literal(loaded)}::pg_catalog.cid"
+    return Put(_FRESH, target.shows, f"{MARK} OPERATOR(pg_catalog.=) E'\\x02'", touched)
+
+
+def lost_value_text(target: Target, relation: str, loaded: str = "") -> str:
     """The query for a value that the store could not give back as it is; "" where there is none."""
-    table = target.table
-    if not (table.lenses and target.reads):
-        return ""
-    return lost_text(table, relation, _FRESH)
+    return lost_text(target.table, relation, _put(target, loaded)) if target.shows else ""
 
 
-def read_back_text(relation: str, target: Target, first: int, rows: int) -> ScanColumns:
+def read_back_text(
+    relation: str, target: Target, first: int, rows: int, loaded: str = ""
+) -> ScanColumns:
     """The query for the copy's rows after the statement: those that were staged with the numbers
     from `first` on in their order, then all that came from elsewhere, in the order of coming. The
-    columns below lenses are what follows of what is shown now.
+    columns below lenses are what follows of what is shown now; `loaded` as for _put.
     """
     table = target.table
     columns = load_columns(table)
-    puts = put_texts(table, _FRESH) if target.reads else {}
+    puts = put_texts(table, _put(target, loaded))
     by_name = {column.name: puts.get(column.id) for column in stored_columns(table)}
     items = [(by_name.get(name), quote_ident(name)) for name in columns.names]
     listed = ", ".join(name if text is None else f"{text} AS {name}" for text, name in items)

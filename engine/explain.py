@@ -19,6 +19,7 @@ from backends.embedded.pushdown import NotRendered, render
 from catalog.model import Lensed, Seed, Stored
 from catalog.sqltext import STORE_SCHEMA, quote_ident
 from core.expr import Expr
+from engine.lensed_columns import OTHER_FORM
 from engine.scans import Scan
 from rewrite.analysis import Analysis, StatementPlan
 from rewrite.context import make_context
@@ -136,8 +137,14 @@ def scan_use(scan: Scan, plan: ScanPlan, native: str) -> ScanUse:
         native=native,
         taken=_sql(plan.taken, names),
         residual=_sql(plan.residual, names),
-        reasons=tuple(dict.fromkeys(scan.reasons + plan.reasons)),
+        reasons=tuple(dict.fromkeys([*scan.reasons, *plan.reasons, *_converted(scan)])),
     )
+
+
+def _converted(scan: Scan) -> list[str]:
+    """Why PostgreSQL is needed for columns that a version shows in another form."""
+    shown = (c for c in scan.placed.table.columns if c.id in scan.shown)
+    return [f"{c.name} {OTHER_FORM}" for c in shown if isinstance(c.source, Lensed)]
 
 
 def _sql(expr: Expr | None, names: Mapping[int, str]) -> str:

@@ -10,8 +10,8 @@ leaves the store as it is (GetPut).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from catalog.lenses import differ
 from catalog.model import Column, Lens, Lensed, Native, Seed, Table
@@ -20,6 +20,7 @@ from catalog.sqltext import quote_ident, text_array
 from core.errors import ValueNotKept
 
 _NAME = "_morph_c"
+OTHER_FORM = "has another form in the store"
 PROMOTE_HINT = "Promote the version first; then its form is the one that is stored."
 
 
@@ -107,8 +108,10 @@ def up_text(table: Table, column: Column) -> str:
         return quote_ident(f"{_NAME}{column.id}")
     lens = table.lens(source.lens)
     position = lens.over_column(column.id)
-    below = [up_text(table, under) for under in lens.under]
-    return f"({fill(lens.up[position], below)})::{lens.over[position].type}"
+    value = fill(lens.up[position], [up_text(table, under) for under in lens.under])
+    sql_type = lens.over[position].type
+    # The type's length is said, because some expressions lose it.
+    return f"({value})::{sql_type}" if "(" in sql_type else value
 
 
 def document_text(table: Table, column: Column) -> str:
@@ -151,40 +154,85 @@ def changed_text(table: Table, under: Column) -> str:
     return differ(now, ", ".join(up_text(table, column) for column in shown))
 
 
-def put_texts(table: Table, fresh: str) -> dict[int, str]:
-    """The store's columns, by id, after a statement; `fresh` is SQL that is true for new rows."""
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Which rows of a copy go down. `fresh` is SQL that is true for new ones. `shown` are the ids
+    of the lensed columns that are there; all that share a column of the store are, or none. Of rows
+    for which `unread` is true there was nothing to show before: they have changed where `touched`.
+    """
+
+    fresh: str
+    shown: frozenset[int]
+    unread: str = ""
+    touched: str = ""
+
+    def columns(self, table: Table) -> list[Column]:
+        """The store's columns below what is there."""
+        below = (unders_of(table, c) for c in lensed_columns(table) if c.id in self.shown)
+        ids = frozenset[int]().union(*below)
+        return [column for column in under_columns(table) if column.id in ids]
+
+    def changed(self, table: Table, under: Column) -> str:
+        """Whether a row that was there has another value."""
+        text = changed_text(table, under)
+        if not self.unread:
+            return text
+        return f"CASE WHEN {self.unread} THEN {self.touched} ELSE {text} END"
+
+
+def put_texts(table: Table, put: Put) -> dict[int, str]:
+    """The store's columns, by id, after a statement."""
     new, kept = down_texts(table, fresh=True), down_texts(table, fresh=False)
     texts = {}
-    for under in under_columns(table):
+    for under in put.columns(table):
         name = quote_ident(under.name)
         texts[under.id] = (
-            f"CASE WHEN {fresh} THEN {new[under.id]} WHEN {changed_text(table, under)} "
+            f"CASE WHEN {put.fresh} THEN {new[under.id]} WHEN {put.changed(table, under)} "
             f"THEN {kept[under.id]} ELSE {name} END"
         )
     return texts
 
 
-def lost_text(table: Table, relation: str, fresh: str) -> str:
+def lost_text(table: Table, relation: str, put: Put) -> str:
     """The query for a row whose store could not give back what it shows: the number of the column
     among `lensed_columns`, the value, and what would come back; no row when there is none.
     """
-    unders = under_columns(table)
-    puts = put_texts(table, fresh)
-    shown = lensed_columns(table)
-    changed = " OR ".join(f"({changed_text(table, under)})" for under in unders)
-    names = [quote_ident(column.name) for column in shown]
-    items = [*names, *(f"{puts[u.id]} AS {quote_ident(u.name)}" for u in unders)]
-    inner = f"SELECT {', '.join(items)} FROM {relation} WHERE {fresh} OR {changed}"
-    parts = _lost_parts(table, shown, inner)
+    puts = put_texts(table, put)
+    unders = put.columns(table)
+    parts = []
+    for number, column in enumerate(lensed_columns(table)):
+        if column.id not in put.shown:
+            continue
+        own = [under for under in unders if under.id in unders_of(table, column)]
+        items = [f"{puts[u.id]} AS {quote_ident(u.name)}" for u in own]
+        changed = " OR ".join(f"({put.changed(table, under)})" for under in own)
+        name, back = quote_ident(column.name), up_text(table, column)
+        parts.append(
+            f"SELECT {number}, ({name})::pg_catalog.text, ({back})::pg_catalog.text FROM "
+            f"(SELECT {', '.join([name, *items])} FROM {relation} "
+            f"WHERE {put.fresh} OR {changed}) AS _m WHERE {differ(name, back)}"
+        )
     return f"{' UNION ALL '.join(parts)} LIMIT 1"
 
 
-def _lost_parts(table: Table, shown: Sequence[Column], inner: str) -> list[str]:
-    parts = []
-    for number, column in enumerate(shown):
-        name, back = quote_ident(column.name), up_text(table, column)
-        parts.append(
-            f"SELECT {number}, ({name})::pg_catalog.text, ({back})::pg_catalog.text "
-            f"FROM ({inner}) AS _m WHERE {differ(name, back)}"
-        )
-    return parts
+def alone(table: Table, column: Column) -> bool:
+    """Whether one column of the store is what the column shows, and it shows nothing else."""
+    source = column.source
+    while isinstance(source, Lensed):
+        lens = table.lens(source.lens)
+        if not len(lens.under) == len(lens.over) == 1:
+            return False
+        source = lens.under[0].source
+    return True
+
+
+def unread_function(name: str, row: str, table: Table, columns: Iterable[Column]) -> str:
+    """The definition of a function of a row of the relation `row`, as it is in the store: true when
+    one of the columns cannot be shown.
+    """
+    listed = ", ".join(up_text(table, column) for column in columns)
+    return (
+        f"CREATE FUNCTION {name}(r {row}) RETURNS pg_catalog.bool LANGUAGE plpgsql AS $morph$ "
+        f"BEGIN PERFORM {listed} FROM (SELECT r.*) AS _m; RETURN false; "
+        "EXCEPTION WHEN data_exception THEN RETURN true; END $morph$"
+    )

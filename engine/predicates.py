@@ -27,7 +27,7 @@ from catalog.model import Column, Seed, Table
 from core import expr as ir
 from core.expr import BOOLEAN, DEPTH_MAX, UNKNOWN, Expr, base_type, join_and, type_of
 from engine.exactness import TABLE, TYPES, ExactnessTable, Kind, describe
-from engine.lensed_columns import as_stored
+from engine.lensed_columns import OTHER_FORM, as_stored
 
 Tree = Any
 """A node of pglast: its stubs call every attribute optional, the parser sets the ones read here."""
@@ -172,7 +172,7 @@ def _column(node: Tree, context: _Context, depth: int) -> Expr:
         raise _Refusal(f"{column.name} is a virtual column")
     table = scope.tables[alias].table
     if table.kind == "foreign" and not as_stored(table, column):
-        raise _Refusal(f"{column.name} has another form in the store")
+        raise _Refusal(f"{column.name} {OTHER_FORM}")
     context.aliases.add(alias)
     context.seeds |= isinstance(column.source, Seed)
     return ir.ColumnRef(column.id, column.type)

@@ -160,6 +160,7 @@ class ForeignWrites:
             limits = Limits.of(self._settings, read_only=False)
             completion = Completion(target, limits, self._window)
         try:
+            await copy.check()
             await self._write(session, writing, copy, _rows_done(sink.tag), completion)
             if completion is not None and again is not None and completion.differs:
                 sink = await self._answer_again(session, copy, completion, again)

@@ -34,7 +34,7 @@ from engine.changes import (
     read_back_text,
     shown_text,
 )
-from engine.lensed_columns import PROMOTE_HINT, lensed_columns, not_kept
+from engine.lensed_columns import PROMOTE_HINT, lensed_columns, not_kept, unread_function
 from engine.partitions import Place
 from engine.scan_copy import ScanReader, copy_text
 from proxy.relay import BackendError
@@ -65,6 +65,7 @@ class StagedCopy:
     batch_bytes: int
     parts: list[_Part] = field(default_factory=list)
     _rows: int = 0
+    _loaded: str = "0"
 
     @property
     def relation(self) -> str:
@@ -98,12 +99,15 @@ class StagedCopy:
         if part.before.rows:
             rows = numbered(part.before.batches(), part.first)
             await load_rows(self.store, self.target, part.relation, rows)
+        if part.before.rows and self.target.repairs:
+            [(loaded,)] = await self.store.fetch(f"SELECT cmin FROM {part.relation} LIMIT 1")
+            self._loaded = str(loaded)
 
     async def check(self) -> None:
         """ValueNotKept (22000), or PostgreSQL's error of class 22, for a value that the store could
         not give back as it is; nothing is written then.
         """
-        text = lost_value_text(self.target, self.relation)
+        text = lost_value_text(self.target, self.relation, self._loaded)
         if not text:
             return
         table = self.target.table
@@ -178,7 +182,8 @@ class StagedCopy:
 
     async def _rows_after(self, part: _Part) -> AsyncGenerator[pa.RecordBatch, None]:
         """The rows of a part after the statement, with their numbers behind."""
-        columns = read_back_text(part.relation, self.target, part.first, part.before.rows)
+        rows, loaded = part.before.rows, self._loaded
+        columns = read_back_text(part.relation, self.target, part.first, rows, loaded)
         reader = ScanReader([columns], self.batch_bytes)
         async with (
             self.store.carrier_forms(),
@@ -214,8 +219,19 @@ async def load_rows(
         await store.fetch(bare_text(name, target.table))
     await store.copy_in(f"COPY {into} ({listed}) FROM STDIN (FORMAT binary)", pieces())
     if into != relation:
-        await store.fetch(shown_text(relation, into, target))
+        await _show_rows(store, target, into, relation)
         await store.fetch(f"DROP TABLE {into}")
+
+
+async def _show_rows(store: SessionStore, target: Target, bare: str, relation: str) -> None:
+    if not target.repairs:
+        await store.fetch(shown_text(relation, bare, target))
+        return
+    unread = temporary(f"_morph_unread{next(_numbers)}")
+    repaired = [c for c in lensed_columns(target.table) if c.id in target.repairs]
+    await store.fetch(unread_function(unread, bare, target.table, repaired))
+    await store.fetch(shown_text(relation, bare, target, unread))
+    await store.fetch(f"DROP FUNCTION {unread}({bare})")
 
 
 class _Windows:
