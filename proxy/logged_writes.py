@@ -22,6 +22,7 @@ from backends.change_store import Intent, Key, LogPlace, LogPositionTooOld
 from catalog.model import Table
 from core.encoding import to_text_carrier
 from core.errors import (
+    InternalError,
     MorphError,
     StatementCompletionUnknown,
     TransactionResolutionUnknown,
@@ -30,6 +31,7 @@ from core.telemetry.log import Log
 from core.types import type_by_name
 from evolution.layouts.foreign.fence import shared_lock
 from proxy.table_logs import TableLog, TableLogs
+from rewrite.tree import ast
 
 if TYPE_CHECKING:
     from proxy.operations import Operations
@@ -124,7 +126,9 @@ class LoggedWrites:
         scope: Scope,
     ) -> WriteResult:
         """`Backend.apply`, with the keys in the log before."""
-        if hold is None or hold.log is None or author is None:
+        if hold is None or author is None:
+            raise InternalError(f'foreign table "{table.name}" is written by nobody')
+        if hold.log is None:
             return await backend.apply(table, changes, scope)
         changes = _with_keys(backend, table, changes)
         intents = self._intents(hold.log, author, table, changes, scope)
@@ -259,8 +263,9 @@ def _with_keys(backend: StoreBackend, table: Table, changes: RowChanges) -> RowC
 def written_tables(statement: StatementPlan) -> list[Table]:
     """The tables of stores that a statement writes: of a partitioned one its partitions."""
     found: list[Table] = []
+    copied = isinstance(statement.node, ast.CopyStmt)
     for ref in statement.relations:
-        if ref.role != "target":
+        if ref.role != "target" and not copied:
             continue
         table, version = ref.resolved.table, ref.resolved.version
         if not table.partitioned:

@@ -11,6 +11,7 @@ from evolution.layouts.base import (
     Discrepancy,
     Flip,
     Layouts,
+    Looks,
     Progress,
     ShadowTable,
     ShadowWork,
@@ -32,6 +33,11 @@ class LayoutsByStore:
     def __init__(self, embedded: Layouts, foreign: Layouts) -> None:
         self._embedded = embedded
         self._foreign = foreign
+
+    def look_with(self, verify: Verify) -> None:
+        """See Looks: other stores look at what was written last inside of the fence."""
+        if isinstance(self._embedded, Looks):
+            self._embedded.look_with(verify)
 
     def _of(self, work: ShadowWork) -> Layouts:
         foreign = {is_foreign(table) for table in work.tables}

@@ -57,8 +57,8 @@ def _query(expressions: Sequence[str], inputs: Sequence[Column]) -> str:
     names = [f"a{n}" for n in range(max(len(inputs), 1))]
     values = [f"(a{n})::{column.type}" for n, column in enumerate(inputs)]
     listed = ", ".join(f"({fill(text, values)})::text" for text in expressions)
-    arrays = ", ".join(f"${n}::text[]" for n in range(1, len(names) + 1))
+    arrays = ", ".join(f"pg_catalog.unnest(${n}::text[])" for n in range(1, len(names) + 1))
     return (
-        f"SELECT {listed} FROM pg_catalog.unnest({arrays}) WITH ORDINALITY "
+        f"SELECT {listed} FROM ROWS FROM ({arrays}) WITH ORDINALITY "
         f"AS u({', '.join(names)}, n) ORDER BY n"
     )
