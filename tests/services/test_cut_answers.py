@@ -137,6 +137,8 @@ def _cluster(host: str, port: int) -> Cluster:
         [host],
         port=port,
         protocol_version=5,
+        connect_timeout=30,
+        control_connection_timeout=30,
         compression=False,
         execution_profiles={EXEC_PROFILE_DEFAULT: profile},
     )

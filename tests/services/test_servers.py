@@ -73,6 +73,8 @@ def test_cassandra_row_round_trip(cassandra: RunningServer, own_name: str) -> No
         [cassandra.host],
         port=cassandra.port,
         protocol_version=5,
+        connect_timeout=30,
+        control_connection_timeout=30,
         execution_profiles={EXEC_PROFILE_DEFAULT: profile},
     )
     assert cluster.connection_class is LibevConnection  # the wheel has the extension
@@ -146,7 +148,12 @@ async def test_documents_survive_a_kill(tmp_path: Path) -> None:
 def test_rows_survive_a_kill(tmp_path: Path) -> None:
     first = start_cassandra(tmp_path, durable=True)
     assert first.process is not None
-    with Cluster([first.host], port=first.port) as cluster, cluster.connect() as session:
+    with (
+        Cluster(
+            [first.host], port=first.port, connect_timeout=30, control_connection_timeout=30
+        ) as cluster,
+        cluster.connect() as session,
+    ):
         session.execute(
             "CREATE KEYSPACE k WITH replication = "
             "{'class': 'SimpleStrategy', 'replication_factor': 1}"
@@ -156,7 +163,12 @@ def test_rows_survive_a_kill(tmp_path: Path) -> None:
         first.process.kill()
     second = start_cassandra(tmp_path, durable=True)
     try:
-        with Cluster([second.host], port=second.port) as cluster, cluster.connect() as session:
+        with (
+            Cluster(
+                [second.host], port=second.port, connect_timeout=30, control_connection_timeout=30
+            ) as cluster,
+            cluster.connect() as session,
+        ):
             assert list(session.execute("SELECT a FROM k.t")) == [(1,)]
     finally:
         second.stop()

@@ -160,6 +160,7 @@ async def open_store(
         port=server.port,
         protocol_version=5,
         connect_timeout=30,
+        control_connection_timeout=30,
         execution_profiles={EXEC_PROFILE_DEFAULT: profile},
     )
     session = await asyncio.to_thread(cluster.connect)

@@ -52,6 +52,8 @@ def cassandra_session(server: RunningServer) -> Iterator[Session]:
         [server.host],
         port=server.port,
         protocol_version=5,
+        connect_timeout=30,
+        control_connection_timeout=30,
         execution_profiles={EXEC_PROFILE_DEFAULT: profile},
     )
     try:
