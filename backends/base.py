@@ -84,6 +84,8 @@ class Capabilities:
     """`apply` can give rows back as the store has them (RowChanges.returning)."""
     documents: bool = False
     """A row of the store may have more than a table's columns show."""
+    prints_jsonb: bool = False
+    """Its values of jsonb columns are the text that PostgreSQL prints of them."""
     few: bool = False
     """`few` answers reads by key with less work than `scan`."""
     layouts: bool = False

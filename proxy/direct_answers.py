@@ -41,7 +41,7 @@ _FREE: Final = frozenset(
     {
         "boolean", "smallint", "integer", "bigint", "numeric", "text", "character varying",
         "character", "bpchar", "name", "uuid", "inet", "cidr", "time",
-        "time without time zone", "oid",
+        "time without time zone", "oid", "jsonb",
     }
 )  # fmt: skip
 """Types whose text form no setting changes."""
@@ -78,7 +78,8 @@ class DirectAnswers:
             return None
         types = {column.id: column.type for column in table.columns}
         fields = [type_by_name(types[each]) for each in direct.columns]
-        if not fields or any(_as_stored(field) for field in fields):
+        printed = backend.capabilities.prints_jsonb
+        if not fields or any(_as_stored(field, printed) for field in fields):
             return None
         formats = _formats(bound.results, len(fields))
         if not await self._in_forms(session, fields, formats):
@@ -146,8 +147,12 @@ def free_of_settings(fields: Sequence[PgType], formats: Sequence[int]) -> bool:
     return _texts(fields, formats) <= _FREE
 
 
-def _as_stored(field: PgType) -> bool:
-    """Whether stores write values of the type in other texts than PostgreSQL prints."""
+def _as_stored(field: PgType, printed: bool) -> bool:
+    """Whether the store writes values of the type in other texts than PostgreSQL prints; `printed`
+    says that it prints jsonb.
+    """
+    if printed and field.name == "jsonb":
+        return False
     return (field.element or field).name in ("json", "jsonb", "xml")
 
 

@@ -36,6 +36,7 @@ from backends.mongodb import pushdown
 from backends.mongodb.change_log import Commands
 from backends.mongodb.change_store import MongoChangeStore
 from backends.mongodb.client import Connected, Connection
+from backends.mongodb.columnar import KnownShapes
 from backends.mongodb.cursor import RawCursor
 from backends.mongodb.decode import MisfitCounter
 from backends.mongodb.describe import SampleReader, describe
@@ -79,6 +80,7 @@ class MongoBackend(BackendDefaults):
         keys=True,
         writes=True,
         documents=True,
+        prints_jsonb=True,
         few=True,
         layouts=True,
     )
@@ -88,6 +90,7 @@ class MongoBackend(BackendDefaults):
         self._options = options
         self._connection = Connection(name, options)
         self._plans = PointPlans()
+        self._shapes = KnownShapes()
         self._changes = MongoChangeStore(Commands(name, self._connection))
 
     def plan_scan(self, table: Table, ask: ScanAsk) -> ScanPlan:
@@ -192,7 +195,7 @@ class MongoBackend(BackendDefaults):
             if groups is not None:
                 yield groups
                 return
-        maker = RowMaker(query, misfits)
+        maker = RowMaker(query, misfits, self._shapes)
         if query.merged_by is not None:
             yield await self._merged(connected, query, maker, scope)
             return

@@ -7,6 +7,7 @@ raises NoShape, and the batch is decoded by the driver (rows.py), which counts i
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -14,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from bson.decimal128 import Decimal128
 
+from backends.mongodb.columnar_json import json_texts, leaf_at
 from backends.mongodb.decode import ColumnSpec
 from backends.mongodb.documents import decimal_text
 from backends.mongodb.reply import INT32 as INT32_LE
@@ -23,6 +25,7 @@ from backends.mongodb.shape import (
     BOOLEAN,
     DATE,
     DECIMAL,
+    DOCUMENT,
     DOUBLE,
     INT32,
     INT64,
@@ -42,6 +45,8 @@ from core.types import type_by_name
 
 LOOKS_MAX: Final = 32
 """Documents of a batch that may change its shape; with more, a document at a time is quicker."""
+SHAPES_MAX: Final = 256
+"""Shapes that are remembered."""
 FAILURES_MAX: Final = 3
 """Batches in a row without shape, after which a scan does not look for one any more."""
 _INSTANT_MS_MAX: Final = (2**63 - 1) // 1_000
@@ -51,16 +56,54 @@ _COEFFICIENT_BITS: Final = 49
 _SCALE_MAX: Final = 38
 
 
-class ColumnarReader:
-    """The fast reader of one scan; `None` from `batch` means: decode this reply otherwise."""
+Known = tuple[list[Leaf], Pattern]
+"""A shape and its pattern."""
 
-    def __init__(self, specs: Sequence[ColumnSpec]) -> None:
+
+class KnownShapes:
+    """Shapes that earlier scans found, by what was asked for: most have not changed since, and
+    finding one takes as long as reading a batch.
+    """
+
+    def __init__(self) -> None:
+        self._found: OrderedDict[object, Known] = OrderedDict()
+
+    def get(self, asked: object) -> Known | None:
+        """What is known for the same question, or None."""
+        found = self._found.get(asked)
+        if found is not None:
+            self._found.move_to_end(asked)
+        return found
+
+    def put(self, asked: object, known: Known) -> None:
+        """Remember; those that were not asked for longest are forgotten."""
+        self._found[asked] = known
+        self._found.move_to_end(asked)
+        if len(self._found) > SHAPES_MAX:
+            self._found.popitem(last=False)
+
+
+class ColumnarReader:
+    """The fast reader of one scan; `None` from `batch` means: decode this reply otherwise. `shapes`
+    has those of earlier scans, `asked` says which of them were of the same documents.
+    """
+
+    def __init__(
+        self, specs: Sequence[ColumnSpec], shapes: KnownShapes | None = None, asked: object = None
+    ) -> None:
         self._specs = specs
+        self._shapes = shapes
+        self._asked = (asked, tuple(specs))
         rows = [type_row(spec.sql_type) for spec in specs]
-        self._rows = [row for row in rows if row is not None and row.family in _CONVERTERS]
+        self._rows = [
+            row
+            for row in rows
+            if row is not None and (row.family in _CONVERTERS or row.name == "jsonb")
+        ]
         self._able = len(self._rows) == len(specs) and all(spec.path for spec in specs)
-        self._shape: list[Leaf] | None = None
-        self._pattern: Pattern | None = None
+        known = None if shapes is None else shapes.get(self._asked)
+        self._shape: list[Leaf] | None = None if known is None else known[0]
+        self._pattern: Pattern | None = None if known is None else known[1]
         self._failures = 0
 
     def batch(self, reply: bytes) -> pa.RecordBatch | None:
@@ -74,6 +117,8 @@ class ColumnarReader:
             self._able = self._failures < FAILURES_MAX
             return None
         self._failures = 0
+        if self._shapes is not None and self._shape is not None and self._pattern is not None:
+            self._shapes.put(self._asked, (self._shape, self._pattern))
         return made
 
     def _batch(self, reply: bytes, start: int, end: int) -> pa.RecordBatch:
@@ -114,6 +159,8 @@ class ColumnarReader:
 
     def _column(self, matched: Matched, spec: ColumnSpec, row: MongoType) -> pa.Array:
         assert self._pattern is not None
+        if row.family == "json":
+            return self._documents(matched, spec)
         arrow = type_by_name(spec.sql_type).arrow
         found: list[pa.Array] = []
         for value in self._pattern.values:
@@ -129,6 +176,38 @@ class ColumnarReader:
         if not found:
             return pa.nulls(matched.rows, arrow)
         return found[0] if len(found) == 1 else pc.coalesce(*found)
+
+    def _documents(self, matched: Matched, spec: ColumnSpec) -> pa.Array:
+        """A column of sub-documents; of any other values it would have to be one of texts, too."""
+        assert self._shape is not None
+        assert self._pattern is not None
+        leaf = leaf_at(self._shape, spec.path)
+        if leaf is None:
+            return pa.nulls(matched.rows, pa.string())
+        if set(leaf.kinds) - {DOCUMENT, NULL}:
+            raise NoShape
+        places = {(value.path, value.kind): value for value in self._pattern.values}
+        value = places.get((spec.path, DOCUMENT))
+        if value is None:  # all of them are null
+            return pa.nulls(matched.rows, pa.string())
+        group = matched.groups[value.group]
+        present = None if value.always else [n for n, each in enumerate(group) if each]
+
+        def scalars(path: tuple[str, ...], kind: int) -> pa.Array:
+            found = places[path, kind]
+            arrow, convert = _JSON_VALUES[kind]
+            data = matched.groups[found.group]
+            behind = matched.groups[found.group + 1] if kind == STRING else data
+            if present is not None:
+                data, behind = [data[n] for n in present], [behind[n] for n in present]
+            try:
+                return convert(data, behind, arrow)
+            except pa.ArrowInvalid as error:
+                raise NoShape from error
+
+        rows = matched.rows if present is None else len(present)
+        texts = json_texts(leaf, spec.path, rows, scalars)
+        return texts if present is None else texts.take(_positions(group))
 
 
 Convert = Callable[[Sequence[bytes], Sequence[bytes], pa.DataType], pa.Array]
@@ -246,3 +325,12 @@ _CONVERTERS: Final[dict[str, dict[int, Convert]]] = {
     "instant": {DATE: _from_date},
     "uuid": {BINARY: _from_uuid},
 }
+_JSON_VALUES: Final[dict[int, tuple[pa.DataType, Convert]]] = {
+    STRING: (pa.string(), _from_string),
+    OBJECT_ID: (pa.string(), _from_object_id),
+    INT32: (pa.int64(), _from_int32),
+    INT64: (pa.int64(), _from_int64),
+    DOUBLE: (pa.float64(), _from_double),
+    BOOLEAN: (pa.bool_(), _from_boolean),
+}
+"""How the fields of sub-documents are read."""

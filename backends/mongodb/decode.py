@@ -31,6 +31,7 @@ from backends.mongodb.documents import (
     json_text,
     milliseconds,
 )
+from backends.mongodb.printed_json import printed_json
 from backends.mongodb.types import (
     DOUBLE_EXACT_MAX,
     INSTANT_MS_MAX,
@@ -194,6 +195,13 @@ def _json(value: Any) -> str:
         raise _DoesNotFit from error
 
 
+def _jsonb(value: Any) -> str:
+    try:
+        return printed_json(value)
+    except NotJson as error:
+        raise _DoesNotFit from error
+
+
 _READERS: Final[dict[str, Callable[[Any], Any]]] = {
     "float": _float,
     "numeric": _numeric,
@@ -218,7 +226,7 @@ def reader_of(pg: PgType, store_type: str = "") -> Reader | None:
         return None
     if row.family == "integer":
         return lambda value: _integer(value, row)
-    reader = _READERS[row.family]
+    reader = _jsonb if pg.typname == "jsonb" else _READERS[row.family]
     if row.family == "text" and not shows_object_ids(store_type):
         reader = _string
     return _modified(pg, reader) if pg.typmod >= 0 else reader

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from backends.mongodb.client import CODEC
-from backends.mongodb.columnar import ColumnarReader
+from backends.mongodb.columnar import ColumnarReader, KnownShapes
 from backends.mongodb.decode import (
     ColumnSpec,
     MisfitCounter,
@@ -37,10 +37,17 @@ def documents_of(reply: bytes) -> list[Any]:
 class RowMaker:
     """Turns the replies of one scan into batches."""
 
-    def __init__(self, query: MongoQuery, misfits: MisfitCounter, *, quick: bool = False) -> None:
+    def __init__(
+        self,
+        query: MongoQuery,
+        misfits: MisfitCounter,
+        shapes: KnownShapes | None = None,
+        *,
+        quick: bool = False,
+    ) -> None:
         self._query = query
         self._misfits = misfits
-        self._columnar = ColumnarReader(query.specs)
+        self._columnar = ColumnarReader(query.specs, shapes, (query.database, query.collection))
         self._folding = None if query.grouped is None else Folding(query.grouped, quick=quick)
 
     def batches(self, reply: bytes) -> Iterator[pa.RecordBatch]:

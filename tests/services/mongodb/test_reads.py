@@ -260,7 +260,7 @@ async def test_child_tables(store: Store) -> None:
     assert sorted(rows, key=str) == sorted(
         [
             ("1", "1", "x", None, None, "1"),
-            ("1", "2", "y", '{"z":5}', "5", None),
+            ("1", "2", "y", '{"z": 5}', "5", None),
             ("4", "1", "x", None, None, "2"),
             ("6", "1", None, None, None, None),
             ("6", "2", None, None, None, None),

@@ -13,7 +13,7 @@ from bson.objectid import ObjectId
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backends.mongodb.columnar import FAILURES_MAX, ColumnarReader
+from backends.mongodb.columnar import FAILURES_MAX, SHAPES_MAX, ColumnarReader, KnownShapes
 from backends.mongodb.decode import ColumnSpec, MisfitCounter, decode_batch
 from backends.mongodb.reply import batch_span, cursor_id, is_empty
 from backends.mongodb.rows import documents_of
@@ -21,7 +21,14 @@ from backends.mongodb.shape import NoShape, Pattern, joined, shape_of
 from core.encoding import to_text_carrier
 from core.errors import StoreError
 from core.types import type_by_name
-from tests.unit.backends.mongodb.bson_values import SCALARS, TYPED, VALUES, rows_alike
+from tests.unit.backends.mongodb.bson_values import (
+    KEYS,
+    SCALARS,
+    TEXTS,
+    TYPED,
+    VALUES,
+    rows_alike,
+)
 
 
 def reply_of(documents: list[dict[str, Any]], cursor: int = 0) -> bytes:
@@ -73,6 +80,45 @@ def test_any_documents(rows: list[dict[str, Any]]) -> None:
     if found is not None:
         assert same(found, wanted, specs)
         assert misfits.events() == []
+
+
+# Sub-documents are jsonb by columns, as one by one
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_sub_documents_that_are_alike(data: st.DataObject) -> None:
+    kinds = data.draw(st.lists(st.sampled_from([*TYPED.values(), TEXTS]), max_size=4))
+    names = data.draw(st.lists(KEYS, min_size=len(kinds), max_size=len(kinds), unique=True))
+    inner = st.fixed_dictionaries(dict(zip(names, kinds, strict=True)))
+    deep = st.fixed_dictionaries({"x": inner, "n": st.none(), "bb": TYPED["bigint"]})
+    document = data.draw(st.sampled_from([inner, deep]))
+    kept = st.one_of(document, document, st.none()) if data.draw(st.booleans()) else document
+    field = st.fixed_dictionaries({"a": TYPED["bigint"]}, optional={"d": kept})
+    whole = st.fixed_dictionaries({"a": TYPED["bigint"], "d": document})
+    rows = data.draw(st.lists(st.one_of(whole, field), min_size=1, max_size=20))
+    specs = [ColumnSpec(1, ("a",), "bigint"), ColumnSpec(2, ("d",), "jsonb")]
+    reply = reply_of(rows)
+    wanted, misfits = decoded(reply, specs)
+    found = ColumnarReader(specs).batch(reply)
+    if found is not None:
+        assert same(found, wanted, specs)
+        assert misfits.events() == []
+
+
+def test_the_fast_way_is_taken_for_sub_documents() -> None:
+    rows: list[dict[str, Any]] = [
+        {"a": n, "d": {"zip": f"{n}", "city": 'a "b"', "in": {"f": n / 2, "t": True, "z": None}}}
+        for n in range(40)
+    ]
+    specs = [ColumnSpec(1, ("a",), "bigint"), ColumnSpec(2, ("d",), "jsonb")]
+    reader = ColumnarReader(specs)
+    found = reader.batch(reply_of(rows))
+    assert found is not None
+    assert found.column(1)[3].as_py() == (
+        '{"in": {"f": 1.5, "t": true, "z": null}, "zip": "3", "city": "a \\"b\\""}'
+    )
+    found = reader.batch(reply_of([{"a": 1}, *rows, {"a": 2, "d": None}]))
+    assert found is not None
+    assert [found.column(1)[n].is_valid for n in (0, 1, 40, 41)] == [False, True, True, False]
 
 
 # The fast way is really taken where it can be
@@ -178,3 +224,32 @@ def test_replies() -> None:
     for broken in (b"", b"\x05\0\0\0\0", reply_of([{"a": 1}])[:30], bson.encode({"ok": 1.0})):
         with pytest.raises(StoreError):
             cursor_id(broken)
+
+
+# What an earlier scan found is used again, and found anew where documents changed
+def test_shapes_are_remembered_by_scan() -> None:
+    shapes = KnownShapes()
+    specs = [ColumnSpec(1, ("a",), "bigint"), ColumnSpec(2, ("b",), "text")]
+    rows: list[dict[str, Any]] = [{"a": n, "b": f"x{n}"} for n in range(20)]
+    for asked in ("one", "other"):
+        assert shapes.get((asked, tuple(specs))) is None
+        found = ColumnarReader(specs, shapes, asked).batch(reply_of(rows))
+        assert found is not None
+        assert found.num_rows == 20
+        assert shapes.get((asked, tuple(specs))) is not None
+    changed = [{"b": f"y{n}", "c": n / 2} for n in range(20)]
+    found = ColumnarReader(specs, shapes, "one").batch(reply_of(changed))
+    if found is not None:
+        assert same(found, decoded(reply_of(changed), specs)[0], specs)
+    again = ColumnarReader(specs, shapes, "one").batch(reply_of(rows))
+    assert again is not None
+    assert same(again, decoded(reply_of(rows), specs)[0], specs)
+
+
+def test_few_shapes_are_remembered() -> None:
+    shapes = KnownShapes()
+    specs = [ColumnSpec(1, ("a",), "bigint")]
+    for n in range(SHAPES_MAX + 5):
+        ColumnarReader(specs, shapes, n).batch(reply_of([{"a": 1}]))
+    assert shapes.get((0, tuple(specs))) is None
+    assert shapes.get((SHAPES_MAX + 4, tuple(specs))) is not None
