@@ -38,7 +38,11 @@ async def measure(directory: Path, options: Options, names: list[str]) -> list[F
         figures = Figures(CHANGE.format(name))
         try:
             with running(directory / name) as server:
-                await CASES[name](server, options, figures)
+                async with asyncio.timeout(options.deadline_s):
+                    await CASES[name](server, options, figures)
+        except TimeoutError:
+            why = f"it did not end within {options.deadline_s:g} s"
+            figures.missing(f"{name} did not end", "", why)
         except Exception as error:  # noqa: BLE001 (one case must not hide the others)
             traceback.print_exc()
             figures.missing(f"{name} failed", "", f"{type(error).__name__}: {error}"[:200])

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
-import time
+import json
+import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import asyncpg
-
 from tests.integration.server_process import ServerProcess
 
-CONNECTIONS = 8
-QUEUED_MAX = 400
+STARTED_S = 60.0
+"""How long the writers may take to connect."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +26,15 @@ class Options:
     repeats: int = 5
     flips: int = 20
     rates: tuple[int, ...] = (100, 1_000)
+    large: int = 10_000_000
+    load_s: float = 120.0
+    backfill_s: float = 20.0
+    deadline_s: float = 240.0
 
     @classmethod
     def quick(cls) -> Options:
         """For a look while developing."""
-        return cls(rows=20_000, statements=200, copied=5_000, repeats=3, flips=4)
+        return cls(rows=20_000, statements=200, copied=5_000, repeats=3, flips=4, large=200_000)
 
 
 @contextmanager
@@ -48,9 +50,9 @@ def running(directory: Path) -> Iterator[ServerProcess]:
 
 @dataclass
 class Writers:
-    """Single-row statements at a rate. `latencies` are seconds from when each was sent, by when it
-    was done; `errors` is what clients saw. What the machine cannot do in time is left out:
-    `rate` says how many statements there really were.
+    """What a process of writers saw (`bench/changes/writers.py`), once it has ended: `latencies`
+    are when each statement was done and how many seconds after it was sent, `errors` what clients
+    were told.
     """
 
     latencies: list[tuple[float, float]] = field(default_factory=list)
@@ -68,55 +70,35 @@ class Writers:
 
 
 @asynccontextmanager
-async def writing(server: ServerProcess, rate: int, rows: int) -> AsyncIterator[Writers]:
-    """`rate` statements a second on table `orders`: updates, and every fourth an insert."""
-    pool = await asyncpg.create_pool(
-        host=server.host, port=server.port, user="morph", database="morph",
-        min_size=CONNECTIONS, max_size=CONNECTIONS,
-    )  # fmt: skip
-    writers, stop, keys = (
-        Writers(),
-        asyncio.Event(),
-        itertools.count(time.monotonic_ns() // 1_000_000 % 1_000_000_000 + rows),
+async def writing(
+    server: ServerProcess, rate: int, rows: int, deadline_s: float
+) -> AsyncIterator[Writers]:
+    """`rate` statements a second on table `orders`, from a process of their own. The result is
+    filled when the block has ended; after `deadline_s` the process gives up by itself.
+    """
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "bench.changes.writers", server.host, str(server.port)),
+        *(str(rate), str(rows), str(deadline_s)),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        limit=1 << 28,
     )
-    pending: set[asyncio.Task[None]] = set()
-
-    async def one(n: int) -> None:
-        async with pool.acquire() as connection:
-            sent = time.monotonic()
-            try:
-                await send(connection, n)
-            except asyncpg.PostgresError as error:
-                writers.errors.append(f"{error.sqlstate} {error}")
-            now = time.monotonic()
-        writers.latencies.append((now, now - sent))
-
-    async def send(connection: asyncpg.Connection, n: int) -> None:
-        if n % 4:
-            key = n * 7919 % rows + 1
-            await connection.execute("UPDATE orders SET x = $1::int WHERE id = $2", n, key)
-        else:
-            key = next(keys)
-            await connection.execute("INSERT INTO orders (id, x) VALUES ($1, $2::int)", key, n)
-
-    async def drive() -> None:
-        begun = time.monotonic()
-        for n in itertools.count():
-            due = begun + n / rate
-            await asyncio.sleep(max(0.0, due - time.monotonic()))
-            if stop.is_set():
-                return
-            if len(pending) >= QUEUED_MAX:
-                continue  # the machine cannot do so many
-            task = asyncio.create_task(one(n))
-            pending.add(task)
-            task.add_done_callback(pending.discard)
-
-    driver = asyncio.create_task(drive())
+    writers = Writers()
+    assert process.stdin is not None
+    assert process.stdout is not None
     try:
+        async with asyncio.timeout(STARTED_S):
+            started = await process.stdout.readline()
+        if not started:
+            raise RuntimeError("the writers did not start")
         yield writers
+        process.stdin.write_eof()
+        async with asyncio.timeout(deadline_s):
+            found = json.loads(await process.stdout.read())
+        writers.latencies = [(at, waited) for at, waited in found["latencies"]]
+        writers.errors = found["errors"]
     finally:
-        stop.set()
-        await driver
-        await asyncio.gather(*pending)
-        await pool.close()
+        if process.returncode is None:
+            with suppress(ProcessLookupError):
+                process.kill()
+        await process.wait()

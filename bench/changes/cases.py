@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 from bench.changes.bed import Options, writing
+from bench.changes.large import large
 from bench.changes.validation import validation
 from bench.results import Figures, ratios
 from evolution.layouts.base import Pace
@@ -138,8 +139,8 @@ async def fence(server: ServerProcess, options: Options, figures: Figures) -> No
 async def _flips(
     bed: Bed, server: ServerProcess, options: Options, rate: int, figures: Figures
 ) -> None:
-    held, waits, tries = [], [], 0
-    async with writing(server, rate, options.rows // 10) as writers:
+    held, spans, tries = [], [], 0
+    async with writing(server, rate, options.rows // 10, options.deadline_s) as writers:
         await asyncio.sleep(SETTLE_S)
         for _ in range(options.flips):
             begun = time.monotonic()
@@ -150,11 +151,11 @@ async def _flips(
                     break
                 await asyncio.sleep(PAUSE_S)
             held.append(1000 * result.waited_s)
-            ended = time.monotonic()
+            spans.append((begun, time.monotonic()))
             for _ in range(int(PAUSE_S / 0.05)):
                 await bed.layouts.catch_up(bed.work)
                 await asyncio.sleep(0.05)
-            waits.append(1000 * writers.longest(begun, ended))
+    waits = [1000 * writers.longest(begun, ended) for begun, ended in spans]
     usual = sorted(s for _, s in writers.latencies)
     figures.add(f"{rate}/s, clients held", "ms", held)
     figures.add(f"{rate}/s, held, p99", "ms", [_p99(held)])
@@ -184,4 +185,5 @@ CASES: dict[str, Case] = {
     "backfill": backfill,
     "fence": fence,
     "validation": validation,
+    "large": large,
 }
