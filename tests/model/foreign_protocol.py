@@ -137,8 +137,8 @@ class Model:
     def first(self) -> World:
         """Before anything."""
         keys = 1 + max(each.key for each in self.writes)
-        stages: tuple[Stage, ...] = ("new",) * len(self.writes)
-        return World(stages, live=(OLD,) * keys, shadow=((0, GONE),) * keys)
+        new: Stage = "new"
+        return World((new,) * len(self.writes), live=(OLD,) * keys, shadow=((0, GONE),) * keys)
 
     # ------------------------------------------------------------ clients
 
