@@ -49,6 +49,8 @@ CREATE TABLE IF NOT EXISTS morph_catalog.versions (
   created_at timestamptz NOT NULL DEFAULT now(),
   source_state jsonb
 );
+-- What the version's change did to the rows of all versions; see catalog/shared.py.
+ALTER TABLE morph_catalog.versions ADD COLUMN IF NOT EXISTS shared jsonb NOT NULL DEFAULT '[]';
 
 CREATE TABLE IF NOT EXISTS morph_catalog.changes (
   change_id int NOT NULL,

@@ -98,7 +98,8 @@ def _lens_from_json(data: dict[str, Any]) -> Lens:
     )
 
 
-def _constraint_from_json(data: dict[str, Any]) -> Constraint:
+def constraint_from_json(data: dict[str, Any]) -> Constraint:
+    """A constraint from its JSON."""
     return Constraint(**{name: _tuples(value) for name, value in data.items()})
 
 
@@ -107,7 +108,7 @@ def _table_from_json(data: dict[str, Any]) -> Table:
         **{
             **data,
             "columns": tuple(_column_from_json(c) for c in data["columns"]),
-            "constraints": tuple(_constraint_from_json(c) for c in data["constraints"]),
+            "constraints": tuple(constraint_from_json(c) for c in data["constraints"]),
             "indexes": tuple(Index(**i) for i in data["indexes"]),
             "parent_path": tuple(data["parent_path"]),
             **_foreign_from_json(data),

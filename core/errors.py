@@ -255,8 +255,20 @@ class NotNullViolation(MorphError, sqlstate="23502"):
     """A column that must have a value has none."""
 
 
+class CheckViolation(MorphError, sqlstate="23514"):
+    """A row that a check constraint does not allow."""
+
+
+class ForeignKeyViolation(MorphError, sqlstate="23503"):
+    """A row that references one which is not there."""
+
+
 class StoreError(MorphError, sqlstate="58000"):
     """A store answered with an error that has no SQLSTATE of its own; the message is its."""
+
+
+class StringDataRightTruncation(MorphError, sqlstate="22001"):
+    """A value that is longer than its type allows."""
 
 
 class NumericValueOutOfRange(MorphError, sqlstate="22003"):

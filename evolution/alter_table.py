@@ -37,6 +37,7 @@ from evolution.parts import check_part
 from evolution.publish import Operation, add_version
 from evolution.request import DdlRequest, Note, Outcome
 from evolution.scratch import ScratchCopy, plain_table_edit, relation_edit
+from evolution.shared.record import record_statements
 from rewrite.tree import Node
 
 _ALLOWED = frozenset(
@@ -202,6 +203,7 @@ async def _publish(
     versions = dict(snapshot.versions)
     version, store = change_others(request, versions, version, reading)
     shared = share_with_others(request, versions, comparison)
+    recorded = await record_statements(request, versions, version, comparison)
     changed = {n: v for n, v in versions.items() if v is not snapshot.versions[n]}
     snapshot = replace(snapshot, versions=versions)
     fresh = await add_version(
@@ -210,6 +212,7 @@ async def _publish(
         version,
         _operations(request, version, comparison, ids, tag),
         next_id=reading.next_id,
+        last_statements=recorded,
         store_statements=[
             *store,
             *shared,

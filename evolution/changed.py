@@ -137,21 +137,34 @@ class Comparison:
         known = {c.name: c for c in old.constraints}
         was = {c.oid: known[c.name] for c in before.constraints}
         outside = [c for c in old.constraints if c.kind == "f" and c not in was.values()]
-        kept: list[Constraint] = []
-        for found in after.constraints:
-            same = was.get(found.oid) or known.get(found.name)
-            if same is None:
-                kept.append(self._new_constraint(version, now, found, self._numbers[after.oid]))
-                continue
-            if same.name != found.name:
-                self.reading.kinds.append("rename constraint")
-            kept.append(replace(same, name=found.name, definition=unqualified(found.definition)))
-        kept += outside
-        ids = {c.store_name for c in kept}
-        for constraint in old.constraints:
+        pairs = [(found, self._known(found, was, known)) for found in after.constraints]
+        kept = [same for _, same in pairs if same is not None]
+        ids = {c.store_name for c in (*kept, *outside)}
+        for constraint in old.constraints:  # before others come: a table has one primary key
             if constraint.store_name not in ids:
                 self._lost_constraint(old, constraint)
-        return tuple(kept)
+        numbers = self._numbers[after.oid]
+        return tuple(
+            same or self._new_constraint(version, now, found, numbers) for found, same in pairs
+        ) + tuple(outside)
+
+    def _known(
+        self,
+        found: ScratchConstraint,
+        was: Mapping[int, Constraint],
+        known: Mapping[str, Constraint],
+    ) -> Constraint | None:
+        """The constraint as it is called now, None for a new one. A change of type makes it again,
+        under the name it had.
+        """
+        same = was.get(found.oid)
+        if same is None and found.name not in self._command.dropped_constraints:
+            same = known.get(found.name)
+        if same is None:
+            return None
+        if same.name != found.name:
+            self.reading.kinds.append("rename constraint")
+        return replace(same, name=found.name, definition=unqualified(found.definition))
 
     def _new_constraint(
         self,

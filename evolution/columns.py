@@ -65,6 +65,7 @@ class Reading:
     notices: list[MorphError] = field(default_factory=list)
     touched: set[int] = field(default_factory=set)  # renamed or dropped columns
     nullable: dict[int, bool] = field(default_factory=dict)  # column id → NOT NULL given or taken
+    hidden: dict[int, bool] = field(default_factory=dict)  # the same, in the store alone
     stored: frozenset[str] = frozenset()  # new generated columns that are STORED
     seen: Description | None = None  # what the store says of a foreign table
     recipes: Mapping[int, Recipe] = field(default_factory=dict)  # of columns that are converted
@@ -152,6 +153,7 @@ def _drop_column(table: Table, column: Column, reading: Reading) -> None:
                 "it is part of the primary key",
                 hint="Rows need their key in every version.",
             )
+        reading.hidden[column.id] = False
         reading.store.append(f"{target} DROP NOT NULL")
         reading.notices.append(
             Note(
@@ -175,6 +177,8 @@ def _leave_to_store(table: Table, column: Column, source: Lensed, reading: Readi
             if default is not None:
                 reading.store.append(f"{target} SET DEFAULT {default}")
             else:
+                if under.not_null:
+                    reading.hidden[under.id] = False
                 reading.store.append(f"{target} DROP NOT NULL")
             return
         if not isinstance(under.source, Lensed):
@@ -240,6 +244,8 @@ def _new_column(
         )
     reading.kinds.append("add column")
     name = f"c{column_id}"
+    if needs_value:
+        reading.hidden[column_id] = True
     reading.store.append(f"ALTER TABLE {store_table(table)} ADD COLUMN {definition(name, column)}")
     return stored_column(column_id, column)
 

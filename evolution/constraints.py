@@ -49,6 +49,15 @@ def _stored(table: str, column: Column) -> str:
     return column.source.column
 
 
+def stored_name(column: Column) -> str:
+    """The column of the store with the very values that are shown, "" for none."""
+    if isinstance(column.source, Seed):
+        return column.source.column
+    if isinstance(column.source, Stored) and not column.source.converts(column.type):
+        return column.source.column
+    return ""
+
+
 def read_constraint(
     table: Table,
     columns: Mapping[int, Column],
@@ -94,7 +103,7 @@ def read_constraint(
         listed = ", ".join(quote_ident(_stored(target.name, c)) for c in keys)
         clause = (
             f"FOREIGN KEY ({names}) REFERENCES {STORE_SCHEMA}.{quote_ident(target.store)} "
-            f"({listed}){_foreign_rest(found.definition, names)}"
+            f"({listed}){foreign_rest(found.definition, names)}"
         )
         constraint = replace(
             constraint, references=target.id, foreign_columns=tuple(c.id for c in keys)
@@ -115,7 +124,7 @@ def _check_clause(table: Table, found: ScratchConstraint, used: Sequence[Column]
     return f"CHECK {substitute(found.expression or 'true', replacements)}{rest}"
 
 
-def _foreign_rest(definition: str, names: str) -> str:
+def foreign_rest(definition: str, names: str) -> str:
     """What follows the referenced columns; `names` are the key's own, as they are to be called.
 
     ON DELETE SET NULL and SET DEFAULT may list some of the key's columns.
@@ -173,7 +182,7 @@ def _fit(version: Version, table: Table, constraint: Constraint) -> Constraint |
         return None
     definition = (
         f"FOREIGN KEY ({ours}) REFERENCES {quote_ident(other.name)}({theirs})"
-        f"{_foreign_rest(constraint.definition, ours)}"
+        f"{foreign_rest(constraint.definition, ours)}"
     )
     return replace(constraint, definition=definition)
 

@@ -82,8 +82,11 @@ async def add_version(
     *,
     next_id: int,
     store_statements: Sequence[str] = (),
+    last_statements: Sequence[str] = (),
 ) -> CatalogSnapshot:
-    """A new version at the head, or the same number again (a transaction of DDL is one change)."""
+    """A new version at the head, or the same number again (a transaction of DDL is one change).
+    `last_statements` come when its row is there.
+    """
     previous = snapshot.versions.get(version.number)
     fresh = replace(
         snapshot,
@@ -98,7 +101,7 @@ async def add_version(
     else:
         before, after = _remade(fresh, previous, version)
     statements = [*before, *store_statements, *after]
-    statements.append(version_statement(version))
+    statements += [version_statement(version), *last_statements]
     statements += [_record(version.number, op, "virtual") for op in operations]
     statements += state_statements(fresh)
     await tx.apply(statements)

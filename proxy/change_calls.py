@@ -30,9 +30,10 @@ from evolution.changes.requests import Wish
 from evolution.changes.states import Phase, refusal, words
 from evolution.ddl import LOCK_CATALOG
 from evolution.layouts.base import Discrepancy
-from evolution.lifecycle import line, promote
+from evolution.lifecycle import line, promote, require_promotable, standing
 from evolution.request import Note as Notice
 from evolution.request import Outcome
+from evolution.shared.undo import ROLL_BACK_HINT
 from evolution.transaction import Transaction
 from evolution.validation.validator import method_named
 from proxy.both_layouts import BothLayouts
@@ -124,6 +125,8 @@ class ChangeCalls:
         todo = requests.to_promote(snapshot, call.records, number)
         if not todo:
             return None
+        await self._require_outside(call)
+        await require_promotable(call.tx, snapshot, number)
         await self._wait_for(call, [Wish(r.change_id, requests.PROMOTE) for r in todo])
         snapshot = await self._operations.scripts.read_snapshot(call.session)
         return Outcome(snapshot, "CALL") if snapshot.current == number else None
@@ -143,6 +146,10 @@ class ChangeCalls:
         if not todo:
             return None
         wanted = requests.ROLL_BACK_ACCEPTING if call.given.accept else requests.ROLL_BACK
+        await self._require_outside(call)
+        if not call.given.accept and call.given.change in line(snapshot, snapshot.current):
+            for found in await standing(call.tx, snapshot, call.given.change):
+                raise found.error(ROLL_BACK_HINT.format(call.given.change))
         await self._wait_for(call, [Wish(r.change_id, wanted) for r in todo])
         snapshot = await self._operations.scripts.read_snapshot(call.session)
         left = call.given.change in line(snapshot, snapshot.current)
@@ -167,6 +174,10 @@ class ChangeCalls:
 
     async def _leave_transaction(self, call: _Call) -> None:
         """The backend has no part in what follows."""
+        await self._require_outside(call)
+        await self._operations.scripts.sync(call.session)
+
+    async def _require_outside(self, call: _Call) -> None:
         scripts, session = self._operations.scripts, call.session
         if session.status != ord("I") or len(call.plan.statements) > 1:
             raise ActiveTransaction(
@@ -178,7 +189,6 @@ class ChangeCalls:
         if (await scripts.fetch(session, setting)).rows()[0][0] == b"on":
             what = f"CALL morph.{call.name}"
             raise ReadOnlyTransaction(f"cannot execute {what} in a read-only transaction")
-        await scripts.sync(session)
 
     # ---------------------------------------------------------------- inside the transaction
 
@@ -262,18 +272,27 @@ class ChangeCalls:
         )
 
     async def _check_rollback(self, call: _Call) -> Outcome:
-        """How many rows the old layout cannot show as they are, and the first of them."""
-        record = call.record()
-        if record.phase is not Phase.PROMOTED:
+        """How many rows the old layout cannot show as they are, and what could not be put back."""
+        record, number = call.known, call.given.change
+        if record is not None and record.phase is not Phase.PROMOTED:
             raise requests.refused(record, "rolled back", "Only what is promoted can be.")
-        await self._leave_transaction(call)
-        count, first = await bounded(call.session, self._blocking(record), alone=True)
-        text = f"a rollback of change {record.change_id} would lose nothing"
-        detail = ""
-        if count:
-            text = f"{count} rows stand against a rollback of change {record.change_id}"
-            detail = f"The old layout cannot show them as they are: {keys_told(count, first)}."
-        call.session.send_to_client(notice(call.session, "NOTICE", "00000", text, detail))
+        if record is not None:
+            await self._require_outside(call)
+        snapshot = await self._operations.scripts.read_snapshot(call.session)
+        found = [
+            (f"{each.count} rows stand against a rollback of change {number}",
+             f"{each.primary}: {each.detail}")
+            for each in await standing(call.tx, snapshot, number)
+        ]  # fmt: skip
+        if record is not None:
+            await self._operations.scripts.sync(call.session)
+            count, first = await bounded(call.session, self._blocking(record), alone=True)
+            if count:
+                text = f"{count} rows stand against a rollback of change {number}"
+                detail = f"The old layout cannot show them as they are: {keys_told(count, first)}."
+                found.insert(0, (text, detail))
+        for text, detail in found or [(f"a rollback of change {number} would lose nothing", "")]:
+            call.session.send_to_client(notice(call.session, "NOTICE", "00000", text, detail))
         return Outcome(await self._operations.scripts.read_snapshot(call.session), "CALL")
 
     async def _blocking(self, record: Record) -> tuple[int, Sequence[Discrepancy]]:

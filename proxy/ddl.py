@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from catalog.model import CatalogSnapshot
 from core.errors import (
     InvalidParameterValue,
+    MorphError,
     QueryCanceled,
     SerializationFailure,
     UndefinedFunction,
@@ -26,7 +27,7 @@ from evolution.operators.calls import ARGUMENTS
 from evolution.placement import dematerialize, materialize
 from evolution.request import DdlRequest, Outcome
 from evolution.servers import add_instance, drop_instance
-from evolution.transaction import Row
+from evolution.transaction import Row, Transaction
 from proxy.change_arguments import read_arguments
 from proxy.change_calls import CHANGE_CALLS, ChangeCalls
 from proxy.internal_errors import restate
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
     from proxy.session import Session
 
 _STORE_WORD = re.compile(r'"([ck]\d+|[ik]\d+_[^"]+)"')
-_CALLS = {"promote": promote, "rollback": roll_back}
 _MOVES = {"materialize": materialize, "dematerialize": dematerialize}
 _Instances = Callable[[DdlRequest, Mapping[str, str]], Awaitable[Outcome]]
 _INSTANCES: dict[str, tuple[_Instances, tuple[str, ...], int]] = {
@@ -214,8 +214,15 @@ class Ddl:
             self._finish(session, done)
             return
         tx, snapshot = await self._begin(session)
-        fresh = await _CALLS[name](tx, snapshot, read_arguments(statement.node, name).change)
-        self._finish(session, Outcome(fresh, "CALL"))
+        given, told = read_arguments(statement.node, name), list[MorphError]()
+
+        async def moved(each: Transaction) -> CatalogSnapshot:
+            if name == "promote":
+                return await promote(each, snapshot, given.change)
+            return await roll_back(each, snapshot, given.change, accept=given.accept, told=told)
+
+        fresh = await beside_changes(tx, moved)
+        self._finish(session, Outcome(fresh, "CALL", tuple(told)))
 
     async def _move(self, session: Session, node: Node, name: str) -> None:
         arguments: Any = node.funccall.args or ()

@@ -16,6 +16,14 @@ from catalog.model import CatalogSnapshot
 from catalog.store import SNAPSHOT_QUERY, snapshot_from_rows
 from config.changes import ChangesSettings
 from core.clock import Clock
+from core.errors import (
+    CheckViolation,
+    ForeignKeyViolation,
+    NotNullViolation,
+    NumericValueOutOfRange,
+    StringDataRightTruncation,
+    UniqueViolation,
+)
 from core.telemetry.log import Log
 from evolution.changes import events
 from evolution.changes.needs import Catalog, Pins, Validation
@@ -36,7 +44,7 @@ from evolution.changes.records import (
 )
 from evolution.changes.states import FINAL, SHADOWED, Phase, refusal
 from evolution.layouts.base import CutOver, Discrepancy, Layouts, Pace, Progress, ShadowWork
-from evolution.lifecycle import line, promote, roll_back
+from evolution.lifecycle import line, promote, roll_back, standing
 from evolution.transaction import Transaction
 
 LOG = Log("changes")
@@ -44,6 +52,10 @@ FENCE_GRACE_S = 2.0
 BUSY_PAUSE_S = 0.02
 RATE_WEIGHT = 0.2
 KEYS_TOLD = 10
+_BROKEN = (
+    CheckViolation, ForeignKeyViolation, NotNullViolation, NumericValueOutOfRange,
+    StringDataRightTruncation, UniqueViolation,
+)  # fmt: skip
 
 
 async def read_snapshot(tx: Transaction) -> CatalogSnapshot:
@@ -399,6 +411,8 @@ class Driver:
                 )
         except TimeoutError:
             result = CutOver(done=False, reason="the cut-over took too long")
+        except _BROKEN as error:  # what the change takes back or does again does not hold
+            result = CutOver(done=False, reason=error.primary)
         finally:
             if not result.done:
                 await asyncio.shield(self._unfence(fenced, result))
@@ -451,7 +465,8 @@ class Driver:
         async def flip(tx: Transaction) -> None:
             snapshot = await read_snapshot(tx)
             if fenced.change_id in line(snapshot, snapshot.current):
-                await roll_back(tx, snapshot, fenced.change_id)
+                accept = fenced.wanted == "rollback accepting"
+                await roll_back(tx, snapshot, fenced.change_id, accept=accept)
             note = Note(wanted="", window_s=self._settings.rollback_window)
             await move(tx, fenced, events.FlippedBack(fenced.state.epoch), note)
 
@@ -489,11 +504,23 @@ class Driver:
             fenced_by(records, record),
         )
         why = refusal(record.state, event)
+        if why and blocking and "cannot be shown" in why:
+            why += f" ({keys_told(blocking, first)})"
+        why = why or await self._not_put_back(record)
         if why:
-            if blocking and "cannot be shown" in why:
-                why += f" ({keys_told(blocking, first)})"
             return await self._not_fenced(record, why, final=event.fenced_by == 0)
         return await self._through(record, event, self._flip_back)
+
+    async def _not_put_back(self, record: Record) -> str:
+        """Why a rollback would be refused: constraints that rows of now do not fit."""
+        if record.wanted == "rollback accepting":
+            return ""
+        async with self._catalog.transaction() as tx:
+            snapshot = await read_snapshot(tx)
+            if record.change_id not in line(snapshot, snapshot.current):
+                return ""
+            found = await standing(tx, snapshot, record.change_id)
+        return f"{found[0].primary}: {found[0].detail.removesuffix('.')}" if found else ""
 
     async def _contract(self, record: Record, *, by_user: bool, window_over: bool) -> float:
         pinned = await self._pins.pinned(record.change_id)

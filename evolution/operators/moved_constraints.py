@@ -7,9 +7,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from catalog.model import Constraint, Stored, Table, Version
+from catalog.model import Constraint, Table, Version
 from catalog.sqltext import STORE_SCHEMA, quote_ident
 from core.errors import FeatureNotSupported
+from evolution.constraints import foreign_rest, stored_name
 from evolution.seeds.expressions import substitute
 from rewrite.tree import OPEN_PAREN, Tokens
 
@@ -53,7 +54,8 @@ def moved(version: Version, table: Table, ids: set[int]) -> tuple[list[str], lis
     found.sort(key=lambda pair: _ORDER[pair[1].kind])
     drops = [f"{_alter(owner)} DROP CONSTRAINT {quote_ident(c.store_name)}" for owner, c in found]
     adds = [
-        f"{_alter(owner)} ADD CONSTRAINT {quote_ident(c.store_name)} {_clause(version, owner, c)}"
+        f"{_alter(owner)} ADD CONSTRAINT {quote_ident(c.store_name)} "
+        f"{store_clause(version, owner, c)}"
         for owner, c in found
     ]
     return drops[::-1], adds
@@ -63,30 +65,24 @@ def _alter(table: Table) -> str:
     return f"ALTER TABLE {STORE_SCHEMA}.{quote_ident(table.store)}"
 
 
-def _clause(version: Version, table: Table, constraint: Constraint) -> str:
+def store_clause(version: Version, table: Table, constraint: Constraint) -> str:
+    """What stands after ADD CONSTRAINT name in the store, for a constraint as a version shows it.
+
+    Raises FeatureNotSupported (0A000) when the store has its columns in another form.
+    """
     head, rest = _around(constraint.definition)
     if constraint.kind == "c":
-        names = {
-            c.name: quote_ident(c.source.column)
-            for c in table.columns
-            if isinstance(c.source, Stored)
-        }
+        names = {c.name: quote_ident(name) for c in table.columns if (name := stored_name(c))}
         inside = constraint.definition[len(head) : len(constraint.definition) - len(rest)]
         return f"CHECK {substitute(inside, names)}{rest}"
     if constraint.kind != "f":
         return f"{head}({_stored(table, constraint.columns)}){rest}"
     other = version.table_by_id(constraint.references)
     assert other is not None, constraint.name
-    _, after = _around(rest)
-    if "(" in after:
-        raise FeatureNotSupported(
-            f'cannot move foreign key "{constraint.name}" with a column list of its own',
-            hint="Drop it in the same statement and add it again.",
-        )
+    ours = _stored(table, constraint.columns)
     return (
-        f"FOREIGN KEY ({_stored(table, constraint.columns)}) REFERENCES "
-        f"{STORE_SCHEMA}.{quote_ident(other.store)} "
-        f"({_stored(other, constraint.foreign_columns)}){after}"
+        f"FOREIGN KEY ({ours}) REFERENCES {STORE_SCHEMA}.{quote_ident(other.store)} "
+        f"({_stored(other, constraint.foreign_columns)}){foreign_rest(constraint.definition, ours)}"
     )
 
 
@@ -95,12 +91,13 @@ def _stored(table: Table, ids: Sequence[int]) -> str:
     for column_id in ids:
         column = table.column_by_id(column_id)
         assert column is not None, table.name
-        if not isinstance(column.source, Stored) or column.source.converts(column.type):
+        name = stored_name(column)
+        if not name:
             raise FeatureNotSupported(
                 f'a constraint of "{table.name}" cannot use column "{column.name}": the store has '
                 "its values in another form"
             )
-        names.append(quote_ident(column.source.column))
+        names.append(quote_ident(name))
     return ", ".join(names)
 
 

@@ -272,7 +272,7 @@ class _Command:
                     if record.state.lazy:
                         event = events.PromoteLazily(follows=True, on=False)
                         await move(tx, await locked(tx, record.change_id), event, Note(_ACTOR))
-                await roll_back(tx, snapshot, self._number)
+                await roll_back(tx, snapshot, self._number, accept=self._options.accept)
         return self._done("rolled back")
 
     async def _wish(self) -> int:
