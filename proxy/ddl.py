@@ -28,7 +28,7 @@ from evolution.placement import dematerialize, materialize
 from evolution.request import DdlRequest, Outcome
 from evolution.servers import add_instance, drop_instance
 from evolution.transaction import Row, Transaction
-from proxy.change_arguments import read_arguments
+from proxy.change_arguments import Arguments, read_arguments
 from proxy.change_calls import CHANGE_CALLS, ChangeCalls
 from proxy.internal_errors import restate
 from proxy.notices import notice
@@ -43,6 +43,24 @@ if TYPE_CHECKING:
     from proxy.session import Session
 
 _STORE_WORD = re.compile(r'"([ck]\d+|[ik]\d+_[^"]+)"')
+_Pointer = Callable[
+    [Transaction, CatalogSnapshot, Arguments, list[MorphError]], Awaitable[CatalogSnapshot]
+]
+
+
+async def _promote(
+    tx: Transaction, snapshot: CatalogSnapshot, given: Arguments, _: list[MorphError]
+) -> CatalogSnapshot:
+    return await promote(tx, snapshot, given.change)
+
+
+async def _roll_back(
+    tx: Transaction, snapshot: CatalogSnapshot, given: Arguments, told: list[MorphError]
+) -> CatalogSnapshot:
+    return await roll_back(tx, snapshot, given.change, accept=given.accept, told=told)
+
+
+_CALLS: dict[str, _Pointer] = {"promote": _promote, "rollback": _roll_back}
 _MOVES = {"materialize": materialize, "dematerialize": dematerialize}
 _Instances = Callable[[DdlRequest, Mapping[str, str]], Awaitable[Outcome]]
 _INSTANCES: dict[str, tuple[_Instances, tuple[str, ...], int]] = {
@@ -217,9 +235,7 @@ class Ddl:
         given, told = read_arguments(statement.node, name), list[MorphError]()
 
         async def moved(each: Transaction) -> CatalogSnapshot:
-            if name == "promote":
-                return await promote(each, snapshot, given.change)
-            return await roll_back(each, snapshot, given.change, accept=given.accept, told=told)
+            return await _CALLS[name](each, snapshot, given, told)
 
         fresh = await beside_changes(tx, moved)
         self._finish(session, Outcome(fresh, "CALL", tuple(told)))

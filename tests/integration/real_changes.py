@@ -1,8 +1,11 @@
 """Real schema changes of public projects, as statements: what was there before, the change, and
-what PostgreSQL's catalogs say of it (tests/integration/data/README.md says where they are from).
+what PostgreSQL's catalogs say of it.
 
-The data has facts only: table, column, types, definitions. A table with this column is made around
-them, with a key, an index and comments, so that there is something to be restored.
+`data/real_changes.json` has 108 of them: project, commit and path where each is found, table,
+column, types before and after. They are facts, got by replaying the public migration histories of
+crates.io, lemmy, svix, hatchet, supabase/auth, temporal and cadence and comparing PostgreSQL's
+catalogs before and after; no text of those projects is in it. A table with this column is made
+around them, with a key, an index and comments, so that there is something to be restored.
 """
 
 from __future__ import annotations
