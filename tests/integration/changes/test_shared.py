@@ -20,7 +20,7 @@ CONSTRAINTS = (
 COLUMNS = (
     "SELECT a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull FROM pg_attribute a "
     "JOIN pg_class c ON c.oid = a.attrelid WHERE c.relnamespace = 'morph_store'::regnamespace "
-    "AND c.relkind = 'r' AND a.attnum > 0 AND a.attname LIKE 'c%' ORDER BY a.attnum"
+    "AND c.relkind = 'r' AND a.attnum > 0 AND a.attname LIKE 'c%' ORDER BY c.relname, a.attnum"
 )
 
 
