@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal, get_args
 
-from config.fields import DAY, HOUR, MINUTE, choice, duration, integer
+from config.fields import DAY, HOUR, MINUTE, choice, duration, integer, text
 
 Contraction = Literal["manual", "after_window"]
 ValidationMethod = Literal["full", "checksum", "sample"]
@@ -23,6 +23,37 @@ class ChangesSettings:
         int,
         integer("Rows copied in a second at most.", 0, 1_000_000_000, unit="rows/s", zero="any"),
     ] = 0
+    throttle_latency: Annotated[
+        float,
+        duration(
+            "The copying waits while 95 of 100 statements of clients take longer, in the worker"
+            " that drives it.",
+            0,
+            HOUR,
+            zero="off",
+        ),
+    ] = 0.0
+    throttle_lag: Annotated[
+        float,
+        duration("The copying waits while the shadow is further behind.", 0, DAY, zero="off"),
+    ] = 5.0
+    throttle_active: Annotated[
+        int,
+        integer(
+            "The copying waits while more statements of clients run at once.",
+            0,
+            1_000_000,
+            unit="statements",
+            zero="off",
+        ),
+    ] = 0
+    throttle_probe: Annotated[
+        str,
+        text(
+            "A query, run as an ordinary client: the copying waits while its first value is"
+            " something else than NULL, false, 0 or empty, and while it fails."
+        ),
+    ] = ""
     error_limit: Annotated[
         int,
         integer(

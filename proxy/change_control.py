@@ -19,6 +19,7 @@ from core.clock import SystemClock
 from evolution.changes.controller import ACTIVE_QUERY, Controller
 from evolution.changes.driver import Driver
 from evolution.changes.needs import Catalog
+from evolution.changes.throttle import Latency, Throttle
 from evolution.layouts.by_store import LayoutsByStore
 from evolution.layouts.embedded.store import EmbeddedLayouts
 from evolution.layouts.foreign.store import ForeignLayouts
@@ -107,7 +108,13 @@ class ChangeControl:
 
     def _driver(self, catalog: Catalog) -> Driver:
         pins = AskedPins(catalog, self._workers, self._clock)
-        return Driver(catalog, self.layouts, self.validator, pins, self._settings, self._clock)
+        throttle = Throttle(
+            self._settings,
+            Latency(self._worker.metrics.statement_seconds.cells, self._clock.monotonic),
+        )
+        return Driver(
+            catalog, self.layouts, self.validator, pins, self._settings, self._clock, throttle
+        )
 
     async def _active(self) -> bool:
         return bool(await self._worker.ask_admin(ACTIVE_QUERY))

@@ -43,6 +43,7 @@ from evolution.changes.records import (
     waits_for,
 )
 from evolution.changes.states import FINAL, SHADOWED, Phase, refusal
+from evolution.changes.throttle import WAITS, Throttle
 from evolution.layouts.base import CutOver, Discrepancy, Layouts, Pace, Progress, ShadowWork
 from evolution.lifecycle import line, promote, roll_back, standing
 from evolution.transaction import Transaction
@@ -97,6 +98,7 @@ class Driver:
         pins: Pins,
         settings: ChangesSettings,
         clock: Clock,
+        throttle: Throttle,
     ) -> None:
         self._catalog = catalog
         self._layouts = layouts
@@ -104,7 +106,9 @@ class Driver:
         self._pins = pins
         self._settings = settings
         self._clock = clock
+        self._throttle = throttle
         self._rates: dict[int, tuple[float, int, float]] = {}
+        self._lags: dict[int, float] = {}
         self._by_phase: dict[Phase, Callable[[Record], Awaitable[float]]] = {
             Phase.ANALYZED: self._analyzed,
             Phase.SHADOWING: self._shadowing,
@@ -217,6 +221,7 @@ class Driver:
         return True
 
     async def _show(self, record: Record, progress: Progress) -> None:
+        self._lags[record.change_id] = progress.lag_s
         now = self._clock.monotonic()
         at, rows, rate = self._rates.get(record.change_id, (now, progress.rows, 0.0))
         if now > at:
@@ -275,6 +280,10 @@ class Driver:
     async def _backfilling(self, record: Record) -> float:
         if record.state.held:
             return self._pause(await self._feed(record))
+        why = await self._throttle.why(self._catalog, self._lags.get(record.change_id, 0.0))
+        if why or record.reason.startswith(WAITS):
+            await self._note(record, Note(reason=why))
+            return self._pause(await self._feed(record)) if why else 0.0
         async with self._limit(self._settings.step_timeout):
             progress = await self._layouts.advance(self._work(record))
         await self._show(record, progress)
