@@ -421,7 +421,7 @@ class Session:
             self.client.fatal_or_error(error)
             return
         except Exception as error:  # noqa: BLE001 (whatever it is, the client must not wait for ever)
-            if admin is None or admin is not self.worker.admin:
+            if await self.worker.has_lost(admin):
                 self.client.fatal(went_away())  # the driver's words for a connection that broke
                 return
             self.worker.report(error, f"session {self.id}")

@@ -526,6 +526,18 @@ class Worker:
                 raise CrashShutdown("the private PostgreSQL is not there")
             return await self.admin.fetchval(query)
 
+    async def has_lost(self, admin: asyncpg.Connection | None) -> bool:
+        """Whether what was `admin` before works no more. The driver knows of a fatal answer before
+        it knows that the connection is closed.
+        """
+        if admin is None or admin is not self.admin:
+            return True
+        try:
+            await self.ask_admin("SELECT 1")
+        except (*_ADMIN_FAULTS, CrashShutdown):
+            return True
+        return admin is not self.admin
+
     async def tell_admin(self, statement: str, *values: object) -> None:
         """Write to the catalog's own tables; not while there is no connection."""
         with contextlib.suppress(*_ADMIN_FAULTS):

@@ -49,3 +49,26 @@ async def test_a_connection_that_broke_is_opened_again(server: ServerProcess, to
         assert worker.admin is not first
     finally:
         await worker.close(0)
+
+
+async def test_a_lost_connection_is_told_from_an_error_of_the_program(
+    server: ServerProcess,
+) -> None:
+    """The first is 57P02 for a client, the second XX000."""
+    worker = Worker(Settings(), socket_directory=str(server.socket_directory), number=NUMBER)
+    assert await worker.has_lost(None)
+    await worker.open()
+    try:
+        first = worker.admin
+        assert first is not None
+        assert not await worker.has_lost(first)
+        with server.root() as root:
+            root.execute("SELECT pg_terminate_backend(%s)", (first.get_server_pid(),))
+        async with asyncio.timeout(DEADLINE_S):
+            while not await worker.has_lost(first):
+                await asyncio.sleep(0.01)
+        await answers(worker)
+        assert await worker.has_lost(first)
+        assert not await worker.has_lost(worker.admin)
+    finally:
+        await worker.close(0)
