@@ -13,6 +13,8 @@ from core.errors import FeatureNotSupported
 from evolution.foreign_options import KEY, NAMINGS
 from evolution.introspect import ScratchColumn
 
+_VIRTUAL_HINT = "Add a virtual column that converts it."
+
 
 def foreign_parts(table: Table) -> Table:
     """The table with its key under the names that its columns have now; without one when a column
@@ -37,10 +39,18 @@ def foreign_parts(table: Table) -> Table:
 def foreign_column(
     table: Table, column_id: int, column: ScratchColumn, seen: Description | None
 ) -> Column:
-    """A column that ALTER FOREIGN TABLE adds: its own name says where its value lies."""
+    """A column that ALTER FOREIGN TABLE adds: its own name says where its value lies.
+    FeatureNotSupported (0A000) where another column shows that value in another form.
+    """
     words = {name for name, _ in table.options}
     documents = bool(words & set(NAMINGS["mongodb"].table[:1]))
     path = parse_path(column.name) if documents else (column.name,)
+    converted = {stored_path(c) for lens in table.lenses for c in lens.under}
+    if any(_below(path, other) or _below(other, path) for other in converted if other):
+        raise FeatureNotSupported(
+            f'cannot add column "{column.name}" to foreign table "{table.name}": its value is '
+            "shown in another form by other columns",
+        )
     return Column(
         column_id,
         column.name,
@@ -106,6 +116,8 @@ def require_foreign_convertible(
             hint="SET morph.ddl_mode = auto makes a version that shows them in the new form.",
         )
     path = stored_path(column)
+    if not path:
+        raise FeatureNotSupported(f"{what}: it is no single value", hint=_VIRTUAL_HINT)
     for version in versions:
         shown = version.table_by_id(table.id)
         if shown is not None and column.id in shown.key:
@@ -113,11 +125,10 @@ def require_foreign_convertible(
         other = next((c for c in (shown.columns if shown else ()) if _overlap(path, c)), None)
         children = [t for t in version.tables if t.parent_id == table.id]
         child = next((t for t in children if _below(path, t.parent_path)), None)
-        if not path or other is not None or child is not None:
-            name = getattr(other or child, "name", "_doc")
+        if other is not None or child is not None:
+            name = getattr(other or child, "name", "")
             raise FeatureNotSupported(
-                f'{what}: "{name}" shows values of it, too',
-                hint="Add a virtual column that converts it.",
+                f'{what}: "{name}" shows values of it, too', hint=_VIRTUAL_HINT
             )
 
 

@@ -53,6 +53,9 @@ READS = (
     "COPY (SELECT id, price, qty, at FROM {t} ORDER BY id) TO STDOUT",
     "SELECT upper(price), qty::int FROM {t} ORDER BY price DESC NULLS LAST, id",
     "SELECT price FROM {t} WHERE price::numeric > 11 ORDER BY id",
+    "SELECT a.id, b.price FROM {t} a LEFT JOIN {t} b ON a.id = b.id ORDER BY a.price, a.id LIMIT 3",
+    "SELECT a.id, b.price FROM {t} a LEFT JOIN {t} b ON a.id = b.id ORDER BY a.id DESC LIMIT 3",
+    "SELECT k.id, i.qty FROM v1.kept k JOIN {t} i ON k.id = i.qty * 2 ORDER BY 1, 2",
     "WITH x AS (SELECT qty q FROM {t}) SELECT DISTINCT q FROM x ORDER BY q",
 )
 WRITES: dict[str, tuple[str, ...]] = {
