@@ -19,6 +19,8 @@ def _set_variable(session: Session, node: object) -> None:
     if name.startswith(FOLLOWED) or not name:
         # For the rest of this text; then it is looked up, and again when a transaction ends.
         session.maybe_temporary = session.stale = True
+    if name == "search_path" or not name:
+        session.stale = session.path_moved = True
     if name == "morph.pushdown":
         session.set_pushdown(_setting_text(args, "on"))
         session.forget_plans()

@@ -17,6 +17,7 @@ from catalog.store import snapshot_from_rows
 from core.errors import InternalError, MorphError
 from engine.plans import Plan
 from proxy import simple
+from proxy.name_lookup import follow_path, moves_names
 from proxy.operations import Operations
 from proxy.prepared import Portal
 from proxy.protocol import requests
@@ -151,8 +152,13 @@ class Scripts:
             stale, session.reread_due = session.reread_due, False
             if stale:
                 await self.reread(session)
-            if number + 1 < len(plan.statements) and (stale or statement.action is Action.DDL):
-                # Later statements see the catalog that this one made.
+            if number + 1 == len(plan.statements):
+                break
+            moved = moves_names(statement)
+            if moved:
+                await follow_path(session)
+            if moved or stale or statement.action is Action.DDL:
+                # Later statements see the catalog that this one made, or another namespace.
                 plan = await self._plan(session, text)
 
     async def _plan(self, session: Session, text: str) -> Plan:

@@ -27,7 +27,8 @@ from proxy.backend import BackendConnection, Piece
 from proxy.effects import STATEMENT_EFFECTS
 from proxy.errors import translate, went_away
 from proxy.foreign_prepared import ForeignPrepared
-from proxy.notices import DEFAULT_LEVEL, FOLLOWED, level, notice
+from proxy.name_lookup import look_up
+from proxy.notices import DEFAULT_LEVEL, FOLLOWED, notice
 from proxy.prepared import Portal, Prepared
 from proxy.protocol import requests
 from proxy.protocol.framing import HEADER_BYTES, SMALL_MESSAGE_BYTES_MAX, message
@@ -35,7 +36,7 @@ from proxy.protocol.message_types import ClientType
 from proxy.protocol.parse import Parse
 from proxy.protocol.reports import error_response, sqlstate_of
 from proxy.protocol.server import parameter_status
-from proxy.relay import BATCH, PARSE, QUERY, SYNC, BackendError, Entry, Relay
+from proxy.relay import BATCH, PARSE, QUERY, SYNC, Entry, Relay
 from proxy.shortcut import SessionPlans
 from proxy.store_block import Block
 from proxy.store_transactions import two_stores
@@ -53,13 +54,6 @@ IDLE = ord("I")
 FAILED = ord("E")
 _LIMIT_EXCEEDED = "canceling statement due to private_pg.statement_timeout_max"
 # What a statement means depends on it: the session's own names, and its settings of ours.
-TEMPORARY_QUERY = (
-    "SELECT pg_catalog.current_setting('morph.pushdown'), "
-    "pg_catalog.current_setting('morph.ddl_mode'), "
-    "pg_catalog.current_setting('client_min_messages'), c.relname FROM (VALUES (1)) one "
-    "LEFT JOIN pg_catalog.pg_class c ON c.relnamespace "
-    "OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()"
-)
 _KEEP_TEMPORARIES = frozenset({"Select", "Insert", "Update", "Delete", "Merge"})
 CANCEL_AGAIN_S = 0.05
 _POISON_SQL = b"morphgres\0"  # never valid SQL: makes the backend fail its transaction
@@ -74,8 +68,8 @@ class Session:
         "_short_entry", "_short_max", "_started", "_timed_out", "_told_fatal", "_writable",
         "block", "client", "copy_sink", "copy_waiting", "ddl_mode", "foreign_prepared", "id",
         "last_query", "maybe_temporary", "messages_min", "on_cancel", "own_snapshot",
-        "pending_version", "pinned", "portals", "progress", "push_scans", "pushdown", "relay",
-        "reread_due", "search_path",
+        "path_moved", "pending_version", "pinned", "portals", "progress", "push_scans", "pushdown",
+        "relay", "reported_path", "reread_due", "search_path",
         "send_to_client", "stale", "statements", "statements_run", "status", "temporary_names",
         "warned_versions", "worker",
     )  # fmt: skip
@@ -97,10 +91,11 @@ class Session:
         self.ddl_mode: str = worker.ddl_mode
         self.own_snapshot: CatalogSnapshot | None = None
         self.pending_version = 0
-        self.reread_due = False
-        self.search_path = ""
+        self.search_path = self.reported_path = ""
+        # The path in force is not the one that was reported: see name_lookup.
+        self.reread_due = self.path_moved = False
         self.temporary_names: frozenset[str] = frozenset()
-        self.stale = self.maybe_temporary  # names and settings: see _read_temporaries
+        self.stale = self.maybe_temporary  # names and settings: see name_lookup
         self.statements_run = 0
         self.last_query = ""
         self.warned_versions: set[int] = set()
@@ -268,7 +263,7 @@ class Session:
             self.start_script(self._attach(), before=(kind, body))
             return
         if self.stale and may_name_tables(kind, body):
-            self.start_script(self._read_temporaries(), before=(kind, body))
+            self.start_script(look_up(self), before=(kind, body))
             return
         text = apart.long_text(self, kind, body)
         if text is not None:
@@ -312,6 +307,7 @@ class Session:
         backend.owner = self
         self.relay.backend = backend
         self.search_path = backend.parameters.get("search_path", '"$user", public')
+        self.reported_path = self.search_path
         self._plans = None
 
     def give_back(self) -> BackendConnection | None:
@@ -523,33 +519,18 @@ class Session:
         assert self._plans is not None
         return self._plans
 
-    async def _read_temporaries(self) -> None:
-        """Which names mean the session's own temporary relations now, and our settings."""
-        self.stale = False
-        if self.status == FAILED:
-            return  # whatever comes, PostgreSQL refuses it
-        alone = self.relay.in_step
-        try:
-            sink = await self.worker.scripts.fetch(self, TEMPORARY_QUERY)
-            codec = self.client.codec
-            rows = [[(v or b"").decode(codec, "replace") for v in row] for row in sink.rows()]
-            self.set_pushdown(rows[0][0])
-            self.ddl_mode = rows[0][1].lower()
-            self.messages_min = level(rows[0][2])
-            self.temporary_names = frozenset(row[3] for row in rows) - {""}
-        except BackendError:
-            self.stale = True  # a failed batch; look again at the next
-        if self.relay.backend is not None:
-            self.relay.backend.statements.discard("")
-            if alone:
-                await self.worker.scripts.sync(self)
-        self.forget_plans()
-
     def set_pushdown(self, value: str) -> None:
         """`value` is what morph.pushdown is now; "scan": predicates go into the scans."""
         value = value.lower()
         self.pushdown = value not in ("off", "false", "0", "no", "scan")
         self.push_scans = value == "scan"
+
+    def follow(self, path: str) -> None:
+        """Plan with this search_path until it is reported or followed anew."""
+        if path != self.search_path:
+            self._plans = None
+        self.search_path = path
+        self.path_moved = path != self.reported_path
 
     def forget_plans(self) -> None:
         """Namespaces changed."""
@@ -652,7 +633,7 @@ class Session:
         if self.relay.backend is not None:
             self.relay.backend.forms = False
         if name == "search_path":
-            self.search_path = value
+            self.reported_path = self.search_path = value
             self._plans = None
         elif name == "client_encoding":
             self.client.set_encoding(value)
@@ -700,6 +681,9 @@ class Session:
         if self.relay.tap is not None:
             self.worker.inline.ended(self, failed=self._errors > 0)
         self.relay.skip = False
+        if self.path_moved:
+            self.stale = self.maybe_temporary
+            self.follow(self.reported_path)
         if status == IDLE:
             self._pinned_snapshot = None
             if self.own_snapshot is not None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from core.errors import QueryProtocolError
 from engine.plans import Plan
+from proxy.name_lookup import moves_names_within
 from proxy.protocol import requests
 from proxy.protocol.body import decode_text
 from proxy.protocol.framing import message
@@ -37,8 +38,10 @@ def query(session: Session, body: bytes) -> None:
     except NeedsWidth:
         session.start_script(session.worker.scripts.run_text(session, text))
         return
-    if (session.works_in_stores and ends_transaction(plan)) or (
-        session.foreign_prepared and runs_prepared(session, plan)
+    if (
+        (session.works_in_stores and ends_transaction(plan))
+        or (session.foreign_prepared and runs_prepared(session, plan))
+        or (len(plan.statements) > 1 and moves_names_within(plan.statements))
     ):
         session.start_script(session.worker.scripts.run_text(session, text))
     elif plan.relay_only:

@@ -11,6 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg import errors
+from psycopg.pq import DiagnosticField
 
 from tests.integration.fresh_catalog import empty_catalog
 from tests.integration.server_process import ServerProcess, running
@@ -351,3 +352,49 @@ def test_fifty_tables_take_no_second(server: ServerProcess) -> None:  # R1.5
         client.execute("SET statement_timeout = '2s'")  # a shared machine; see docs/versions.md
         client.execute("ALTER TABLE t7 RENAME COLUMN a TO c")
         client.execute("CALL morph.promote(2)")
+
+
+@pytest.mark.parametrize("way", ["text", "pipeline"])
+def test_a_version_chosen_within_a_batch(server: ServerProcess, way: str) -> None:  # R1.5
+    """PostgreSQL reports search_path with ReadyForQuery; what stands before follows it, too."""
+    new, old = (
+        "SELECT full_name FROM customers WHERE id = 1",
+        "SELECT name FROM customers WHERE id = 1",
+    )
+
+    def ask(client: Connection, *texts: str) -> list[str]:
+        if way == "text":
+            client.pgconn.send_query("; ".join(texts).encode())
+            found = []
+            while (result := client.pgconn.get_result()) is not None:
+                found.append(result)
+            failed = [r.error_field(DiagnosticField.SQLSTATE) for r in found if r.error_message]
+            if failed:
+                return [(failed[0] or b"").decode()]
+            return [(r.get_value(0, 0) or b"").decode() for r in found if r.ntuples]
+        try:
+            with client.pipeline():
+                cursors = [client.execute(text) for text in texts]
+        except errors.Error as error:
+            return [error.sqlstate or ""]
+        return [cursor.fetchall()[0][0] for cursor in cursors if cursor.description]
+
+    with server.connect(autocommit=True) as client:
+        three_versions(client)
+        assert ask(client, old, "SET search_path = v4", new) == ["Ann", "Ann"]
+        assert ask(client, new) == ["Ann"]
+        assert ask(client, "RESET search_path", old) == ["Ann"]
+        assert ask(client, old) == ["Ann"]
+        assert ask(client, "SELECT set_config('search_path', 'v4', false)", new) == ["v4", "Ann"]
+        assert ask(client, "SET search_path = v1", "SELECT 1/0", old) == ["22012"]
+        assert ask(client, new) == ["Ann"]  # what failed has set nothing
+        assert ask(client, "BEGIN", "SET LOCAL search_path = v1", old) == ["Ann"]
+        assert ask(client, old) == ["Ann"]
+        assert ask(client, "COMMIT") == []
+        assert ask(client, new) == ["Ann"]
+        if way == "text":
+            local = ("BEGIN", "SET LOCAL search_path = v1", old, "COMMIT", new)
+            assert ask(client, *local) == ["Ann", "Ann"]
+            assert ask(client, "SET LOCAL search_path = v1", old) == ["Ann"]
+            assert ask(client, new) == ["Ann"]
+            assert ask(client, "SET SCHEMA 'v1'", old, "DISCARD ALL") == ["25001"]
