@@ -16,7 +16,7 @@ from typing import Final, TypeVar
 
 from catalog.model import CatalogSnapshot
 from catalog.sqltext import STORE_SCHEMA
-from core.errors import ObjectNotInPrerequisiteState
+from core.errors import FeatureNotSupported, ObjectNotInPrerequisiteState
 from evolution.changes import events
 from evolution.changes.records import (
     Note,
@@ -28,6 +28,7 @@ from evolution.changes.records import (
     shadow_tables,
 )
 from evolution.changes.states import SHADOWED, Phase, words
+from evolution.layouts.by_store import is_foreign
 from evolution.transaction import Row, Transaction
 
 SHADOW_MODES: Final = ("auto", "shadow")
@@ -111,6 +112,13 @@ async def register(
     if mode not in SHADOW_MODES or (number == before.head and not pending):
         return
     tables = shadow_tables(after, number, every=mode == "shadow")
+    if len({is_foreign(table) for table in tables}) > 1:
+        names = ", ".join(f'"{table.name}"' for table in tables)
+        raise FeatureNotSupported(
+            f"one change cannot convert tables of several stores: {names}",
+            detail="Their layouts could not change at one moment.",
+            hint="Change them in two transactions.",
+        )
     statements = []
     if tables:
         parent = after.versions[number].parent

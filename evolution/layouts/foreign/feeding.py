@@ -123,7 +123,11 @@ class Feeding:
     async def _put(self, made: Made) -> None:
         forms, lsn = self.forms, self.feed.lsn
         put = self.store.put_back if self.direction == "back" else self.store.put
-        await put(forms.live, forms.shadow, made.images, lsn, self.scope)
+        try:
+            await put(forms.live, forms.shadow, made.images, lsn, self.scope)
+        except BaseException:
+            self.touched.epoch = 0
+            raise
 
     async def _note_refused(self, keys: Iterable[Key], made: Made) -> None:
         """Keep what was refused until the row changes or goes."""
@@ -172,7 +176,8 @@ class Feeding:
     async def _draw(self) -> None:
         """A new position; whoever is not the owner any more learns it here."""
         async with self.sessions.step(self.work.pace.step_s, isolation="read_committed") as db:
-            fresh = await feeds.draw(db, self.work, self.table)
+            fresh = await feeds.draw(db, self.work, self.table, self.touched.epoch)
+        self.touched.epoch = self.work.epoch
         if (fresh.live, fresh.direction) != (self.feed.live, self.feed.direction):
             raise SerializationFailure("the layouts have changed their roles meanwhile")
         self.feed.lsn, self.feed.epoch, self.feed.owned_s = fresh.lsn, fresh.epoch, fresh.owned_s

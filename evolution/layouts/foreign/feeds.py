@@ -124,19 +124,23 @@ async def take(
     return feed
 
 
-async def draw(db: asyncpg.Connection, work: ShadowWork, table: ShadowTable) -> ForeignFeed:
-    """A new position (`lsn`), above all that were drawn for the table before.
+async def draw(
+    db: asyncpg.Connection, work: ShadowWork, table: ShadowTable, mine: int = 0
+) -> ForeignFeed:
+    """A new position (`lsn`), above all that were drawn for the table before. `mine` is the epoch
+    under which the caller drew the last one: a fence has another one, and is the same owner's.
 
     Raises SerializationFailure (40001) when a newer owner works on it.
     """
     row = await db.fetchrow(
         f"UPDATE morph_log.foreign_feeds SET lsn = greatest(lsn + 2, {_NOW_US}), "
-        "claimed_at = CASE WHEN epoch = $3 THEN claimed_at ELSE clock_timestamp() END, "
+        "claimed_at = CASE WHEN epoch IN ($3, $4) THEN claimed_at ELSE clock_timestamp() END, "
         "epoch = greatest(epoch, $3) WHERE change_id = $1 AND table_id = $2 "
         f"RETURNING {_FIELDS}",
         work.change_id,
         table.table_id,
         work.epoch,
+        mine,
     )
     if row is None:
         raise UndefinedObject(f'change {work.change_id} has no shadow of table "{table.name}"')

@@ -1,5 +1,5 @@
-"""Which keys were brought in lately, by this process: a comparison that reads the two layouts one
-after the other must not take a write between for a difference.
+"""What this process did to a layout lately: which keys it brought in (who reads the two layouts one
+after the other must not take a write between for a difference), and under which epoch.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ class Touched:
 
     def __init__(self) -> None:
         self.now = 0
+        self.epoch = 0
+        """The epoch of the last position; 0 when a command of ours may still be on its way."""
         self._at: OrderedDict[Key, int] = OrderedDict()
         self._forgotten = 0
 

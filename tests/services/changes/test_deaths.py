@@ -1,0 +1,100 @@
+"""A change of a table of MongoDB under writers and under kill -9: nothing acknowledged is lost, no
+client sees an error of the change's, and it goes on by itself (issue 5 points 6, 7, 8c; R4.2, R4.6;
+EVOLUTION 7, I1, I5, I6).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.integration.changes.storm import check
+from tests.integration.server_process import ServerProcess, eventually
+from tests.services.changes.dying import CONFIG, Killer, connected, database_of, lives, storm_on
+from tests.services.conftest import PROPERTY
+from tests.services.servers.process import RunningServer
+
+KILLS, MANY_KILLS = 4, 200
+
+
+def _run(directory: Path, mongodb: RunningServer, name: str, kills: int, seed: int) -> Killer:
+    server = ServerProcess(directory, CONFIG, durable=True)
+    server.start()
+    killer = Killer(server, random.Random(seed))
+    try:
+        with database_of(mongodb, name):
+            storm = storm_on(server, mongodb, name, seed)
+            compared = lives(storm, killer, kills)
+            with connected(server) as client:
+                current = client.execute("SELECT max(version) FROM morph.versions WHERE current")
+                if current.fetchall() == [(1,)]:
+                    client.execute("CALL morph.promote(2)")
+                check(storm)
+                client.execute("CALL morph.rollback(2)")
+                check(storm)
+            failures = [f for w in storm.writers for f in w.failures if f[:2] not in ("57", "08")]
+            assert failures == []
+            assert compared > 0
+            assert sum(w.writes for w in storm.writers) > kills
+            print(killer.kills, compared, [w.writes for w in storm.writers], len(storm.calls))
+        return killer
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """Where a server's data may lie: the private PostgreSQL runs as another user."""
+    for each in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+        each.chmod(0o755)
+    return tmp_path
+
+
+@pytest.mark.services
+@pytest.mark.timeout(600)
+def test_writers_see_no_error_while_it_is_promoted_and_rolled_back(
+    directory: Path,
+    mongodb: RunningServer,
+    own_name: str,
+    record_property: Callable[[str, object], None],
+) -> None:
+    record_property(PROPERTY, mongodb.label)
+    server = ServerProcess(directory / "data", CONFIG)
+    server.start()
+    try:
+        with database_of(mongodb, own_name):
+            storm = storm_on(server, mongodb, own_name, 1)
+            storm.start()
+            try:
+                eventually(lambda: len(storm.calls) >= 4 or storm.refused, timeout_s=200)
+            finally:
+                storm.stop()
+            assert [f for w in storm.writers for f in w.failures] == []
+            assert storm.refused == []
+            assert min(w.writes for w in storm.writers) > 20
+            assert check(storm) > 0
+    finally:
+        server.stop()
+
+
+@pytest.mark.services
+@pytest.mark.timeout(900)
+def test_workers_and_servers_are_killed_again_and_again(
+    directory: Path,
+    mongodb: RunningServer,
+    own_name: str,
+    record_property: Callable[[str, object], None],
+) -> None:
+    record_property(PROPERTY, mongodb.label)
+    killer = _run(directory / "data", mongodb, own_name, KILLS, 7)
+    assert sum(killer.kills.values()) == KILLS
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+def test_hundreds_of_kills(directory: Path, mongodb: RunningServer, own_name: str) -> None:
+    killer = _run(directory / "data", mongodb, own_name, MANY_KILLS, 1970)
+    assert sum(killer.kills.values()) == MANY_KILLS
