@@ -13,6 +13,7 @@ rests four times as long as it works, and its own faults are counted and logged.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from evolution.changes.needs import Verdict
 from evolution.changes.records import Record, load_records
 from evolution.changes.states import Phase
 from evolution.layouts.base import Discrepancy, ShadowWork
+from evolution.layouts.by_store import is_foreign
 from evolution.layouts.embedded.stand_ins import shown_by
 from evolution.transaction import AdminTransaction
 from evolution.validation.findings import Found
@@ -51,7 +53,8 @@ WHOLE_BP: Final = 10_000
 BATCH_READS: Final = 16
 REST: Final = 4.0
 """Times as long as it worked, the task rests."""
-SETTLE_S: Final = 10.0
+SETTLE_S: Final = 60.0
+"""How long a call waits for the reads that were asked before it."""
 SAVE_S: Final = 1.0
 _WITH_TWO_LAYOUTS: Final = (Phase.VALIDATING, Phase.READY, Phase.PROMOTED, Phase.ROLLED_BACK)
 _FAULTS: Final = (MorphError, OSError, TimeoutError)
@@ -106,6 +109,8 @@ class InlineReads:
         self._counts = worker.metrics.inline_reads
         self._looking = self._looking_again = False
         self._task: asyncio.Task[None] | None = None
+        self._open = self._compared = 0
+        self._news, self._hurry = asyncio.Event(), asyncio.Event()
         self._backend: tuple[tuple[tuple[str, str], ...], BothLayouts] | None = None
 
     # ---------------------------------------------------------------- which tables
@@ -138,7 +143,11 @@ class InlineReads:
                 snapshot = await load_snapshot(connection)
         finally:
             connection.terminate()
-        found = {r.change_id: r for r in records if r.phase in _WITH_TWO_LAYOUTS}
+        found = {
+            r.change_id: r
+            for r in records
+            if r.phase in _WITH_TWO_LAYOUTS and not any(map(is_foreign, r.tables))
+        }
         tables: dict[int, int] = {}
         for number, record in found.items():
             ids = {table.table_id for table in record.tables}
@@ -231,6 +240,7 @@ class InlineReads:
             while self._queue:
                 begun = clock()
                 batch = self._next()
+                self._open = len(batch)
                 try:
                     await self._compare(batch)
                 except _FAULTS as error:
@@ -240,10 +250,23 @@ class InlineReads:
                 if clock() >= save_at:
                     await self._save()
                     save_at = clock() + SAVE_S
-                await asyncio.sleep(min(REST * (clock() - begun), SETTLE_S))
+                self._ended_batch()
+                await self._rest(REST * (clock() - begun))
             await self._save()
         finally:
             self._drop_backend()
+
+    def _ended_batch(self) -> None:
+        self._compared += self._open
+        self._open = 0
+        news, self._news = self._news, asyncio.Event()
+        news.set()
+
+    async def _rest(self, seconds: float) -> None:
+        """Leave the time to others, unless somebody waits for what the reads show."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._hurry.wait()
 
     def _next(self) -> list[_Waiting]:
         """The first read that waits, and those behind it of the same role and change."""
@@ -354,15 +377,24 @@ class InlineReads:
                 "no reads of clients are compared",
                 hint="Set validation.inline_share_bp, the share of them that are.",
             )
-        clock = self._worker.clock
-        deadline = clock() + SETTLE_S
-        while self._task is not None and not self._task.done() and clock() < deadline:
-            await asyncio.wait([self._task], timeout=deadline - clock())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SETTLE_S):
+                await self._settled()
         report = self._reports.pop(record.change_id, None)
         if report is None:
             return Verdict(0, 0, True, "no reads were compared yet")
         report.close()
         return await self._worker.changes.validator.save_inline(report)
+
+    async def _settled(self) -> None:
+        """Wait until the reads that wait by now are compared."""
+        wanted = self._compared + self._open + len(self._queue)
+        self._hurry.set()
+        try:
+            while self._compared < wanted:
+                await self._news.wait()
+        finally:
+            self._hurry.clear()
 
 
 async def _summed(pieces: Sequence[bytes]) -> ResultSum:

@@ -15,9 +15,15 @@ import asyncpg
 
 from catalog.model import CatalogSnapshot, Table
 from catalog.store import load_snapshot
-from core.errors import InvalidParameterValue, MorphError, ObjectNotInPrerequisiteState
+from core.errors import (
+    FeatureNotSupported,
+    InvalidParameterValue,
+    MorphError,
+    ObjectNotInPrerequisiteState,
+)
 from evolution.changes.needs import Verdict
 from evolution.layouts.base import ShadowWork
+from evolution.layouts.by_store import is_foreign
 from evolution.layouts.embedded.stand_ins import shown_by
 from evolution.validation.replay import Answer, Check, Layout
 from evolution.validation.validator import Validator
@@ -187,8 +193,15 @@ async def replay(
 ) -> Verdict:
     """Replay on a backend that is not open yet, and is closed at the end.
 
-    Raises ObjectNotInPrerequisiteState (55000) when there is nothing to replay.
+    Raises ObjectNotInPrerequisiteState (55000) when there is nothing to replay, and
+    FeatureNotSupported (0A000) for tables of other stores.
     """
+    if any(map(is_foreign, work.tables)):
+        raise FeatureNotSupported(
+            f"queries are not replayed on the tables of change {work.change_id}, "
+            "which lie in another store",
+            hint="Use full, checksum or sample.",
+        )
     control = await layouts.connect()
     try:
         replayed = await checks_of(control, work, queries, stateless)

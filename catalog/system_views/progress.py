@@ -21,6 +21,8 @@ PROGRESS = SystemView(
         ("pending", "Writes in the log that are not brought in."),
         ("lag_s", "Age of the oldest of them, in seconds."),
         ("left_out", "Rows that the shadow cannot hold: see morph.discrepancies."),
+        ("compared", "Rows that the running validation has compared, NULL when none runs."),
+        ("compared_per_s", "Rows that it compares in a second."),
         ("start_lsn", "Position of the log at which the shadow began."),
         ("applied_lsn", "Position up to which the log is brought in."),
         ("held", "True when the copying is stopped."),
@@ -39,8 +41,12 @@ SELECT s.change_id,
     ELSE 100 END AS percent,
   p.rows_per_s, CASE WHEN s.state = 'BACKFILLING' AND p.rows_per_s > 0
     THEN round((greatest(p.total - p.rows, 0) / p.rows_per_s)::numeric, 1) END AS left_seconds,
-  p.bytes, p.applied, p.pending, p.lag_s, p.left_out, p.start_lsn, p.applied_lsn, s.held,
-  nullif(s.reason, '') AS reason, p.heartbeat_at
+  p.bytes, p.applied, p.pending, p.lag_s, p.left_out, v.rows_compared AS compared,
+  round((v.rows_compared / nullif(v.seconds, 0))::numeric) AS compared_per_s,
+  p.start_lsn, p.applied_lsn, s.held, nullif(s.reason, '') AS reason, p.heartbeat_at
 FROM morph_catalog.shadows s LEFT JOIN morph_catalog.shadow_progress p USING (change_id)
+LEFT JOIN LATERAL (SELECT r.rows_compared, r.seconds FROM morph_catalog.validation_reports r
+  WHERE r.change_id = s.change_id AND r.state = 'running' AND r.method <> 'inline'
+  ORDER BY r.report_id DESC LIMIT 1) v ON true
 WHERE NOT s.settled ORDER BY s.change_id""",
 )

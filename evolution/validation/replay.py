@@ -108,9 +108,9 @@ class Replay:
         return shuffled.sqlstate != _CANCELED and difference(first, shuffled, check) is not None
 
     def _words(self, checks: Sequence[Check]) -> str:
-        words = f"{len(checks)} queries"
+        words = f"{len(checks)} answers"
         if self.failing:
-            words += f", {len(self.failing)} of them fail in both layouts"
+            words += f" ({len(self.failing)} of them errors)"
         if self.ratios:
             words += f", median time of the shadow: {median(self.ratios):.2f} x"
         return words

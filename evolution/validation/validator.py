@@ -128,7 +128,10 @@ class Validator:
 
         async with self._reports.claim(work.change_id, table.table_id, "query"):
             report = await self._claimed(work, table, "query", compare)
-        return Verdict(report.report_id, _critical(report), True, _words([report]))
+        found = _words([replace(report, message="")]) or "no differences"
+        return Verdict(
+            report.report_id, _critical(report), True, f"{found} in {report.message.split(',')[0]}"
+        )
 
     async def begin_inline(self, work: ShadowWork) -> Report:
         """A report of reads that are compared as they come (V1), of the change's first table."""

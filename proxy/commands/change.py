@@ -19,25 +19,39 @@ from typing import Any, Final
 
 import asyncpg
 
+from catalog.store import read_secret
 from config.settings import Settings
-from core.errors import CannotConnect, MorphError, ObjectNotInPrerequisiteState, UndefinedObject
+from core.errors import (
+    CannotConnect,
+    DataDirectoryError,
+    FeatureNotSupported,
+    InvalidParameterValue,
+    MorphError,
+    ObjectNotInPrerequisiteState,
+    UndefinedObject,
+)
 from core.telemetry import log
 from evolution.changes import events, requests
 from evolution.changes.controller import ConnectionCatalog
 from evolution.changes.driver import read_snapshot
+from evolution.changes.needs import Verdict
 from evolution.changes.records import Note, Record, load_record, load_records, move
 from evolution.changes.requests import Wish
 from evolution.changes.states import Phase, refusal
 from evolution.ddl import LOCK_CATALOG
+from evolution.layouts.by_store import is_foreign
 from evolution.layouts.embedded.store import EmbeddedLayouts
 from evolution.lifecycle import line, promote, roll_back
 from evolution.validation.embedded.setup import embedded_validator
-from private_pg.cluster import DATABASE, SUPERUSER
+from evolution.validation.validator import Validator
+from private_pg.cluster import DATABASE, PORT, SUPERUSER
+from proxy.both_layouts import BothLayouts
 from proxy.change_wishes import fulfil, locked
 from proxy.commands.change_shown import Shown, as_json, as_table
 from proxy.commands.faults import report
 from proxy.commands.serve import settings_from
 from proxy.commands.store_access import running_socket, socket_directory
+from proxy.replays import replay
 
 CONNECT_TIMEOUT_S: Final = 30.0
 INTERRUPTED: Final = 130
@@ -50,7 +64,7 @@ _LIST: Final = (
 _CHANGE: Final = (
     "SELECT change_id, state, kind, relation, ddl, origin, actor, created_at::text, "
     "state_at::text, revision, held, wanted, reason, window_until::text FROM morph.changes "
-    "WHERE change_id = $1 AND state <> 'published' ORDER BY seq"
+    "WHERE change_id = $1 ORDER BY seq"
 )
 _STEPS: Final = (
     "SELECT at::text, event, from_state, to_state, epoch, actor, detail FROM morph.change_steps "
@@ -60,6 +74,19 @@ _PROGRESS: Final = (
     "SELECT state, rows, total, percent::float8, rows_per_s, left_seconds::float8, pending, lag_s, "
     "held, reason FROM morph.progress WHERE change_id = $1"
 )
+_COMPARING: Final = (
+    "SELECT table_name, rows_compared, rows_per_s, discrepancies FROM morph.validation_reports "
+    "WHERE change_id = $1 AND method = $2 AND state = 'running' ORDER BY report_id DESC LIMIT 1"
+)
+_ROLE: Final = (
+    "SELECT rolname FROM pg_roles WHERE rolcanlogin AND NOT rolsuper "
+    "AND pg_has_role(oid, 'morph_client', 'member') ORDER BY rolname LIMIT 1"
+)
+_FUNCTIONS: Final = (
+    "SELECT DISTINCT unnest(CASE n.nspname WHEN 'morph' THEN ARRAY['morph.' || proname] "
+    "ELSE ARRAY[proname::text, 'pg_catalog.' || proname] END) FROM pg_proc p "
+    "JOIN pg_namespace n ON n.oid = p.pronamespace WHERE nspname IN ('pg_catalog', 'morph')"
+)
 EPILOG = """\
 examples:
   morphgres change list                 every change and its state
@@ -67,6 +94,7 @@ examples:
   morphgres change watch 7              a bar until it is ready, promoted or over
   morphgres change promote 7            waits until its version is current
   morphgres change rollback 7 --accept  even when rows cannot be shown as they are
+  morphgres change validate 7 --query 'SELECT sum(x) FROM t'   on both layouts
 
 exit status: 0 done, 1 refused or failed, 2 wrong usage, 3 validation found differences
 """
@@ -83,6 +111,7 @@ _VERBS: Final = {
     "contract": "remove the old layout of a promoted change",
 }
 _LOOKING: Final = ("list", "show")
+METHODS: Final = ("full", "checksum", "sample", "query")
 DIFFERENT: Final = 3
 Connect = Callable[[], Awaitable[asyncpg.Connection]]
 
@@ -108,7 +137,14 @@ def add_command(commands: Any) -> None:
                 help="roll back although rows cannot be shown as they are",
             )
         if verb == "validate":
-            each.add_argument("--method", default="", choices=["full", "checksum", "sample"])
+            each.add_argument("--method", default="", choices=METHODS)
+            each.add_argument(
+                "--query",
+                action="append",
+                default=[],
+                metavar="SELECT",
+                help="a query to run on both layouts; without one, those of morph.statements",
+            )
         each.add_argument("--json", action="store_true", help="print JSON")
         each.add_argument("--config", type=Path, metavar="FILE", help="configuration file (TOML)")
         each.add_argument("--data", type=Path, metavar="DIR", help="data directory")
@@ -137,14 +173,23 @@ async def _run(settings: Settings, options: argparse.Namespace) -> int:
                     f"no server runs in data directory {settings.data.directory}",
                     hint="Start it with morphgres serve: it drives changes.",
                 )
+            _require_data(settings.data.directory)
             directory = await stack.enter_async_context(socket_directory(settings))
         connect = functools.partial(_connect, directory)
         connection = await connect()
         try:
-            command = _Command(connection, connect, settings, options)
+            command = _Command(connection, connect, settings, options, directory)
             return await command.run()
         finally:
             connection.terminate()
+
+
+def _require_data(data: Path) -> None:
+    """Looking makes no data directory."""
+    if not data.is_dir() or not any(data.iterdir()):
+        raise DataDirectoryError(
+            f"there is no Morphgres in data directory {data}", hint="Name another one with --data."
+        )
 
 
 async def _connect(directory: str) -> asyncpg.Connection:
@@ -169,7 +214,9 @@ class _Command:
         connect: Connect,
         settings: Settings,
         options: argparse.Namespace,
+        directory: str,
     ) -> None:
+        self._directory = directory
         self._db = connection
         self._connect = connect
         self._settings = settings
@@ -329,12 +376,28 @@ class _Command:
         record = await self._record()
         if record.phase not in (Phase.READY, Phase.PROMOTED, Phase.ROLLED_BACK):
             raise requests.refused(record, "validated", "What has two layouts can be compared.")
+        if any(map(is_foreign, record.tables)):
+            raise FeatureNotSupported(
+                f"the tables of change {self._number} lie in another store",
+                hint=f"CALL morph.validate({self._number}) compares them, in the server.",
+            )
         layouts = EmbeddedLayouts(self._connect)
         validator = embedded_validator(layouts, self._connect, self._settings.validation)
-        method = self._options.method or self._settings.changes.validation
+        method = self._options.method or ("query" if self._options.query else "")
+        method = method or self._settings.changes.validation
+        if self._options.query and method != "query":
+            raise InvalidParameterValue(f"validation by {method} takes no queries")
+        shown = Shown(f"change {self._number}", quiet=self._options.json)
+        watching = asyncio.create_task(self._show_comparing(shown, method), name="progress")
         try:
-            verdict = await validator.validate(record.work(), method)
+            if method == "query":
+                verdict = await self._replayed(validator, record)
+            else:
+                verdict = await validator.validate(record.work(), method)
         finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+            shown.clear()
             await layouts.close()
         found = {
             "change_id": self._number,
@@ -345,6 +408,37 @@ class _Command:
         text = f"change {self._number}: {found['found']} (report {verdict.report_id})"
         self._print(json.dumps(found) if self._options.json else text)
         return DIFFERENT if verdict.critical else 0
+
+    async def _replayed(self, validator: Validator, record: Record) -> Verdict:
+        """As one of the clients' roles: the texts are theirs."""
+        role = await self._db.fetchval(_ROLE)
+        if role is None:
+            raise ObjectNotInPrerequisiteState(
+                "no client has logged in yet, in whose name queries could run"
+            )
+        socket = f"{self._directory}/.s.PGSQL.{PORT}"
+        secret = await read_secret(self._db)
+        parameters = {"user": str(role), "database": DATABASE}
+        stateless = frozenset(row[0] for row in await self._db.fetch(_FUNCTIONS))
+        return await replay(
+            BothLayouts(self._connect, socket, secret, parameters),
+            validator,
+            record.work(),
+            self._options.query,
+            stateless,
+            self._settings.validation.query_timeout,
+        )
+
+    async def _show_comparing(self, shown: Shown, method: str) -> None:
+        connection = await self._connect()
+        try:
+            while True:
+                await asyncio.sleep(WATCH_S)
+                row = await connection.fetchrow(_COMPARING, self._number, method)
+                if row is not None:
+                    shown.comparing(dict(row))
+        finally:
+            connection.terminate()
 
     async def _record(self) -> Record:
         await self._found()

@@ -5,6 +5,8 @@ on standard error.
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TextIO
@@ -12,6 +14,7 @@ from typing import Any, Final, TextIO
 from evolution.changes.states import Phase, words
 
 BAR_CELLS: Final = 24
+_MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)?\+00")
 _CLEAR_REST: Final = "\x1b[K"
 
 
@@ -37,6 +40,8 @@ def as_table(found: Sequence[Mapping[str, Any]]) -> str:
 def _cell(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else ""
+    if isinstance(value, str) and _MOMENT.fullmatch(value):
+        return value.partition(".")[0] + "Z"
     return " ".join(str(value).split()) if value is not None else ""
 
 
@@ -66,11 +71,18 @@ class Shown:
     `as_lines`: JSON lines on standard output instead.
     """
 
-    def __init__(self, label: str, *, as_lines: bool = False, stream: TextIO | None = None) -> None:
+    def __init__(
+        self,
+        label: str,
+        *,
+        as_lines: bool = False,
+        quiet: bool = False,
+        stream: TextIO | None = None,
+    ) -> None:
         self._label = label
         self._as_lines = as_lines
         self._stream = stream or sys.stderr
-        self._terminal = self._stream.isatty() and not as_lines
+        self._terminal = self._stream.isatty() and not (as_lines or quiet)
         self._last = ""
         self._state = ""
 
@@ -85,11 +97,30 @@ class Shown:
             return
         line = progress_line(self._label, row)
         if self._terminal:
-            self._stream.write(f"\r{line}{_CLEAR_REST}")
+            self._move(line)
         elif row["state"] != self._state:
             self._stream.write(f"{line}\n")
         self._state = str(row["state"])
         self._stream.flush()
+
+    def _move(self, line: str) -> None:
+        """Write over the line; what is wider than the terminal would begin another one."""
+        width = shutil.get_terminal_size().columns
+        self._stream.write(f"\r{line[: max(width - 1, 1)]}{_CLEAR_REST}")
+        self._stream.flush()
+
+    def comparing(self, row: Mapping[str, Any]) -> None:
+        """How far a comparison is; on a terminal only."""
+        if self._terminal:
+            found = row["discrepancies"]
+            parts = [
+                self._label,
+                f"comparing {row['table_name']}",
+                f"{row['rows_compared']:,} rows",
+                f"{row['rows_per_s'] or 0:,.0f} rows/s",
+                f"{found:,} differences" if found else "",
+            ]
+            self._move("  ".join(filter(None, parts)))
 
     def told(self, phase: Phase) -> None:
         """A new state, of which no numbers are known."""

@@ -43,6 +43,6 @@ def test_every_page_is_in_the_table() -> None:
 
 
 def test_every_operator_has_a_page() -> None:  # R4.1
-    pages = " ".join(p.read_text("utf-8").lower() for p in PAGES) + " create table drop table"
+    pages = " ".join(p.read_text("utf-8").lower() for p in PAGES)
     missing = [o.kind for o in OPERATORS if not all(w in pages for w in o.kind.split())]
     assert missing == []

@@ -122,7 +122,7 @@ async def test_times_are_compared() -> None:
     replay = Replay(Answers(*live, shadow=answer(seconds=0.5)).opened, report)
     await replay.run([Check("q1", "SELECT …")])
     assert replay.ratios == [2.5]
-    assert report.message == "1 queries, median time of the shadow: 2.50 x"
+    assert report.message == "1 answers, median time of the shadow: 2.50 x"
 
 
 @pytest.mark.parametrize("ordered", [True, False])
@@ -139,5 +139,5 @@ async def test_queries_that_fail_in_both_layouts_are_counted() -> None:
     report = Report(1, 5, 7, "query")
     failed = answer(sqlstate="42703")
     await Replay(Answers(failed, failed, shadow=failed).opened, report).run([Check("q", "…")])
-    assert report.message == "1 queries, 1 of them fail in both layouts"
+    assert report.message == "1 answers (1 of them errors)"
     assert report.verdict == "equal"

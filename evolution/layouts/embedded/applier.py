@@ -69,7 +69,7 @@ async def apply_log(
     value taken whose owner of now comes with a later one; what it refuses for that comes in then.
     """
     checkpoint, source = feed.checkpoint_sql, await source_snapshot(db, feed)
-    part = "" if source or not limit else await part_of(db, feed, limit)
+    part = "" if source or not limit else await _part(db, feed, limit)
     source = part or source
     now = source or "pg_current_snapshot()"
     row = await db.fetchrow(
@@ -88,7 +88,7 @@ async def apply_log(
     return Applied(records, not part)
 
 
-async def part_of(db: asyncpg.Connection, feed: Feed, limit: int) -> str:
+async def _part(db: asyncpg.Connection, feed: Feed, limit: int) -> str:
     """The snapshot of all transactions up to the one that has the record after `limit` new ones;
     "" when there are not so many, or when an open transaction is older.
     """

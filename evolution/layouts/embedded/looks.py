@@ -8,7 +8,7 @@ the last look inside of a cut-over, while writers wait, is what came in these mi
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import Final
 
 import asyncpg
@@ -16,7 +16,6 @@ import asyncpg
 from catalog.sqltext import quote_literal
 from evolution.layouts.base import Discrepancy, ShadowTable, ShadowWork, Verify
 from evolution.layouts.embedded import feeds
-from evolution.layouts.embedded.applier import part_of
 from evolution.layouts.embedded.compare import sides_of
 from evolution.layouts.embedded.feeds import Feed
 from evolution.layouts.embedded.log import last_keys, new_keys
@@ -26,8 +25,8 @@ from evolution.validation.lines import key_bytes
 
 LOOK_RECORDS: Final = 10_000
 """So many records that are not looked at yet call for a look."""
-PART_RECORDS: Final = 50_000
-"""A look is at about so many at most."""
+PART_KEYS: Final = 10_000
+"""A look goes on in parts of so many rows, however large a transaction was."""
 FENCE_KEYS: Final = 2_000
 """So many rows are compared at most while writers wait."""
 Connect = Callable[[], Awaitable[asyncpg.Connection]]
@@ -39,32 +38,47 @@ def looked_sql(feed: Feed) -> str:
     return f"{quote_literal(feed.looked)}::pg_snapshot"
 
 
-async def look(
-    connect: Connect, work: ShadowWork, table: ShadowTable, verify: Verify
-) -> tuple[list[Discrepancy], str, bool]:
-    """Compare what was written since the last look and is in the shadow: what differs, the snapshot
-    up to which it was compared ("" for nothing), and whether more is left.
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a look is: all records up to the snapshot `until`, their keys after `after`."""
+
+    until: str
+    after: list[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What a part of a look found. `place` is where the next part begins, None at the end of what
+    was there; `snapshot` is up to where everything was compared by now, "" for no further.
     """
+
+    found: list[Discrepancy]
+    place: Place | None = None
+    snapshot: str = ""
+
+
+async def look(
+    connect: Connect, work: ShadowWork, table: ShadowTable, verify: Verify, place: Place | None
+) -> Looked:
+    """Compare the next rows that were written since the last look and are in the shadow."""
     async with read_together(connect) as db:
         feed = await feeds.find(db, work, table)
         if feed is None or not (feed.looked and feed.checkpoint and feed.copied):
-            return [], "", False
-        part = await part_of(db, replace(feed, checkpoint=feed.looked), PART_RECORDS)
-        if part and await _pending(db, feed, part):
-            part = ""  # the shadow does not have all of it yet: up to what it has
-        until = part or feed.checkpoint_sql
+            return Looked([])
+        here = place or Place(feed.checkpoint)
         live = await read_table(db, feed.live)
-        keys = await _keys(db, live, new_keys(live, feed.table_id, looked_sql(feed), until))
+        until = f"{quote_literal(here.until)}::pg_snapshot"
+        query = new_keys(live, feed.table_id, looked_sql(feed), until)
+        after = f"WHERE {live.key_tuple('q')} > {live.key_values(here.after)}" if here.after else ""
+        rows = await db.fetch(
+            f"SELECT {live.key_texts('q')} FROM ({query}) q {after} "
+            f"ORDER BY {live.key_list('q')} LIMIT {PART_KEYS}"
+        )
+        keys = [key_bytes(row[0]) for row in rows]
         found = list(await verify(table, await sides_of(db, feed), keys)) if keys else []
-        snapshot: str = await db.fetchval(f"SELECT ({until})::text")
-    return found, snapshot, bool(part)
-
-
-async def _pending(db: asyncpg.Connection, feed: Feed, part: str) -> bool:
-    """Whether records up to a snapshot are not in the shadow."""
-    live = await read_table(db, feed.live)
-    pending = new_keys(live, feed.table_id, feed.checkpoint_sql, part)
-    return bool(await db.fetchval(f"SELECT EXISTS ({pending})"))
+    if len(rows) == PART_KEYS:
+        return Looked(found, Place(here.until, rows[-1][0]))
+    return Looked(found, None, here.until)
 
 
 async def unlooked(

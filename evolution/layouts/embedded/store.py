@@ -36,7 +36,7 @@ from evolution.layouts.embedded.cut_over import TRIES_S, Fence, NotNow, cut_over
 from evolution.layouts.embedded.feeds import Feed
 from evolution.layouts.embedded.finish import make_not_null, make_object, missing_objects
 from evolution.layouts.embedded.foreign_keys import unvalidated
-from evolution.layouts.embedded.looks import LOOK_RECORDS, look
+from evolution.layouts.embedded.looks import LOOK_RECORDS, Place, look
 from evolution.layouts.embedded.sessions import Connect, LockNotAvailable, Sessions
 from evolution.layouts.embedded.tables import exists, qualified, read_table
 from evolution.validation.lines import key_values
@@ -45,6 +45,8 @@ _PENDING_MAX: Final = 100_000
 _FEW: Final = 200
 _REPORTED_MAX: Final = 1_000
 _RETRY_S: Final = 0.1
+_LOOK_PART: Final = 4
+"""Looking takes a step's deadline by so much at most, in one call."""
 _FINISH_STEPS: Final = 120
 """The deadline of one index, in steps."""
 
@@ -66,6 +68,7 @@ class EmbeddedLayouts:
         self._validated: set[int] = set()
         self._verify: Verify | None = None
         self._looked: dict[int, int] = {}
+        self._places: dict[tuple[int, int], Place] = {}
 
     def look_with(self, verify: Verify) -> None:
         """How the rows are compared that are written between a validation and a cut-over."""
@@ -121,29 +124,40 @@ class EmbeddedLayouts:
         if work.direction == "back" and work.change_id not in self._validated:
             await self._validate_keys(work)
         progress = await self._feed(work, backfill=False)
-        looked = self._looked.setdefault(work.change_id, progress.applied)
+        looked = self._looked.get(work.change_id, -LOOK_RECORDS)
         if self._verify is None or progress.applied < looked + LOOK_RECORDS:
             return progress
         if progress.pending > _FEW:
             return progress  # bringing in comes first, and each look would go round what is pending
-        found, _ = await self._look(work, self._verify)
-        self._looked[work.change_id] = progress.applied
+        until = self._clock() + work.pace.step_s / _LOOK_PART
+        found, left = await self._look(work, self._verify, until)
+        if not left:
+            self._looked[work.change_id] = progress.applied
         return replace(progress, differing=tuple(found[:_REPORTED_MAX]))
 
-    async def _look(self, work: ShadowWork, verify: Verify) -> tuple[list[Discrepancy], bool]:
-        """One look at each table: what differs, and whether rows are left."""
+    async def _look(
+        self, work: ShadowWork, verify: Verify, until: float
+    ) -> tuple[list[Discrepancy], bool]:
+        """Look at all tables: what differs, and whether the time was over before the end."""
         found: list[Discrepancy] = []
-        left = False
         for table in work.tables:
-            differing, snapshot, more = await look(self._sessions.connect, work, table, verify)
-            found += differing
-            left |= more
-            if snapshot:
-                async with self._sessions.step(work.pace.step_s) as db:
-                    feed = await feeds.find(db, work, table, lock=True)
-                    if feed is not None:
-                        await feeds.mark_looked(db, feed, snapshot)
-        return found, left
+            key = work.change_id, table.table_id
+            while True:
+                place = self._places.get(key)
+                part = await look(self._sessions.connect, work, table, verify, place)
+                found += part.found
+                if part.snapshot:
+                    async with self._sessions.step(work.pace.step_s) as db:
+                        feed = await feeds.find(db, work, table, lock=True)
+                        if feed is not None:
+                            await feeds.mark_looked(db, feed, part.snapshot)
+                if part.place is None:
+                    self._places.pop(key, None)
+                    break
+                self._places[key] = part.place
+                if self._clock() >= until:
+                    return found, True
+        return found, False
 
     async def _feed(self, work: ShadowWork, *, backfill: bool) -> Progress:
         begun = self._clock()
@@ -225,7 +239,7 @@ class EmbeddedLayouts:
         async with self._sessions.step(deadline_s, isolation="read_committed") as db:
             feed = await feeds.find(db, work, table)
             assert feed is not None, "the shadow was begun"
-            found += await refusals.refused(db, feed, _REPORTED_MAX)
+            found += await refusals.left_out(db, feed, _REPORTED_MAX, work.pace.error_limit)
             objects = await missing_objects(db, work, table, feed)
         for each in objects:
             async with self._sessions.step(deadline_s, isolation="read_committed") as db:
@@ -234,7 +248,8 @@ class EmbeddedLayouts:
             found += await make_not_null(db, work, table, feed)
             await db.execute(f"ANALYZE {qualified(feed.shadow)}")
             await db.execute(
-                f"UPDATE morph_log.shadows SET finished = $1 WHERE {feed.where}", not found
+                f"UPDATE morph_log.shadows SET finished = $1 WHERE {feed.where}",
+                not any(each.severity == "critical" for each in found),
             )
             if not feed.finished:  # a validation follows
                 now = await db.fetchval("SELECT pg_current_snapshot()::text")
@@ -294,11 +309,11 @@ class EmbeddedLayouts:
         """One try, with as little as possible left of the log before anybody waits."""
         until = self._clock() + deadline_s / 2
         await self._bring_in(work, until)
-        left = True
-        while left and self._clock() < until:
-            seen, left = await self._look(work, verify)
-            if any(each.severity == "critical" for each in seen):
-                return CutOver(False, 0.0, "the layouts differ", tuple(seen))
+        seen, left = await self._look(work, verify, until)
+        if any(each.severity == "critical" for each in seen):
+            return CutOver(False, 0.0, "the layouts differ", tuple(seen))
+        if left:
+            return CutOver(False, 0.0, "rows written since the validation are being compared")
         await self._bring_in(work, until)
         fence = Fence(self._clock, hold_s)
         try:
@@ -315,6 +330,8 @@ class EmbeddedLayouts:
             fence.end()
             return CutOver(False, fence.held_s, error.primary)
         fence.end()
+        for state in (self._looked, self._places):
+            state.clear()
         self._validated.discard(work.change_id)
         return CutOver(True, fence.held_s, "", tuple(found))
 

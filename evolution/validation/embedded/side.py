@@ -41,12 +41,12 @@ async def opened(connect: Connect) -> AsyncIterator[asyncpg.Connection]:
 
 @asynccontextmanager
 async def read_together(connect: Connect) -> AsyncIterator[asyncpg.Connection]:
-    """A connection on which everything is read as of one moment."""
-    async with (
-        opened(connect) as connection,
-        connection.transaction(isolation="repeatable_read", readonly=True),
-    ):
-        await connection.execute("; ".join(SETTINGS), timeout=READ_DEADLINE_S)
+    """A connection on which everything is read as of one moment. It ends with its transaction: who
+    is cut off while rows come could not roll back.
+    """
+    async with opened(connect) as connection:
+        begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+        await connection.execute("; ".join((begin, *SETTINGS)), timeout=READ_DEADLINE_S)
         yield connection
 
 

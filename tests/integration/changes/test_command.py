@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.changes.prices import change_type, in_state, make_prices, reaches, rows
+from tests.integration.changes.test_replays import damage
 from tests.integration.server_process import ServerProcess, running
 
 pytestmark = pytest.mark.timeout(300)  # every command is a process of its own
@@ -86,14 +87,49 @@ def test_hold_resume_and_contract(server: ServerProcess) -> None:
         assert (listed["change_id"], listed["state"]) == (2, "completed")
 
 
-def test_what_is_not_there(server: ServerProcess) -> None:
+def test_queries_are_replayed(server: ServerProcess) -> None:
+    """As a client's role: what its rights do not allow fails in both layouts."""
+    with server.connect() as client:
+        make_prices(client)
+        change_type(client)
+        reaches(client, "ready")
+        query = "SELECT x FROM price ORDER BY id"
+        shown = json.loads(done(server.data, "validate", "2", "--query", query, "--json"))
+        assert shown["critical"] == 0
+        assert shown["found"] == "no differences in 2 answers"
+        query = "SELECT pg_read_file('/etc/hostname') FROM price"
+        assert "2 of them errors" in done(server.data, "validate", "2", "--query", query)
+        run = morphgres(server.data, "validate", "2", "--method", "full", "--query", query)
+        assert (run.returncode, run.stderr) == (
+            1, "morphgres: validation by full takes no queries\n",
+        )  # fmt: skip
+        damage(server, "UPDATE {0} SET {1} = 7 WHERE {1} = 1.5")
+        query = "SELECT x FROM price WHERE id = 15"
+        run = morphgres(server.data, "validate", "2", "--query", query)
+        assert run.returncode == 3
+        assert "2 VALUE_MISMATCH" in run.stdout
+
+
+def test_what_is_not_there(server: ServerProcess, tmp_path: Path) -> None:
     assert done(server.data, "list") == "no changes\n"
+    run = morphgres(tmp_path / "none", "list")
+    assert run.returncode == 1
+    assert "there is no Morphgres in data directory" in run.stderr
+    assert not (tmp_path / "none").exists()  # looking makes nothing
     run = morphgres(server.data, "show", "77")
     assert (run.returncode, run.stderr.split("\n")[0]) == (
         1,
         "morphgres: change 77 does not exist",
     )
     assert morphgres(server.data, "promote", "x").returncode == 2
+
+
+def test_what_was_published_at_once_can_be_shown(server: ServerProcess) -> None:
+    with server.connect() as client:
+        make_prices(client)
+    shown = json.loads(done(server.data, "show", "1", "--json"))
+    assert (shown["state"], shown["kind"]) == ("published", "create table")
+    assert morphgres(server.data, "hold", "1").returncode == 1
 
 
 def test_without_a_server_one_can_look_only(fresh_directory: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,8 @@ from tests.integration.changes.prices import change_type, make_prices, reaches, 
 from tests.integration.changes.test_replays import damage
 from tests.integration.fresh_catalog import empty_catalog
 from tests.integration.server_process import ServerProcess, eventually, running
+from tests.validation.mutations import MUTATIONS, RIGHT, Mutation
+from tests.validation.test_mutations import SHOWING
 
 INLINE = (
     f'{QUICK}[validation]\ninline_share_bp = 10000\ninline_bytes = "64KB"\n'
@@ -177,3 +180,107 @@ def test_a_shadow_that_cannot_be_read_is_nobodys_trouble(server: ServerProcess) 
         large = rows(client, "SELECT repeat('x', 1000) FROM price")
         assert len(large) == 500
         assert told(client).endswith("no differences")
+
+
+# ---------------------------------------------------------------- wrong transforms (issue 5, 8d)
+
+COLUMNS = {
+    **{name: kind for name, (kind, _) in RIGHT.items()},
+    "price": "numeric",
+    "city": "text",
+    "extra": "int",
+}
+READ_ALL = "SELECT * FROM wrong ORDER BY id"
+IMPOSSIBLE = ("duplicate rows",)
+"""What the shadow's own primary key refuses."""
+
+
+def wrong_shadow(client: psycopg.Connection[Any], root: psycopg.Connection[Any]) -> dict[str, str]:
+    """A table with a shadow; {name: its name in the shadow}, "" is the shadow itself."""
+    columns = ", ".join(f'"{name}" {kind}' for name, kind in COLUMNS.items())
+    client.execute(f"CREATE TABLE wrong ({columns}, PRIMARY KEY (id))")
+    names = [*(n for n in COLUMNS if n not in ("day", "extra"))]
+    marks = ", ".join("%s::text::jsonb" if n == "doc" else "%s" for n in names)
+    listed = ", ".join(f'"{n}"' for n in names)
+    with client.cursor() as cursor:
+        cursor.executemany(
+            f"INSERT INTO wrong ({listed}) VALUES ({marks})", [(n, *row) for n, row in SHOWING]
+        )
+    client.execute("UPDATE wrong SET day = at::date, extra = 7")
+    client.execute("ALTER TABLE wrong ALTER COLUMN extra TYPE numeric(12,1)")
+    reaches(client, "ready")
+    query = "SELECT relname FROM pg_class WHERE relname ~ '^t[0-9]+s2$'"
+    ((shadow,),) = root.execute(query).fetchall()
+    columns_of = (
+        "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attname ~ '^c[0-9]+$' "
+        "ORDER BY attnum"
+    )
+    found = [row[0] for row in root.execute(columns_of, (f"morph_store.{shadow}",)).fetchall()]
+    return {"": f"morph_store.{shadow}", **dict(zip(COLUMNS, found, strict=False))}
+
+
+def mutate(root: psycopg.Connection[Any], names: dict[str, str], mutation: Mutation) -> None:
+    """What a wrong transform would have made of the rows."""
+    shadow = names[""]
+    known = {name: names[name] for name in COLUMNS if name != "extra"}
+
+    def physical(text: str) -> str:
+        text = text.replace("t.quantity", "t.amount")
+        return re.sub(r"\bt\.(\w+)", lambda m: f't."{known[m[1]]}"', text)
+
+    root.execute("SET LOCAL morph.applying = 'on'")
+    for number, (_, expression) in enumerate(mutation.columns):
+        made = f'SELECT t."{known["id"]}" AS id, ({physical(expression)}) AS v FROM {shadow} t'
+        root.execute(f"CREATE TEMP TABLE made{number} ON COMMIT DROP AS {made}")
+    for number, (name, _) in enumerate(mutation.columns):
+        root.execute(
+            f'UPDATE {shadow} t SET "{known[name]}" = m.v FROM made{number} m '
+            f'WHERE m.id = t."{known["id"]}"'
+        )
+    if mutation.rows:
+        root.execute(re.sub(r"\bid\b", f'"{known["id"]}"', mutation.rows.format(shadow)))
+
+
+FEW = ("off by one for some", "wrong zone", "null is empty", "missing rows")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        pytest.param(FEW, id="few"),
+        pytest.param(
+            tuple(n for n in MUTATIONS if n not in IMPOSSIBLE),
+            id="all",
+            marks=[pytest.mark.slow, pytest.mark.timeout(1800)],
+        ),
+    ],
+)
+@pytest.mark.timeout(600)
+def test_wrong_transforms_are_found_by_queries_and_by_reads_of_clients(
+    server: ServerProcess, wrong: tuple[str, ...]
+) -> None:
+    """Each mutation that a scrub finds (tests/validation) is found by both, too."""
+    missed = []
+    with server.connect() as client, server.root() as root:
+        names = wrong_shadow(client, root)
+        compares(client, READ_ALL)
+        root.execute(f"CREATE TEMP TABLE right_rows AS SELECT * FROM {names['']}")
+        for name in wrong:
+            with root.transaction():
+                mutate(root, names, MUTATIONS[name])
+            client.execute(READ_ALL)
+            by_reads = told(client)
+            client.execute(f"CALL morph.validate(2, 'query', ARRAY['{READ_ALL}'])")
+            query = (
+                "SELECT verdict FROM morph.validation_reports "
+                "WHERE method = 'query' ORDER BY report_id DESC LIMIT 1"
+            )
+            if "MISMATCH" not in by_reads or rows(client, query) != [("different",)]:
+                missed.append((name, by_reads))
+            with root.transaction():
+                root.execute("SET LOCAL morph.applying = 'on'")
+                root.execute(f"DELETE FROM {names['']}")
+                root.execute(f"INSERT INTO {names['']} SELECT * FROM right_rows")
+        client.execute(READ_ALL)
+        assert told(client).endswith("no differences")
+    assert missed == []

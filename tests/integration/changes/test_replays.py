@@ -74,7 +74,7 @@ def test_given_queries_have_the_same_answers(server: ServerProcess) -> None:
         ((state, verdict, compared, message),) = rows(client, LAST)
         assert (state, verdict) == ("done", "equal")
         assert compared > 2_000
-        assert message.startswith("16 queries, 4 of them fail in both layouts, median time of")
+        assert message.startswith("16 answers (4 of them errors), median time of")
 
 
 @pytest.mark.timeout(300)
@@ -107,7 +107,7 @@ def test_logged_statements_are_replayed(server: ServerProcess) -> None:
         client.execute("CALL morph.validate(2, method => 'query')")
         ((_, verdict, _, message),) = rows(client, LAST)
         assert verdict == "equal"
-        assert message.startswith("2 queries")
+        assert message.startswith("2 answers")
         damage(server, "DELETE FROM {0} WHERE {1} = 50")
         client.execute("CALL morph.validate(2, method => 'query')")
         found = rows(client, FOUND)
@@ -147,7 +147,7 @@ def test_what_cannot_be_replayed_is_refused(server: ServerProcess) -> None:
         with pytest.raises(psycopg.errors.InvalidParameterValue, match=r"ARRAY\['…', '…'\]"):
             client.execute("CALL morph.validate(2, 'query', 'SELECT * FROM price')")
         client.execute(asked("SELECT set_config('role', 'morph_root', true) FROM price"))
-        assert rows(client, LAST)[0][3].startswith("2 queries, 2 of them fail in both layouts")
+        assert rows(client, LAST)[0][3].startswith("2 answers (2 of them errors)")
         client.execute(asked("SELECT nextval('pg_temp.none') FROM price"))
         left = "SELECT count(*) FROM pg_namespace WHERE nspname ~ '9[0-9]{8}'"
         with server.root() as root:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Sequence
 
 import pytest
@@ -120,8 +122,8 @@ async def test_what_comes_too_fast_to_be_looked_at_waits_for_another_try(
     monkeypatch.setattr("evolution.layouts.embedded.looks.FENCE_KEYS", 10)
     monkeypatch.setattr("evolution.layouts.embedded.cut_over.FENCE_KEYS", 10)
 
-    async def blind(*_: object) -> tuple[list[Discrepancy], str, bool]:
-        return [], "", False
+    async def blind(*_: object) -> looks.Looked:
+        return looks.Looked([])
 
     monkeypatch.setattr(store, "look", blind)
     result = await bed.cut_over(verify=verify)
@@ -140,3 +142,50 @@ async def test_the_way_back_has_compared_its_rows_too(bed: Bed) -> None:
     spoil(bed, "UPDATE {0} SET {2} = 7 WHERE {1} = 3")
     result = await bed.cut_over(verify=verify)
     assert [(d.type, d.record_id) for d in result.discrepancies] == [("VALUE_MISMATCH", "3")]
+
+
+async def test_a_large_transaction_is_looked_at_in_parts(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many rows it wrote, each try gets further."""
+    monkeypatch.setattr(looks, "PART_KEYS", 100)
+    bed.make("fed", "id int, k text, n int, PRIMARY KEY (k, id)")
+    bed.ddl("INSERT INTO fed SELECT g, 'k' || g % 7, g FROM generate_series(1, 900) g")
+    await bed.ready("fed")
+    bed.ddl("UPDATE fed SET n = -n")
+    await bed.layouts.catch_up(bed.work)
+    shadow = f'morph_store."{bed.work.tables[0].shadow}"'
+    with bed.root.transaction():
+        bed.root.execute("SET LOCAL morph.applying = 'on'")
+        query = "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum = 3"
+        ((value,),) = bed.root.execute(query, (shadow,)).fetchall()
+        bed.root.execute(f"UPDATE {shadow} SET {value} = 1 WHERE {value} IN (-7, -800)")
+    seen: list[Discrepancy] = []
+    place = None
+    parts = 0
+    while parts == 0 or place is not None:
+        part = await looks.look(
+            bed.layouts._sessions.connect, bed.work, bed.work.tables[0], verify, place
+        )
+        seen += part.found
+        place = part.place
+        parts += 1
+    assert parts == 10
+    assert part.snapshot
+    assert sorted(d.record_id for d in seen) == ["(k0, 7)", "(k2, 800)"]
+    monkeypatch.setattr(store, "_LOOK_PART", 1e9)
+    bed.layouts.look_with(verify)
+    told = [await bed.layouts.catch_up(bed.work) for _ in range(10)]
+    assert sorted(d.record_id for p in told for d in p.differing) == ["(k0, 7)", "(k2, 800)"]
+
+
+async def test_a_look_that_is_cut_off_says_so(bed: Bed) -> None:
+    """The deadline of a step is a TimeoutError, wherever the look is; nothing is left open."""
+    await written_since(bed)
+    for seconds in (0.0, 0.005, 0.02, 0.05):
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await looks.look(
+                    bed.layouts._sessions.connect, bed.work, bed.work.tables[0], verify, None
+                )
+    assert (await bed.through()).done

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
+
+import pytest
 
 from evolution.changes.states import Phase
 from proxy.commands.change_shown import Shown, as_table, progress_line
@@ -47,6 +50,30 @@ def test_elsewhere_than_on_a_terminal_each_state_is_one_line() -> None:
 class _Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
+
+
+def test_a_line_never_wraps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line that wraps would not be written over, but leave a trail."""
+    monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((30, 24)))
+    stream = _Terminal()
+    Shown("change 7", stream=stream).show(ROW)
+    assert stream.getvalue() == "\rchange 7  backfilling  [#####\x1b[K"
+
+
+def test_a_comparison_moves_on_a_terminal_and_is_silent_elsewhere() -> None:
+    row = {"table_name": "price", "rows_compared": 1200, "rows_per_s": 99.6, "discrepancies": 2}
+    stream, other, quiet = _Terminal(), io.StringIO(), _Terminal()
+    Shown("change 7", stream=stream).comparing(row)
+    Shown("change 7", stream=other).comparing(row)
+    Shown("change 7", stream=quiet, quiet=True).comparing(row)
+    line = "change 7  comparing price  1,200 rows  100 rows/s  2 differences"
+    assert stream.getvalue() == f"\r{line}\x1b[K"
+    assert other.getvalue() == quiet.getvalue() == ""
+
+
+def test_times_are_short_for_people() -> None:
+    found = [{"at": "2026-11-21 22:12:02.838861+00", "detail": "2026-11-21"}]
+    assert as_table(found).split("\n")[2] == "2026-11-21 22:12:02Z  2026-11-21"
 
 
 def test_on_a_terminal_one_line_moves() -> None:
