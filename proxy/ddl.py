@@ -237,7 +237,10 @@ class Ddl:
         async def moved(each: Transaction) -> CatalogSnapshot:
             return await _CALLS[name](each, snapshot, given, told)
 
-        fresh = await beside_changes(tx, moved)
+        try:
+            fresh = await beside_changes(tx, moved)
+        except BackendError as error:  # rows that were written after the look for them
+            raise _own_names(restate(session, error, plan)) from error
         self._finish(session, Outcome(fresh, "CALL", tuple(told)))
 
     async def _move(self, session: Session, node: Node, name: str) -> None:
@@ -309,6 +312,21 @@ def _client_error(
     if restated.get("s") in ("morph_scratch", "morph_store"):
         restated["s"] = "public"
     return BackendError(restated)
+
+
+def _own_names(error: BackendError) -> BackendError:
+    """Constraints of the store by the names that clients gave them."""
+    fields = dict(error.fields)
+    for code in fields.keys() & {"M", "D", "H"}:
+        fields[code] = _STORE_WORD.sub(_given_name, fields[code])
+    if "n" in fields:
+        fields["n"] = _STORE_WORD.sub(_given_name, f'"{fields["n"]}"').strip('"')
+    return BackendError(fields, answered=error.answered)
+
+
+def _given_name(match: re.Match[str]) -> str:
+    name = match[1].partition("_")[2]
+    return f'"{name}"' if name else match[0]
 
 
 def _store_word(match: re.Match[str], request: DdlRequest) -> str:

@@ -4,13 +4,14 @@ its rollback, done again by another promotion; what stands against it is told an
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import psycopg
 import pytest
 
-from tests.integration.changes.prices import in_state, reaches, rows
-from tests.integration.server_process import ServerProcess
+from tests.integration.changes.prices import WAIT_S, in_state, reaches, rows
+from tests.integration.server_process import ServerProcess, eventually
 
 Connection = psycopg.Connection[Any]
 CONSTRAINTS = (
@@ -22,6 +23,7 @@ COLUMNS = (
     "JOIN pg_class c ON c.oid = a.attrelid WHERE c.relnamespace = 'morph_store'::regnamespace "
     "AND c.relkind = 'r' AND a.attnum > 0 AND a.attname LIKE 'c%' ORDER BY c.relname, a.attnum"
 )
+HELD = "SELECT count(*) FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock'"
 
 
 def direct(client: Connection, *statements: str) -> None:
@@ -273,3 +275,42 @@ def test_a_change_with_a_shadow_takes_its_constraints_back_too(server: ServerPro
         client.execute("CALL morph.rollback(2, accept => true)")
         assert set(constraints(client)) == set(before)
         assert rows(client, "SELECT n FROM b WHERE id = 5") == [(None,)]
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ("(3, 'x', NULL, 'w', NULL)", 'column "n" of relation "b" contains null values'),
+        ("(3, 'one', 3, 'w', NULL)", 'could not create unique index "b_u"'),
+        ("(3, 'x', -1, 'w', NULL)",
+         'check constraint "pos" of relation "b" is violated by some row'),
+        ("(3, 'x', 3, 'w', 'q')",
+         'insert or update on table "b" violates foreign key constraint "b_x"'),
+    ],
+)  # fmt: skip
+def test_a_row_that_is_committed_while_the_rollback_waits_refuses_it(
+    server: ServerProcess, written: str, message: str
+) -> None:
+    with server.connect() as client, server.connect() as writer, server.root() as root:
+        make(client)
+        direct(client, TAKEN)
+        failed: list[psycopg.Error] = []
+
+        def roll_back() -> None:
+            try:
+                client.execute("CALL morph.rollback(2)")
+            except psycopg.Error as error:
+                failed.append(error)
+
+        waiting = threading.Thread(target=roll_back)
+        with writer.transaction():
+            writer.execute(f"INSERT INTO b VALUES {written}")
+            waiting.start()
+            held = (
+                "SELECT count(*) FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock'"
+            )
+            eventually(lambda: rows(root, held) != [(0,)], timeout_s=WAIT_S, what="it waits")
+        waiting.join(WAIT_S)
+        assert [str(e.diag.message_primary) for e in failed] == [message]
+        assert rows(client, "SELECT max(id) FROM b") == [(3,)]
+        assert "pos" not in constraints(client)
