@@ -137,12 +137,12 @@ class _Builder:
                     done = await self._type(number, each)
         except (FeatureNotSupported, KeyError):
             # In the layout of now its columns are computed: nothing could hold it there.
-            self._plan.told.append(
-                Note(
-                    f"what change {number} did to columns that are kept in another form now stays",
-                    hint="morph.ddl_mode = auto or shadow keeps the old layout for a rollback.",
-                )
+            note = Note(
+                f"what change {number} did to columns that are kept in another form now stays",
+                hint="morph.ddl_mode = auto or shadow keeps the old layout for a rollback.",
             )
+            if all(other.primary != note.primary for other in self._plan.told):
+                self._plan.told.append(note)
             return None
         return replace(each, in_force=self._forward) if done else None
 

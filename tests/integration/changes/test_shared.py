@@ -314,3 +314,24 @@ def test_a_row_that_is_committed_while_the_rollback_waits_refuses_it(
         assert [str(e.diag.message_primary) for e in failed] == [message]
         assert rows(client, "SELECT max(id) FROM b") == [(3,)]
         assert "pos" not in constraints(client)
+
+
+def test_a_conversion_made_in_place_keeps_what_it_did_to_its_column_and_says_so(
+    server: ServerProcess,
+) -> None:
+    with server.connect() as client:
+        make(client)
+        direct(
+            client,
+            "SET morph.back = 'repeat(''s'', sku)'",
+            "ALTER TABLE b DROP CONSTRAINT b_u, ALTER sku TYPE int USING length(sku), "
+            "ALTER w SET NOT NULL",
+            "RESET morph.back",
+        )
+        told = notices(client)
+        client.execute("CALL morph.rollback(2)")
+        kept = "what change 2 did to columns that are kept in another form now stays|None"
+        assert told == [kept]
+        assert "b_u" not in constraints(client)
+        client.execute("INSERT INTO b VALUES (3, 'one', 3, NULL)")  # what else it did is undone
+        assert rows(client, "SELECT sku FROM b ORDER BY id") == [("one",), ("two",), ("one",)]
