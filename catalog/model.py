@@ -192,12 +192,15 @@ class Part:
     """Which rows of the store's table a table shows that others share with it (EVOLUTION 2, split
     table): those of table `of` for which `condition` is true, an SQL expression over `columns`,
     called `"$1"`, `"$2"` … (columns of the store). `told` is the condition as it was asked for.
+    `keyed`: it shows other columns of rows that table `of` shows too, told apart by the same key
+    (decompose); a row that is deleted here has NULL in `columns`.
     """
 
     of: int
     condition: str
     columns: tuple[str, ...] = ()
     told: str = ""
+    keyed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

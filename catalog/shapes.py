@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 
 from catalog.instances import Instance
+from catalog.keyed_parts import keyed_statements, keyed_triggers, shared_key
 from catalog.model import Column, Index, Lensed, Native, Seed, Stored, Table, Version
 from catalog.naming import DOC_COLUMN, path_text
 from catalog.readers import (
@@ -290,6 +291,8 @@ def _column_list(version: Version, table: Table, read_seed: SeedReader) -> list[
             sql = f"({read_seed(version, table, column)})::{column.type}"
         else:
             sql = read_column(table, column, parent)
+        if column.id in shared_key(table):
+            sql = f"COALESCE({sql})"  # not to be assigned: it is the key of the other table
         columns.append(f"{sql} AS {quote_ident(column.name)}")
     return columns
 
@@ -340,11 +343,13 @@ def _base_views(version: Version, table: Table, read_seed: SeedReader) -> Iterab
     columns = _column_list(version, table, read_seed)
     origin = _from_clause(version, table)
     name = _qualified(view_schema(version.number), table.name)
+    yield from keyed_statements(version, table)
     condition = part_condition(table)
     checked = f" WHERE ({condition}) WITH LOCAL CHECK OPTION" if condition else ""
     yield f"CREATE VIEW {name} AS SELECT {', '.join(columns)} FROM {origin}{checked}"
     yield from _view_defaults(name, table)
     yield from _grants(name)
+    yield from keyed_triggers(version, table, name)
     extra = []
     if table.has_doc:
         extra = [f"{whole_document(table)} AS _doc", f"{ROW}._doc AS {RAW_DOC}"]
@@ -354,6 +359,7 @@ def _base_views(version: Version, table: Table, read_seed: SeedReader) -> Iterab
     yield f"CREATE VIEW {whole} AS SELECT {', '.join(columns + extra)} FROM {origin}{checked}"
     yield from _view_defaults(whole, table)
     yield from _grants(whole)
+    yield from keyed_triggers(version, table, whole)
 
 
 def foreign_base(version: Version, table: Table) -> str:

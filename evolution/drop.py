@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from catalog.model import Table, Version
@@ -62,11 +62,24 @@ async def drop_tables(request: DdlRequest) -> Outcome:
                 tables[child.id] = child
     if not tables:
         return Outcome(request.snapshot, tag, tuple(notices))
+    _check_parts(request.head, tables)
     cascade = node.behavior.name == "DROP_CASCADE"
     text = "; ".join(_drop_texts(tables.values(), cascade=cascade))
     command = Command({}, cascade=cascade)
     outcome = await run_on_copy(request, set(tables), text, command, tag)
     return replace(outcome, notices=(*notices, *outcome.notices))
+
+
+def _check_parts(head: Version, gone: Mapping[int, Table]) -> None:
+    """A table that shows columns of rows of another one does not outlive it."""
+    for table in head.tables:
+        if table.part and table.part.keyed and table.part.of in gone and table.id not in gone:
+            name = gone[table.part.of].name
+            raise DependentObjectsStillExist(
+                f"cannot drop table {name} because other objects depend on it",
+                detail=f"table {table.name} shows columns of its rows",
+                hint="Drop both in one statement.",
+            )
 
 
 def _drop_texts(tables: Iterable[Table], *, cascade: bool) -> Iterator[str]:

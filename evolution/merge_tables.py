@@ -10,7 +10,6 @@ from dataclasses import replace
 from catalog.model import Table
 from core.errors import DuplicateColumn, FeatureNotSupported, InvalidParameterValue, MorphError
 from evolution.constraints import fit_foreign_keys
-from evolution.lifecycle import line
 from evolution.operators.calls import call_arguments
 from evolution.parts import (
     check_dependents,
@@ -19,6 +18,7 @@ from evolution.parts import (
     count_outside,
     instead_of,
     made_part,
+    named_as_before,
 )
 from evolution.publish import Operation, add_version
 from evolution.request import DdlRequest, Note, Outcome
@@ -32,7 +32,7 @@ async def merge_tables(request: DdlRequest) -> Outcome:
     )
     if one.id == other.id:
         raise InvalidParameterValue("morph.merge_tables takes two tables")
-    if one.part is None or other.part is None or one.part.of != other.part.of:
+    if one.part is None or other.part is None or one.part.of != other.part.of or one.part.keyed:
         raise FeatureNotSupported(
             f'cannot merge "{one.name}" and "{other.name}": they are not parts of one table',
             hint="INSERT INTO … SELECT puts the rows of one into the other; a view with UNION ALL "
@@ -67,29 +67,7 @@ def _merged(request: DdlRequest, one: Table, other: Table, name: str) -> Table:
             )
     assert one.part is not None
     result = made_part(one, one.part.of, name, None, columns)
-    before = _before(request, one.part.of)
-    kept = {c.store_name: c.name for c in before.constraints} | {
-        i.store_name: i.name for i in before.indexes
-    }
-    if before.name != name:
-        return result
-    return replace(
-        result,
-        constraints=tuple(
-            replace(c, name=kept.get(c.store_name, c.name)) for c in result.constraints
-        ),
-        indexes=tuple(replace(i, name=kept.get(i.store_name, i.name)) for i in result.indexes),
-    )
-
-
-def _before(request: DdlRequest, table_id: int) -> Table:
-    """The table as it was split."""
-    snapshot = request.snapshot
-    found = (
-        snapshot.versions[number].table_by_id(table_id)
-        for number in line(snapshot, request.head.number)
-    )
-    return next(table for table in found if table is not None)
+    return named_as_before(request, result)
 
 
 async def _told_rows(request: DdlRequest, one: Table, other: Table) -> list[MorphError]:

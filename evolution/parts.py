@@ -23,6 +23,7 @@ from core.errors import (
 from evolution.changes.records import load_records
 from evolution.dependents import dependent_views, seed_reads, seeds
 from evolution.indexes import relation_names
+from evolution.lifecycle import line
 from evolution.request import DdlRequest
 from rewrite.tree import Node
 
@@ -37,6 +38,8 @@ def check_part(table: Table, commands: Iterable[Node]) -> None:
     if table.part is None:
         return
     what = f'"{table.name}" shows some of the rows of a table that was split'
+    if table.part.keyed:
+        what = f'"{table.name}" shows columns of a table that was decomposed'
     for command in commands:
         kind = command.subtype.name
         added = (command.def_.constraints or ()) if kind == "AT_AddColumn" else ()
@@ -70,6 +73,11 @@ async def check_divisible(request: DdlRequest, table: Table, verb: str) -> None:
         )
     if table.part is not None:
         raise FeatureNotSupported(f"{what}: it was split off itself", hint=_HINT)
+    for other in request.head.tables:
+        if other.part is not None and other.part.of == table.id:
+            raise FeatureNotSupported(
+                f'{what}: "{other.name}" was split off it', hint="Join them first."
+            )
     shown = (v.table_by_id(table.id) for v in request.snapshot.versions.values())
     if any(t is not None and t.lenses for t in shown):
         raise FeatureNotSupported(
@@ -85,18 +93,23 @@ async def check_divisible(request: DdlRequest, table: Table, verb: str) -> None:
     check_dependents(request, table, verb)
 
 
-def check_dependents(request: DdlRequest, table: Table, verb: str) -> None:
+def check_dependents(
+    request: DdlRequest, table: Table, verb: str, *, but: Table | None = None
+) -> None:
+    """Nothing reads the table, `but` one: DependentObjectsStillExist (2BP01)."""
     head = request.head
     for view in dependent_views(request.snapshot, head, {table.id}, transitive=False):
         raise _depends(verb, table, f"view {view.name} depends on table {table.name}")
     for other in head.tables:
         for constraint in other.constraints:
-            if constraint.references == table.id:
+            if constraint.references == table.id and (but is None or other.id != but.id):
                 detail = f"constraint {constraint.name} on table {other.name} depends on "
                 raise _depends(verb, table, f"{detail}table {table.name}")
     own = {c.id for c in table.columns}
     for other, seed in seeds(head):
-        if other.id != table.id and own & set(getattr(seed.source, "depends", ())):
+        if other.id not in (table.id, but.id if but else 0) and own & set(
+            getattr(seed.source, "depends", ())
+        ):
             detail = f"virtual column {seed.name} of table {other.name} reads it"
             raise _depends(verb, table, detail)
 
@@ -174,6 +187,27 @@ async def count_outside(request: DdlRequest, tables: Sequence[Table]) -> int:
     await request.tx.apply([f"SELECT set_config('{_COUNTED}', ({count}), true)"])
     ((found,),) = await request.tx.fetch(f"SELECT current_setting('{_COUNTED}')")
     return int(found or 0)
+
+
+def named_as_before(request: DdlRequest, table: Table) -> Table:
+    """The table whose rows are together again, constraints and indexes under their old names when
+    it has its own.
+    """
+    snapshot = request.snapshot
+    found = (
+        snapshot.versions[number].table_by_id(table.id)
+        for number in line(snapshot, request.head.number)
+    )
+    whole = [t for t in found if t is not None and t.name == table.name]
+    names = {c.store_name: c.name for t in whole for c in t.constraints if c.store_name}
+    names |= {i.store_name: i.name for t in whole for i in t.indexes}
+    return replace(
+        table,
+        constraints=tuple(
+            replace(c, name=names.get(c.store_name, c.name)) for c in table.constraints
+        ),
+        indexes=tuple(replace(i, name=names.get(i.store_name, i.name)) for i in table.indexes),
+    )
 
 
 def instead_of(version: Version, gone: Iterable[Table], made: Sequence[Table]) -> Version:

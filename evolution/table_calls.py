@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from core.errors import FeatureNotSupported, WrongObjectType
 from evolution.alter_table import reshape_columns, run_on_copy
 from evolution.changed import Command
+from evolution.decompose_table import decompose_table, join_tables
 from evolution.merge_tables import merge_tables
 from evolution.operators.calls import call_arguments
 from evolution.operators.nest_columns import read_nesting
@@ -37,6 +38,8 @@ _BY_NAME: dict[str, Callable[[DdlRequest], Awaitable[Outcome]]] = {
     "unnest_column": nest_columns,
     "split_table": split_table,
     "merge_tables": merge_tables,
+    "decompose_table": decompose_table,
+    "join_tables": join_tables,
 }
 
 

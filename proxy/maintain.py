@@ -65,14 +65,14 @@ def truncate_statements(statement: StatementPlan) -> tuple[list[str], list[str]]
             parts = (item.schemaname, item.relname)
             others.append(".".join(quote_ident(p) for p in parts if p))
         else:
-            stores[_truncatable(ref)] = None
+            stores[_truncatable(ref, cascade=node.behavior.name == "DROP_CASCADE")] = None
     return (
         [f"TRUNCATE {', '.join(stores)}{tail}"],
         [f"TRUNCATE {', '.join(others)}{tail}"] if others else [],
     )
 
 
-def _truncatable(ref: RelationRef) -> str:
+def _truncatable(ref: RelationRef, *, cascade: bool) -> str:
     table = ref.resolved.table
     if table.kind == "view":
         raise WrongObjectType(f'"{table.name}" is not a table')
@@ -96,6 +96,13 @@ def _truncatable(ref: RelationRef) -> str:
         raise FeatureNotSupported(
             f'cannot truncate "{table.name}": it shows some of the rows of a table that was split',
             hint="Use DELETE, or truncate the table through a version from before.",
+        )
+    parts = [t for t in ref.resolved.version.tables if t.part and t.part.of == table.id]
+    if parts and not cascade:
+        raise FeatureNotSupported(
+            "cannot truncate a table referenced in a foreign key constraint",
+            detail=f'Table "{parts[0].name}" references "{table.name}".',
+            hint=f'Truncate table "{parts[0].name}" at the same time, or use TRUNCATE ... CASCADE.',
         )
     return store_name(table)
 

@@ -23,6 +23,8 @@ ARGUMENTS: Final[Mapping[str, tuple[str, ...]]] = {
     "unnest_column": ("relation", "column_name", "columns"),
     "split_table": ("relation", "part", "predicate", "rest?", "rest_predicate?"),
     "merge_tables": ("relation", "other", "result"),
+    "decompose_table": ("relation", "part", "columns"),
+    "join_tables": ("relation", "other", "result"),
 }
 """Procedure → its arguments; what may be left out ends in OPTIONAL."""
 

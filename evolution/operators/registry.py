@@ -4,7 +4,8 @@ the same time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Final
 
 from catalog.model import Table, Version
@@ -21,7 +22,12 @@ from evolution.operators.nullability import DropNotNull, SetNotNull
 from evolution.operators.rename_column import RenameColumn
 from evolution.operators.rename_table import RenameTable
 from evolution.operators.reshape import MergeColumns, SplitColumn
-from evolution.operators.table_parts import MergeTables, SplitTable
+from evolution.operators.table_parts import (
+    DecomposeTable,
+    JoinTables,
+    MergeTables,
+    SplitTable,
+)
 
 _SAME_TABLE: Final[tuple[Operator, ...]] = (
     CreateTable(),
@@ -45,7 +51,12 @@ _SAME_TABLE: Final[tuple[Operator, ...]] = (
 )
 
 
-_TABLES: Final[tuple[Operator, ...]] = (SplitTable(), MergeTables())
+_TABLES: Final[tuple[Operator, ...]] = (
+    SplitTable(),
+    MergeTables(),
+    DecomposeTable(),
+    JoinTables(),
+)
 """Those between tables that are not the same and have the same rows."""
 
 OPERATORS: Final = (*_SAME_TABLE, *_TABLES)
@@ -62,30 +73,52 @@ def effects(parent: Version, child: Version) -> list[Effect]:
 
 
 def _pairs(parent: Version, child: Version) -> Iterator[tuple[Table | None, Table | None]]:
-    """The tables of two versions by id; a table that was split with each of its parts, one that was
-    merged with the first of them.
+    """The tables of two versions by id; a table that was divided with each of its parts, one that
+    was put together with the first of them.
     """
     ids = dict.fromkeys(t.id for v in (parent, child) for t in v.tables if t.kind != "view")
-    parts = {v.number: _parts(v) for v in (parent, child)}
+    before, after = _parts(parent), _parts(child)
     for table_id in ids:
         old, new = parent.table_by_id(table_id), child.table_by_id(table_id)
         if old is None and new is not None and new.part is not None:
             old = parent.table_by_id(new.part.of)
-        elif old is None and table_id in parts[parent.number]:
-            old = parts[parent.number][table_id]
-        elif new is None and old is not None and _rows_left(old, parts[child.number], child):
+        elif old is None and table_id in before:
+            old = before[table_id]
+        elif new is None and old is not None and table_id in after:
             continue
+        elif new is None and old is not None and old.part is not None:
+            whole = child.table_by_id(old.part.of)
+            if whole is not None and not old.part.keyed:
+                continue
+            new = whole if whole is not None and _shows(whole, old) else None
+        elif old is not None and new is not None and old.part is None:
+            left, joined = after.get(table_id), before.get(table_id)
+            new = _together(new, left) if left and joined is None else new
+            old = _together(old, joined) if joined and left is None and _shows(new, joined) else old
         yield old, new
 
 
 def _parts(version: Version) -> dict[int, Table]:
-    """The first part of each table that was split."""
+    """The first part of each table that was divided."""
     return {t.part.of: t for t in reversed(version.tables) if t.part is not None}
 
 
-def _rows_left(gone: Table, parts: Mapping[int, Table], child: Version) -> bool:
-    """True when a table that is gone was split or merged, not dropped."""
-    return gone.id in parts or (gone.part is not None and bool(child.table_by_id(gone.part.of)))
+def _shows(whole: Table, part: Table) -> bool:
+    return {c.id for c in part.columns} <= {c.id for c in whole.columns}
+
+
+def _together(whole: Table, part: Table) -> Table:
+    """A table with the columns that another one has of its rows, as if it had them itself."""
+    shown = {c.id for c in whole.columns}
+    stored = {c.store_name for c in whole.constraints}
+    return replace(
+        whole,
+        columns=(*whole.columns, *(c for c in part.columns if c.id not in shown)),
+        constraints=(
+            *whole.constraints,
+            *(c for c in part.constraints if c.store_name and c.store_name not in stored),
+        ),
+    )
 
 
 def conflict(one: Sequence[Effect], other: Sequence[Effect]) -> frozenset[int]:

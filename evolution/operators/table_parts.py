@@ -20,7 +20,7 @@ class SplitTable:
 
     def between(self, old: Table | None, new: Table | None) -> Iterable[Effect]:
         """See Operator."""
-        if old is not None and new is not None and new.part is not None and old.part is None:
+        if old and new and new.part and not new.part.keyed and old.part is None:
             up = f"the rows with {new.part.told}"
             yield _effect(self.kind, old, new, new.part.of, (up, "the union"), "FORWARD")
 
@@ -32,9 +32,31 @@ class MergeTables:
 
     def between(self, old: Table | None, new: Table | None) -> Iterable[Effect]:
         """See Operator."""
-        if old is not None and new is not None and old.part is not None and new.part is None:
+        if old and new and old.part and not old.part.keyed and new.part is None:
             down = f"the rows with {old.part.told}"
             yield _effect(self.kind, old, new, old.part.of, ("the union", down), "BACKWARD")
+
+
+class DecomposeTable:
+    """CALL morph.decompose_table; see Operator."""
+
+    kind: Final = "decompose table"
+
+    def between(self, old: Table | None, new: Table | None) -> Iterable[Effect]:
+        """See Operator."""
+        if old and new and new.part and new.part.keyed and old.part is None:
+            yield _effect(self.kind, old, new, old.id, ("key and columns", "the join"), "FULL")
+
+
+class JoinTables:
+    """CALL morph.join_tables; see Operator."""
+
+    kind: Final = "join tables"
+
+    def between(self, old: Table | None, new: Table | None) -> Iterable[Effect]:
+        """See Operator."""
+        if old and new and old.part and old.part.keyed and new.part is None:
+            yield _effect(self.kind, old, new, new.id, ("the join", "key and columns"), "FULL")
 
 
 def _effect(
@@ -51,7 +73,7 @@ def _effect(
         subject=f"{old.name} -> {new.name}",
         up=ways[0],
         down=ways[1],
-        residue="rows that are in no part",
+        residue="" if "join" in ways[0] + ways[1] else "rows that are in no part",
         reads=frozenset({whole}),
         writes=frozenset({whole, old.id, new.id}),
         compatibility=compatibility,

@@ -19,8 +19,15 @@ def refuse_updates_of_others(context: Context) -> Iterable[Edit]:
         if ref.role != "target" or not isinstance(owner, ast.InsertStmt):
             continue
         clause = owner.onConflictClause
-        if ref.resolved.table.part is None or clause is None:
+        part = ref.resolved.table.part
+        if part is None or clause is None:
             continue
+        if part.keyed:
+            raise FeatureNotSupported(
+                f'ON CONFLICT is not supported on "{ref.resolved.table.name}"',
+                detail="It shows columns of the rows of a table that was decomposed.",
+                hint="Use UPDATE and INSERT, or the table through a version from before.",
+            )
         if clause.action.name == "ONCONFLICT_UPDATE":
             raise FeatureNotSupported(
                 f'ON CONFLICT DO UPDATE is not supported on "{ref.resolved.table.name}"',
