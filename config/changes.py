@@ -57,8 +57,8 @@ class ChangesSettings:
     error_limit: Annotated[
         int,
         integer(
-            "Rows that may be left out because the new form cannot hold them; one more fails the"
-            " review of the change.",
+            "Rows that may be left out of a shadow because the new form cannot hold them; one more"
+            " fails the review of the change. It is not promoted while one is left out.",
             0,
             1_000_000_000,
             unit="rows",

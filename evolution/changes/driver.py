@@ -368,6 +368,10 @@ class Driver:
         if any(d.severity == "critical" for d in found):
             return await self._fail(record, found, "full")
         progress, again = await self._feed(record), await self._feed(record)
+        if again.left_out:
+            told = keys_told(again.left_out, again.errors[:KEYS_TOLD])
+            why = f"{again.left_out} rows cannot be in the new layout ({told})"
+            return await self._not_fenced(record, why, final=True)
         async with self._catalog.transaction() as tx:
             records = await load_records(tx)
             snapshot = await read_snapshot(tx)

@@ -14,6 +14,7 @@ from evolution.layouts.embedded import feeds
 from evolution.layouts.embedded.applier import in_reach
 from evolution.layouts.embedded.feeds import Feed, source_snapshot
 from evolution.layouts.embedded.log import TRUNCATE, log_name, new_keys, new_records
+from evolution.layouts.embedded.refusals import not_refused
 from evolution.layouts.embedded.tables import ROW, PhysicalColumn, StoreTable, read_table
 from evolution.validation.embedded.select import SideSelect, SqlColumn
 from evolution.validation.embedded.side import EmbeddedSide, read_inside, read_together
@@ -116,9 +117,10 @@ async def sides_of(db: asyncpg.Connection, feed: Feed) -> Sides:
     reach = in_reach(feed, live)
     source = await source_snapshot(db, feed)
     pending = in_flight(feed, live, shadow, source)
+    conditions = ("" if feed.copied else reach, await not_refused(db, feed, live))
     left, right = selects(
         feed, live, shadow,
-        reach=("" if feed.copied else reach, ""),
+        reach=(" AND ".join(filter(None, conditions)), ""),
         pending=pending,
         labels=_labels(await load_snapshot(db), feed.table_id),
     )  # fmt: skip

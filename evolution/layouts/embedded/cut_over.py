@@ -237,7 +237,7 @@ async def drain(db: asyncpg.Connection, work: ShadowWork, plan: Plan) -> list[Fe
         side = sides[table.table_id]
         await apply_log(db, feed, side.live, side.shadow)
         _require_complete(feed)
-        await _require_none_refused(db, feed)
+        await _require_none_refused(db, feed, work.pace.error_limit)
         found.append(feed)
     return found
 
@@ -267,8 +267,11 @@ def _require_complete(feed: Feed) -> None:
         raise NotNow("the shadow has not all indexes and constraints")
 
 
-async def _require_none_refused(db: asyncpg.Connection, feed: Feed) -> None:
-    found = await refusals.refused(db, feed, LAST_KEYS)
+async def _require_none_refused(db: asyncpg.Connection, feed: Feed, limit: int) -> None:
+    """Rows may be left out of a shadow, up to a limit, and not of what serves: no version would
+    show them any more.
+    """
+    found = await refusals.left_out(db, feed, LAST_KEYS, limit)
     if found:
         left_out = await refusals.count(db, feed)
         raise NotNow(f"{left_out} rows cannot be in the new layout", found)

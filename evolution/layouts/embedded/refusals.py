@@ -7,7 +7,7 @@ one that fails stands alone. What is refused is kept with its key until the row 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import asyncpg
@@ -133,6 +133,26 @@ async def refused(db: asyncpg.Connection, feed: Feed, limit: int) -> list[Discre
         f"ORDER BY at, key LIMIT {int(limit)}"
     )
     return [discrepancy(feed.table_id, r["key"], r["sqlstate"], r["message"]) for r in rows]
+
+
+async def left_out(
+    db: asyncpg.Connection, feed: Feed, limit: int, allowed: int
+) -> list[Discrepancy]:
+    """The same; no more than `allowed` are no reason to give the shadow up."""
+    found = await refused(db, feed, limit)
+    if not found or await count(db, feed) > allowed:
+        return found
+    return [replace(each, severity="warning") for each in found]
+
+
+async def not_refused(db: asyncpg.Connection, feed: Feed, table: StoreTable) -> str:
+    """The condition that a live row is not left out, "" when none is."""
+    if not await count(db, feed):
+        return ""
+    return (
+        f"NOT EXISTS (SELECT FROM morph_log.refused r WHERE r.change_id = {feed.change_id} "
+        f"AND r.table_id = {feed.table_id} AND r.key = {table.key_texts(ROW)})"
+    )
 
 
 def discrepancy(table_id: int, key: list[str], sqlstate: str, message: str) -> Discrepancy:

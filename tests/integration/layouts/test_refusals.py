@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import psycopg
 import pytest
 
 from evolution.layouts.base import Pace
-from tests.integration.layouts.bed import Bed
+from tests.integration.layouts.bed import Bed, verify
 
 
 async def lensed(bed: Bed, values: str, using: str = "x::int", columns: str = "x text") -> None:
@@ -118,3 +120,36 @@ async def test_values_that_become_equal_are_reported(bed: Bed) -> None:
     assert (await bed.through()).done
     with pytest.raises(psycopg.errors.UniqueViolation, match="price_x_key"):
         bed.ddl("INSERT INTO v2.price VALUES (9, 8)")
+
+
+async def test_rows_may_be_left_out_of_a_shadow_and_not_of_what_serves(bed: Bed) -> None:
+    """`changes.error_limit`: the review goes on without them and compares the others; the cut-over
+    waits until they are put right, for no version would show them any more.
+    """
+    await lensed(
+        bed, "SELECT g, CASE g WHEN 7 THEN 'no' ELSE g::text END FROM generate_series(1, 50) g"
+    )
+    bed.work = replace(bed.work, pace=replace(bed.work.pace, error_limit=1))
+    assert (await bed.copy()).left_out == 1
+    found = await bed.layouts.finish(bed.work)
+    assert [(d.type, d.record_id, d.severity) for d in found] == [
+        ("COERCION_ERROR", "7", "warning")
+    ]
+    table = bed.work.tables[0]
+    async with bed.layouts.sides(bed.work, table) as sides:
+        assert await verify(table, sides, ()) == []
+        assert (await sides[0].chunk(None, None, 0)).rows == 49
+    result = await bed.cut_over()
+    assert not result.done
+    assert result.reason == "1 rows cannot be in the new layout"
+    assert {d.severity for d in result.discrepancies} == {"warning"}
+    bed.ddl("UPDATE v1.price SET x = '70' WHERE id = 7")
+    assert (await bed.through()).done
+    assert bed.client.execute("SELECT count(*), sum(x) FROM v2.price").fetchone() == (50, 1338)
+
+
+async def test_one_row_more_than_may_be_left_out_fails_the_review(bed: Bed) -> None:
+    await lensed(bed, "VALUES (1, 'one'), (2, 'two'), (3, '3')")
+    bed.work = replace(bed.work, pace=replace(bed.work.pace, error_limit=1))
+    await bed.copy()
+    assert {d.severity for d in await bed.layouts.finish(bed.work)} == {"critical"}
