@@ -9,7 +9,6 @@ acknowledged write is always in the log (I1), and one whose outcome nobody knows
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
@@ -89,6 +88,9 @@ class LoggedWrites:
     def _logs(self) -> TableLogs:
         return self._worker.table_logs
 
+    def _now_us(self) -> int:
+        return int(self._worker.now().timestamp() * 1e6)
+
     async def hold(self, session: Session, tables: Sequence[Table]) -> list[Hold]:
         """Keep the tables as they are until the session's transaction ends. Waits for a cut-over;
         LayoutMoved (40001) when the statement was planned for the layout from before.
@@ -150,7 +152,7 @@ class LoggedWrites:
     def _intents(
         self, log: TableLog, author: Author, table: Table, changes: RowChanges, scope: Scope
     ) -> list[Intent]:
-        now_us = time.time_ns() // 1000
+        now_us = self._now_us()
         left = self._timeout
         if scope.deadline is not None:
             left = max(scope.deadline - asyncio.get_running_loop().time(), 0.0)
@@ -187,7 +189,7 @@ class LoggedWrites:
             try:
                 await store.append(place, intents, scope)
             except LogPositionTooOld:
-                now_us = time.time_ns() // 1000
+                now_us = self._now_us()
                 intents = [
                     replace(each, lsn=self._logs.position(), ts_us=now_us) for each in intents
                 ]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -63,7 +62,7 @@ class TableLogs:
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
-        self.incarnation = (time.time_ns() // 1000 << _BITS) | (worker.number % (1 << _BITS))
+        self.incarnation = (self._now_us() << _BITS) | (worker.number % (1 << _BITS))
         self._logs: dict[int, TableLog] = {}
         self._revision = 0
         self._plain: dict[int, int] = {}
@@ -73,9 +72,13 @@ class TableLogs:
         self._telling = False
         self._last = 0
 
+    def _now_us(self) -> int:
+        """Microseconds since 1970."""
+        return int(self._worker.now().timestamp() * 1e6)
+
     def position(self) -> int:
         """A name for a record, of a hybrid clock: even, growing, about µs since 1970."""
-        self._last = max(self._last + 2, time.time_ns() // 2000 * 2)
+        self._last = max(self._last + 2, self._now_us() // 2 * 2)
         return self._last
 
     def of(self, table_id: int) -> TableLog | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
@@ -36,6 +35,11 @@ from evolution.layouts.foreign.workers import KnownWorkers
 Stores = Callable[[str], Awaitable[StoreBackend]]
 _REPORTED_MAX = 1_000
 _WORKERS_S = 2.0
+
+
+def now_us() -> int:
+    """Microseconds since 1970: the time domain of positions."""
+    return int(SystemClock().now().timestamp() * 1e6)
 
 
 class ForeignLayouts:
@@ -120,7 +124,7 @@ class ForeignLayouts:
         touched = self._touched.setdefault(key, Touched())
         return Feeding(
             store, self._sessions, work, table, feed, forms, touched, self._scope(work),
-            lambda: time.time_ns() // 1000, self._clock,
+            now_us, self._clock,
         )  # fmt: skip
 
     # ------------------------------------------------------------------ feeding
@@ -174,7 +178,7 @@ class ForeignLayouts:
         feed = feeding.feed
         errors = await self._refused(feeding, _REPORTED_MAX, lossy=False)
         pending = len(log.settled) + len(log.open)
-        lag_s = max(0.0, time.time() - log.oldest_us / 1e6) if pending else 0.0
+        lag_s = max(0.0, (now_us() - log.oldest_us) / 1e6) if pending else 0.0
         if feed.direction == "forward":
             # So long the cut-over would have to wait for the former owner's last write.
             lag_s = max(lag_s, feeding.store.grace_s - feed.owned_s)
