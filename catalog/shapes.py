@@ -292,7 +292,9 @@ def _column_list(version: Version, table: Table, read_seed: SeedReader) -> list[
         else:
             sql = read_column(table, column, parent)
         if column.id in shared_key(table):
-            sql = f"COALESCE({sql})"  # not to be assigned: it is the key of the other table
+            # The key of the other table is not to be assigned. The planner sees through this form,
+            # so indexes serve, and the type keeps its length.
+            sql = f"CASE WHEN true THEN {sql} ELSE {sql} END"
         columns.append(f"{sql} AS {quote_ident(column.name)}")
     return columns
 

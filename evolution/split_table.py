@@ -74,7 +74,8 @@ async def split_table(request: DdlRequest) -> Outcome:
     version = replace(version, number=request.number, parent=request.parent)
     version = fit_foreign_keys(version)
     check_seeds(version, made)
-    notes = await _told_rows(request, table, made)
+    complete = "rest" in values and "rest_predicate" not in values
+    notes = [] if complete else await _told_rows(request, table, made)
     operation = Operation("split table", table.name, request.statement, actor=request.actor)
     fresh = await add_version(
         request.tx, request.snapshot, version, [operation], next_id=next_id + len(made)

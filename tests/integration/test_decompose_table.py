@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,14 @@ def test_a_row_that_somebody_changed_is_not_deleted(
     assert whole(client)[0] == (1, "Ann", "Ring 1", "Rom")
 
 
+def test_a_row_is_found_by_its_key(client: Connection) -> None:  # R4.1
+    client.execute(DECOMPOSE)
+    client.execute("SET enable_seqscan = off")
+    for table in ("addresses", "customers"):
+        plan = rows(client, f"EXPLAIN SELECT * FROM v2.{table} WHERE id = 3")
+        assert any("Index Cond: (id = 3)" in line for (line,) in plan), plan
+
+
 def test_the_catalog_shows_two_tables(client: Connection) -> None:  # R4.1
     client.execute(DECOMPOSE)
     asked = (
@@ -223,6 +232,25 @@ def test_both_are_changed_like_tables(client: Connection) -> None:  # R4.1
     assert rows(client, "SELECT id, name, town, land, note FROM v5.customers ORDER BY id") == [
         (1, "Ann", "Wien", None, "-"), (2, "Bob", None, None, "-"), (3, "Cid", "Graz", None, "-"),
     ]  # fmt: skip
+
+
+def test_a_key_of_two_columns_keeps_its_types(client: Connection) -> None:  # R4.1
+    client.execute(
+        "CREATE TABLE seats (hall varchar(7), seat numeric(6,2), price numeric(8,2), note text, "
+        "PRIMARY KEY (hall, seat))"
+    )
+    client.execute("INSERT INTO seats VALUES ('big', 1.50, 9.99, NULL)")
+    client.execute("CALL morph.decompose_table('seats', 'notes', '{note}')")
+    client.execute("INSERT INTO v2.notes VALUES ('big', 1.50, 'broken')")
+    answer = client.execute("SELECT * FROM v2.notes")
+    assert answer.fetchall() == [("big", Decimal("1.50"), "broken")]
+    assert answer.description is not None
+    types = [(c.name, c.display_size, c.precision, c.scale) for c in answer.description]
+    assert types == [("hall", 7, None, None), ("seat", None, 6, 2), ("note", None, None, None)]
+    with pytest.raises(errors.ForeignKeyViolation) as caught:
+        client.execute("INSERT INTO v2.notes VALUES ('big', 2, 'x')")
+    detail = str(caught.value.diag.message_detail)
+    assert detail == 'Key (hall, seat)=(big, 2.00) is not present in table "seats".'
 
 
 REFUSED = [
