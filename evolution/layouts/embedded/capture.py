@@ -238,18 +238,23 @@ def _settings(table: StoreTable) -> list[str]:
     ]
 
 
-def function_statements(table: StoreTable, table_id: int, epoch: int) -> list[str]:
-    """Make the functions, or make them anew for columns that were added."""
+def function_statements(
+    table: StoreTable, table_id: int, epoch: int, *, made: bool = False
+) -> list[str]:
+    """Make the functions, or make them anew for columns that were added. With `made` they are there
+    and keep their privileges: at a cut-over everybody waits for each statement.
+    """
     settings = " ".join(f"SET {setting}" for setting in _settings(table))
     statements = []
     for event, body in _bodies(table, table_id, epoch).items():
         text = quote_literal(f"{_DECLARE}\nBEGIN\n{body}\nRETURN NULL;\nEND").strip()
         name = function_name(table_id, event)
-        statements += [
+        statements.append(
             f"CREATE OR REPLACE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql "
-            f"SECURITY DEFINER {settings} AS {text}",
-            f"REVOKE ALL ON FUNCTION {name}() FROM PUBLIC",
-        ]
+            f"SECURITY DEFINER {settings} AS {text}"
+        )
+        if not made:
+            statements.append(f"REVOKE ALL ON FUNCTION {name}() FROM PUBLIC")
     return statements
 
 

@@ -194,31 +194,29 @@ async def _public_shapes(
 
 async def _lock(db: asyncpg.Connection, fence: Fence, names: Sequence[str]) -> None:
     if names:
-        await _wait_at_most(db, fence)
-        await db.execute(f"LOCK TABLE {', '.join(names)} IN ACCESS EXCLUSIVE MODE")
+        wait = _wait_at_most(fence)
+        await db.execute(f"{wait}; LOCK TABLE {', '.join(names)} IN ACCESS EXCLUSIVE MODE")
 
 
-async def _wait_at_most(db: asyncpg.Connection, fence: Fence) -> None:
+def _wait_at_most(fence: Fence) -> str:
+    """The statement that bounds the wait for the locks of those after it."""
     milliseconds = int(fence.left_s * 1000)
     if milliseconds <= 0:
         raise NotNow(f"the locks were not given within {fence.hold_s:g} s")
-    await db.execute(f"SET LOCAL lock_timeout = {milliseconds}")
+    return f"SET LOCAL lock_timeout = {milliseconds}"
 
 
 async def hold(db: asyncpg.Connection, plan: Plan, fence: Fence) -> None:
     """Wait for those who use the tables, hold those who come. Nobody is waited for afterwards."""
     live = [side.table.live for side in plan.sides]
-    await _wait_at_most(db, fence)
-    await db.execute(LOCK_CATALOG)
+    await db.execute(f"{_wait_at_most(fence)}; {LOCK_CATALOG}")
     await _lock(db, fence, [qualified(side.table.shadow) for side in plan.sides])
     fence.start()
     await _lock(db, fence, plan.public)
-    await _wait_at_most(db, fence)
+    views = (f"ALTER VIEW {view} RESET (security_barrier)" for view in plan.views)
     try:
         async with asyncio.timeout(fence.left_s):
-            await db.execute(
-                "; ".join(f"ALTER VIEW {view} RESET (security_barrier)" for view in plan.views)
-            )
+            await db.execute("; ".join([_wait_at_most(fence), *views]))
     except TimeoutError:
         raise NotNow(f"the locks were not given within {fence.hold_s:g} s") from None
     partners = foreign_keys.partners(plan.keys, live)
@@ -336,7 +334,9 @@ async def _swap_statements(db: asyncpg.Connection, side: Side, fresh: CatalogSna
     ]
     statements += capture.unguard_statements(qualified(shadow))
     statements += capture.guard_statements(qualified(live))
-    statements += capture.function_statements(side.shadow, side.table.table_id, fresh.epoch)
+    statements += capture.function_statements(
+        side.shadow, side.table.table_id, fresh.epoch, made=True
+    )
     statements += capture.attach_statements(qualified(shadow), side.table.table_id)
     unders = [c.source for lens in side.lenses for c in lens.under]
     if fields := [source.path[0] for source in unders if isinstance(source, DocPath)]:

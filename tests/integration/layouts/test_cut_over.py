@@ -48,6 +48,12 @@ async def test_a_plain_shadow_serves_and_the_old_table_follows(bed: Bed) -> None
     assert result.done, result.reason
     assert 0 < result.waited_s < 5
     assert relation(bed, "morph_v1.orders") == shadow
+    callable_by_clients = bed.root.execute(
+        "SELECT count(*), bool_or(has_function_privilege('morph_client', p.oid, 'EXECUTE')) "
+        "FROM pg_proc p WHERE proname LIKE %s AND pronamespace = 'morph_log'::regnamespace",
+        (f"t{bed.work.tables[0].table_id}\\_%",),
+    ).fetchone()
+    assert callable_by_clients == (4, False)
     assert (
         bed.root.execute(
             "SELECT relname FROM pg_class c JOIN pg_index i ON i.indexrelid = c.oid "
