@@ -13,7 +13,7 @@ import pytest
 
 from evolution.layouts.base import ShadowWork
 from evolution.layouts.embedded import store
-from evolution.layouts.embedded.cut_over import Plan
+from evolution.layouts.embedded.cut_over import Plan, plan_of
 from evolution.transaction import Transaction
 from tests.integration.layouts.bed import Bed
 
@@ -24,10 +24,8 @@ async def first_statement_at_the_fence(bed: Bed, patch: pytest.MonkeyPatch, isol
     """What a transaction reads whose first statement waits at the fence of a cut-over, which has to
     bring in a write that is older than the statement.
     """
-    real = store.plan_of
-
     async def then_write(db: asyncpg.Connection, work: ShadowWork) -> Plan:
-        plan = await real(db, work)
+        plan = await plan_of(db, work)
         bed.ddl("UPDATE fed SET x = 'acknowledged' WHERE id = 1")
         return plan
 
