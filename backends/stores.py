@@ -43,6 +43,8 @@ _MODULES: Final[Mapping[str, tuple[str, str]]] = {
     "postgres": ("backends.postgres.backend", "PostgresBackend"),
 }
 KINDS: Final = tuple(_MODULES)
+LAYOUT_KINDS: Final = frozenset({"mongodb", "cassandra"})
+"""Kinds whose stores keep layouts of changes (Capabilities.layouts), known without a driver."""
 
 
 def make_backend(kind: str, name: str, options: StoreOptions) -> StoreBackend:

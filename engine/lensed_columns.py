@@ -21,7 +21,7 @@ from core.errors import ValueNotKept
 
 _NAME = "_morph_c"
 OTHER_FORM = "has another form in the store"
-PROMOTE_HINT = "Promote the version first; then its form is the one that is stored."
+PROMOTE_HINT = "Promote this version, or roll back to it; then its form is the one that is stored."
 
 
 def not_kept(table: Table, column: Column, value: str | None, back: str | None) -> ValueNotKept:

@@ -14,7 +14,8 @@ import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeVar
 
-from catalog.model import CatalogSnapshot
+from backends.stores import LAYOUT_KINDS
+from catalog.model import CatalogSnapshot, Version
 from catalog.sqltext import STORE_SCHEMA
 from core.errors import FeatureNotSupported, ObjectNotInPrerequisiteState
 from evolution.changes import events
@@ -28,7 +29,9 @@ from evolution.changes.records import (
     shadow_tables,
 )
 from evolution.changes.states import SHADOWED, Phase, words
+from evolution.layouts.base import ShadowTable
 from evolution.layouts.by_store import is_foreign
+from evolution.servers import read_instances
 from evolution.transaction import Row, Transaction
 
 SHADOW_MODES: Final = ("auto", "shadow")
@@ -102,6 +105,15 @@ async def _rebase(tx: Transaction, record: Record, name: str) -> None:
     await move(tx, record, events.Rebase(reason), Note(reason=reason, wanted=record.wanted))
 
 
+async def _with_layouts(
+    tx: Transaction, version: Version, tables: Sequence[ShadowTable]
+) -> list[ShadowTable]:
+    """Those whose stores keep more than one layout; others go on being converted on reading."""
+    instances = await read_instances(tx)
+    kinds = {t.id: instances[t.instance].kind for t in version.tables if t.instance in instances}
+    return [t for t in tables if not is_foreign(t) or kinds.get(t.table_id) in LAYOUT_KINDS]
+
+
 async def register(
     tx: Transaction, before: CatalogSnapshot, after: CatalogSnapshot, mode: str, *, pending: bool
 ) -> None:
@@ -112,6 +124,8 @@ async def register(
     if mode not in SHADOW_MODES or (number == before.head and not pending):
         return
     tables = shadow_tables(after, number, every=mode == "shadow")
+    if any(map(is_foreign, tables)):
+        tables = await _with_layouts(tx, after.versions[number], tables)
     if len({is_foreign(table) for table in tables}) > 1:
         names = ", ".join(f'"{table.name}"' for table in tables)
         raise FeatureNotSupported(

@@ -114,7 +114,7 @@ def test_a_value_that_would_come_back_as_another_is_refused(client: Connection, 
         'Foreign table "items" has it as numeric in its store: '
         "0.10000000149011612 would come back as 0.100000001490116."
     )
-    assert "romote" in (error.diag.message_hint or "")
+    assert "Promote this version" in (error.diag.message_hint or "")
     assert rows(client, OLD) == before
 
 
