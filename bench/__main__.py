@@ -18,6 +18,7 @@ from pathlib import Path
 
 from bench.bed import Bed, Options
 from bench.cases import CASES
+from bench.deadlines import BUDGET_S, Budget, within
 from bench.machine import facts
 from bench.results import (
     MISSED,
@@ -40,6 +41,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there")
     parser.add_argument("--compare", type=Path, metavar="OLD.json", help="compare with a report")
     parser.add_argument("--work", type=Path, metavar="DIR", help="keep data there for the next run")
+    parser.add_argument("--budget", type=float, default=BUDGET_S, metavar="S",
+                        help="seconds for all cases together")  # fmt: skip
     parser.add_argument("--strict", action="store_true", help="exit 1 when a must-target is missed")
     return parser.parse_args()
 
@@ -59,14 +62,15 @@ def _directory(kept: Path | None) -> Iterator[Path]:
         shutil.rmtree(path)
 
 
-def run_cases(bed: Bed, names: list[str]) -> list[Figure]:
-    """Run cases; one that fails is reported as not available with its error."""
+def run_cases(bed: Bed, names: list[str], budget: Budget) -> list[Figure]:
+    """Run cases; one that fails, or does not end, is reported as not available with its error."""
     found: list[Figure] = []
     for name in names:
         figures = Figures(name)
         begun = time.monotonic()
         try:
-            CASES[name](bed, figures)
+            with within(budget.of_case()):
+                CASES[name](bed, figures)
         except Exception as error:  # noqa: BLE001 (one case must not hide the others)
             traceback.print_exc()
             figures.missing("the case failed", "", f"{type(error).__name__}: {error}"[:200])
@@ -82,8 +86,9 @@ def main() -> int:
     options = Options.quick() if chosen.quick else Options()
     machine = facts()
     print(" · ".join(f"{k} {v}" for k, v in machine.items()), flush=True)
+    budget = Budget(chosen.budget)
     with _directory(chosen.work) as directory, Bed(directory, options).running() as bed:
-        found = run_cases(bed, chosen.case or list(CASES))
+        found = run_cases(bed, chosen.case or list(CASES), budget)
     if chosen.json:
         report = to_json(found, machine, asdict(options))
         chosen.json.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")

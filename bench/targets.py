@@ -91,3 +91,12 @@ def _store_targets() -> dict[tuple[str, str], Target]:
 
 TARGETS.update(_store_targets())
 TARGETS[CHANGE.format("validation"), "checksum of read batches"] = Target("≥", 1_000_000)
+TARGETS.update(
+    {
+        (CHANGE.format("large"), f"{change}, from DDL to an answer"): Target("≤", 1_000)
+        for change in ("int to numeric", "text to varchar(20)", "int to text")
+    }
+)
+for _rate in (100, 1_000):
+    TARGETS[CHANGE.format("fence"), f"{_rate}/s, held, p99"] = Target("≤", 250)
+    TARGETS[CHANGE.format("fence"), f"{_rate}/s, client errors"] = Target("≤", 0)

@@ -11,11 +11,12 @@ import json
 import shutil
 import tempfile
 import traceback
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from bench.changes.bed import Options, running
 from bench.changes.cases import CASES
+from bench.deadlines import BUDGET_S, Budget
 from bench.machine import facts
 from bench.results import MISSED, Figure, Figures, table, to_json
 from bench.targets import CHANGE
@@ -27,22 +28,27 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="fewer rows and shorter runs")
     parser.add_argument("--case", nargs="+", choices=list(CASES), default=list(CASES))
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there")
+    parser.add_argument(
+        "--budget", type=float, default=BUDGET_S, metavar="S", help="seconds for all cases together"
+    )
     parser.add_argument("--strict", action="store_true", help="exit 1 when a must-target is missed")
     return parser.parse_args()
 
 
-async def measure(directory: Path, options: Options, names: list[str]) -> list[Figure]:
-    """All figures; a case that fails is reported as not available with its error."""
+async def measure(
+    directory: Path, options: Options, names: list[str], budget: Budget
+) -> list[Figure]:
+    """All figures; a case that fails, or does not end, is reported as not available."""
     found: list[Figure] = []
     for name in names:
         figures = Figures(CHANGE.format(name))
         try:
+            seconds = budget.of_case()
             with running(directory / name) as server:
-                async with asyncio.timeout(options.deadline_s):
-                    await CASES[name](server, options, figures)
-        except TimeoutError:
-            why = f"it did not end within {options.deadline_s:g} s"
-            figures.missing(f"{name} did not end", "", why)
+                async with asyncio.timeout(seconds):
+                    await CASES[name](server, replace(options, deadline_s=seconds), figures)
+        except TimeoutError as error:
+            figures.missing(f"{name} did not end", "", str(error) or f"within {seconds:.0f} s")
         except Exception as error:  # noqa: BLE001 (one case must not hide the others)
             traceback.print_exc()
             figures.missing(f"{name} failed", "", f"{type(error).__name__}: {error}"[:200])
@@ -60,7 +66,7 @@ def main() -> int:
     directory = Path(tempfile.mkdtemp(prefix="morphgres-bench-", dir="/var/tmp"))
     directory.chmod(0o755)
     try:
-        found = asyncio.run(measure(directory, options, chosen.case))
+        found = asyncio.run(measure(directory, options, chosen.case, Budget(chosen.budget)))
     finally:
         shutil.rmtree(directory, ignore_errors=True)
     if chosen.json:

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.integration.layouts.bed import Bed, open_bed
 from tests.integration.server_process import ServerProcess
 
 STARTED_S = 60.0
@@ -21,7 +22,7 @@ class Options:
     """How much and how often to measure."""
 
     rows: int = 200_000
-    statements: int = 2_000
+    statements: int = 500
     copied: int = 50_000
     repeats: int = 5
     flips: int = 20
@@ -34,7 +35,7 @@ class Options:
     @classmethod
     def quick(cls) -> Options:
         """For a look while developing."""
-        return cls(rows=20_000, statements=200, copied=5_000, repeats=3, flips=4, large=200_000)
+        return cls(rows=20_000, statements=100, copied=5_000, repeats=3, flips=4, large=200_000)
 
 
 @contextmanager
@@ -46,6 +47,13 @@ def running(directory: Path) -> Iterator[ServerProcess]:
         yield server
     finally:
         server.stop()
+
+
+def opened(server: ServerProcess, options: Options) -> Bed:
+    """A bed, none of whose statements takes longer than a case may."""
+    bed = open_bed(server)
+    bed.ddl(f"SET statement_timeout = '{options.deadline_s:.0f} s'")
+    return bed
 
 
 @dataclass

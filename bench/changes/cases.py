@@ -7,12 +7,13 @@ import statistics
 import time
 from collections.abc import Awaitable, Callable
 
-from bench.changes.bed import Options, writing
+from bench.changes.bed import Options, opened, writing
 from bench.changes.large import large
 from bench.changes.validation import validation
+from bench.processes import cpu_us, family
 from bench.results import Figures, ratios
 from evolution.layouts.base import Pace
-from tests.integration.layouts.bed import Bed, open_bed
+from tests.integration.layouts.bed import Bed
 from tests.integration.server_process import ServerProcess
 
 STEP = Pace(step_s=300.0)
@@ -21,25 +22,28 @@ PAUSE_S = 0.5
 
 
 async def log(server: ServerProcess, options: Options, figures: Figures) -> None:
-    """The same statements on two equal tables, one of which has a log: ratios of wall time."""
-    bed = open_bed(server)
+    """The same statements on two equal tables, one of which has a log: ratios of wall time, and of
+    the CPU time of Morphgres and PostgreSQL together.
+    """
+    bed = opened(server, options)
     try:
         for name in ("plain", "logged"):
             bed.make(name, "id int PRIMARY KEY, x int, note text")
             bed.ddl(f"INSERT INTO {name} SELECT g, g, 'n' FROM generate_series(1, 10000) g")
         await bed.begin("logged", pace=STEP)
         for title, work in _statements(bed, options).items():
-            samples: dict[str, list[float]] = {"plain": [], "logged": []}
+            wall: dict[str, list[float]] = {"plain": [], "logged": []}
+            cpu: dict[str, list[float]] = {"plain": [], "logged": []}
             for turn in range(options.repeats + 1):
                 for name in ("plain", "logged") if turn % 2 else ("logged", "plain"):
-                    begun = time.perf_counter()
+                    begun, used = time.perf_counter(), cpu_us(family(server.pid))
                     work(name, turn)
                     if turn:  # the first round is for warmth
-                        samples[name].append(time.perf_counter() - begun)
+                        wall[name].append(time.perf_counter() - begun)
+                        cpu[name].append(cpu_us(family(server.pid)) - used)
                 await bed.copy()
-            figures.add(
-                f"{title}, time ÷ without log", "×", ratios(samples["logged"], samples["plain"])
-            )
+            figures.add(f"{title}, time ÷ without log", "×", ratios(wall["logged"], wall["plain"]))
+            figures.add(f"{title}, CPU ÷ without log", "×", ratios(cpu["logged"], cpu["plain"]))
     finally:
         await bed.close()
 
@@ -70,11 +74,11 @@ def _statements(bed: Bed, options: Options) -> dict[str, Callable[[str, int], No
             sink.write(lines)
 
     return {
+        f"COPY {copied:,} rows": copy,
+        "UPDATE 10,000 rows": many,
         "INSERT one row": insert,
         "UPDATE one row": update,
         "UPDATE one row, in a transaction": in_block,
-        "UPDATE 10,000 rows": many,
-        f"COPY {copied:,} rows": copy,
     }
 
 
@@ -87,7 +91,7 @@ async def _price(bed: Bed, rows: int, table: str = "orders") -> None:
 
 async def version(server: ServerProcess, options: Options, figures: Figures) -> None:
     """From the DDL to an answer of the version, over tables of two sizes."""
-    bed = open_bed(server)
+    bed = opened(server, options)
     try:
         for rows in (options.rows // 100, options.rows):
             await _price(bed, rows, f"t{rows}")
@@ -102,7 +106,7 @@ async def version(server: ServerProcess, options: Options, figures: Figures) -> 
 
 async def backfill(server: ServerProcess, options: Options, figures: Figures) -> None:
     """Rows a second, nothing else running, and how long indexes take."""
-    bed = open_bed(server)
+    bed = opened(server, options)
     try:
         await _price(bed, options.rows)
         bed.ddl("CREATE INDEX orders_note ON orders (note)")
@@ -125,7 +129,7 @@ async def backfill(server: ServerProcess, options: Options, figures: Figures) ->
 
 async def fence(server: ServerProcess, options: Options, figures: Figures) -> None:
     """Cut-overs there and back under writers: how long anybody waited, and no error."""
-    bed = open_bed(server)
+    bed = opened(server, options)
     try:
         await _price(bed, options.rows // 10)
         bed.ddl("ALTER TABLE orders ALTER COLUMN x TYPE numeric")

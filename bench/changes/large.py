@@ -11,12 +11,12 @@ import statistics
 import time
 from functools import partial
 
-from bench.changes.bed import Options, Writers, writing
+from bench.changes.bed import Options, Writers, opened, writing
 from bench.results import Figures
 from config.validation import ValidationSettings
 from evolution.layouts.base import Pace
 from evolution.validation.embedded.setup import embedded_validator
-from tests.integration.layouts.bed import Bed, connect_root, open_bed
+from tests.integration.layouts.bed import Bed, connect_root
 from tests.integration.server_process import ServerProcess
 
 TABLE = "id int PRIMARY KEY, customer int, x int, status text, note text, at timestamptz"
@@ -27,6 +27,7 @@ CHANGES = {
 }
 RATE = 100
 ALONE_S = 10.0
+WARM_S = 2.0
 BLOCK = 50_000
 COPIED = 500_000
 
@@ -79,6 +80,7 @@ async def _backfill(bed: Bed, server: ServerProcess, options: Options, figures: 
     await bed.begin("orders", pace=Pace())
     rates, spans = {}, {}
     async with writing(server, RATE, BLOCK, options.deadline_s) as writers:
+        await asyncio.sleep(WARM_S)
         begun = time.monotonic()
         await asyncio.sleep(ALONE_S)
         spans["without a backfill"] = (begun, time.monotonic())
@@ -109,7 +111,7 @@ async def _copy(bed: Bed, seconds: float) -> float:
 
 async def large(server: ServerProcess, options: Options, figures: Figures) -> None:
     """A table of 10,000,000 rows (`--quick`: 200,000)."""
-    bed = open_bed(server)
+    bed = opened(server, options)
     try:
         bed.make("orders", TABLE)
         rows = _load(bed, options, figures)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from functools import partial
 
-from bench.changes.bed import Options
+from bench.changes.bed import Options, opened
 from bench.results import Figures
 from config.validation import ValidationSettings
 from core.checksum import MultisetChecksum
@@ -14,7 +14,7 @@ from evolution.validation.embedded.setup import embedded_validator
 from evolution.validation.lines import cut_lines, cut_row, last_key
 from evolution.validation.localise import unequal, unequal_rows
 from evolution.validation.scrub import same
-from tests.integration.layouts.bed import Bed, connect_root, open_bed
+from tests.integration.layouts.bed import Bed, connect_root
 from tests.integration.server_process import ServerProcess
 
 BATCH_ROWS = 20_000
@@ -107,7 +107,7 @@ async def _over_tables(bed: Bed, options: Options, figures: Figures) -> None:
 async def validation(server: ServerProcess, options: Options, figures: Figures) -> None:
     """Rows a second: the pure part by CPU time, whole runs by wall time."""
     _over_batches(options, figures)
-    bed = open_bed(server)
+    bed = opened(server, options)
     try:
         await _over_tables(bed, options, figures)
     finally:

@@ -15,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from bench.bed import Options
+from bench.deadlines import BUDGET_S, Budget
 from bench.machine import facts
 from bench.results import (
     MISSED,
@@ -40,6 +41,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--deadline", type=float, default=DEADLINE_S, metavar="S", help="seconds for one figure"
     )
+    parser.add_argument(
+        "--budget", type=float, default=BUDGET_S, metavar="S", help="seconds for all cases together"
+    )
     parser.add_argument("--trino", action="store_true", help="start a Trino and compare with it")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there")
     parser.add_argument("--compare", type=Path, metavar="OLD.json", help="compare with a report")
@@ -50,8 +54,11 @@ def arguments() -> argparse.Namespace:
 async def measure(
     directory: Path, options: Options, chosen: argparse.Namespace
 ) -> tuple[list[Figure], dict[str, str]]:
-    """All figures; a case that fails is reported as not available with its error."""
+    """All figures; a case that fails, or does not end, is reported as not available. Each store
+    gets its share of the time, each case of its store's.
+    """
     found: list[Figure] = []
+    budget = Budget(chosen.budget)
     kinds = list(dict.fromkeys([*chosen.store, "postgres"]))  # it has the join's other side
     started = running(
         directory,
@@ -62,12 +69,16 @@ async def measure(
         with_trino=chosen.trino,
     )
     async with started as bed:
-        for store in chosen.store:
+        for place, store in enumerate(chosen.store):
+            share = Budget(budget.left_s / (len(chosen.store) - place))
             print(f"{bed.labels[store]}, {options.documents} rows")
             for name in chosen.case:
                 figures = Figures(STORE.format(store))
                 try:
-                    await CASES[name](bed, store, bed.directs[store], figures)
+                    async with asyncio.timeout(share.of_case()):
+                        await CASES[name](bed, store, bed.directs[store], figures)
+                except TimeoutError as error:
+                    figures.missing(f"{name} did not end", "", str(error) or "in its time")
                 except Exception as error:  # noqa: BLE001 (one case must not hide the others)
                     traceback.print_exc()
                     figures.missing(f"{name} failed", "", f"{type(error).__name__}: {error}"[:200])

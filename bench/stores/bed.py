@@ -33,9 +33,9 @@ SERVERS = {
     "cassandra": f"{cassandra.PRODUCT}-{cassandra.VERSION}",
     "postgres": f"{postgres.PRODUCT}-{postgres.MAJOR}",
 }
-DEADLINE_S = 180.0
+DEADLINE_S = 60.0
 """How long one figure may take, with all of its repeats."""
-LOAD_S = 600.0
+LOAD_S = 120.0
 T = TypeVar("T")
 
 
