@@ -19,6 +19,7 @@ from core.errors import (
     UndefinedColumn,
     UndefinedObject,
 )
+from evolution.changes.in_flight import require_no_change
 from evolution.foreign_columns import columns_by_path, foreign_parts, source_of
 from evolution.foreign_options import KEY, Placement, column_path, kept_options, placement
 from evolution.publish import Operation, publish_in_place
@@ -93,6 +94,7 @@ async def alter_options(request: DdlRequest, table: Table, tag: str) -> Outcome:
     if table.parent_id or table.partitioned:
         place = "its partitions lie" if table.partitioned else "its parent lies"
         raise ObjectNotInPrerequisiteState(f'"{table.name}" lies where {place}')
+    await require_no_change(request.tx, table)
     instance = await find_instance(request.tx, table.instance)
     changed = table
     for command in request.node.cmds:

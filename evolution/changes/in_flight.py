@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeVar
 
 from backends.stores import LAYOUT_KINDS
-from catalog.model import CatalogSnapshot, Version
+from catalog.model import CatalogSnapshot, Table, Version
 from catalog.sqltext import STORE_SCHEMA
 from core.errors import FeatureNotSupported, ObjectNotInPrerequisiteState
 from evolution.changes import events
@@ -103,6 +103,22 @@ async def _rebase(tx: Transaction, record: Record, name: str) -> None:
         )
     reason = f'DDL changed table "{name}"'
     await move(tx, record, events.Rebase(reason), Note(reason=reason, wanted=record.wanted))
+
+
+async def require_no_change(tx: Transaction, table: Table) -> None:
+    """ObjectNotInPrerequisiteState (55000) while a change keeps two layouts of a foreign table:
+    where it lies is the change's to say.
+    """
+    for record in await load_records(tx):
+        if not record.over and any(
+            t.table_id in (table.id, table.parent_id) for t in record.tables
+        ):
+            raise ObjectNotInPrerequisiteState(
+                f'change {record.change_id} keeps two layouts of foreign table "{table.name}"',
+                detail=f"It is {words(record.phase)}.",
+                hint=f"CALL morph.contract({record.change_id}) or "
+                f"morph.discard({record.change_id}) ends it.",
+            )
 
 
 async def _with_layouts(

@@ -78,10 +78,11 @@ class Killer:
     server: ServerProcess
     rng: random.Random
     kills: dict[str, int] = field(default_factory=dict)
+    kinds: tuple[str, ...] = ("worker", "worker", "worker", "workers", "workers", "server")
 
     def strike(self) -> None:
         """Once. The server runs afterwards."""
-        kind = self.rng.choice(["worker", "worker", "workers", "server"])
+        kind = self.rng.choice(self.kinds)
         self.kills[kind] = self.kills.get(kind, 0) + 1
         if kind == "server":
             self.server.kill()

@@ -151,3 +151,19 @@ def test_a_defect_in_the_shadow_is_found(prices: Prices, method: str) -> None:
     prices.run(f"CALL morph.validate({CHANGE}, '{method}')")
     found = prices.rows("SELECT type, record_id, column_name FROM morph.discrepancies ORDER BY 2")
     assert [row[:2] for row in found] == [("VALUE_MISMATCH", "5"), ("MISSING_IN_SHADOW", "6")]
+
+
+# Where a table with two layouts lies is the change's to say; one change has tables of one store
+def test_what_is_refused_beside_a_change(prices: Prices) -> None:
+    prices.change()
+    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState) as refused:
+        prices.run("ALTER FOREIGN TABLE price OPTIONS (SET collection 'other')")
+    assert "change 2 keeps two layouts" in str(refused.value)
+    prices.run("CREATE TABLE here (id int PRIMARY KEY, x int)")
+    prices.run("BEGIN", "SET LOCAL morph.back = 'x::int'")
+    prices.run("ALTER TABLE here ALTER COLUMN x TYPE numeric(9,2) USING x / 10.0")
+    prices.run("SET LOCAL morph.back = 'name'")
+    with pytest.raises(psycopg.errors.FeatureNotSupported) as several:
+        prices.run("ALTER TABLE price ALTER COLUMN name TYPE varchar(9) USING left(name, 9)")
+    prices.run("ROLLBACK")
+    assert several.value.diag.message_hint == "Change them in two transactions."
