@@ -25,6 +25,7 @@ from core.types import type_by_oid
 from engine.plans import Plan, make_plan
 from evolution.layouts.base import ShadowWork
 from evolution.layouts.embedded.stand_ins import StandIns, stand_ins
+from evolution.validation.embedded.failures import translated
 from evolution.validation.inline import ResultSum
 from evolution.validation.replay import Answer, Layout
 from proxy.backend import BackendConnection, BackendOwner, Piece
@@ -39,7 +40,7 @@ from rewrite.namespaces import Namespaces
 
 NO_TYPES: Final = b"\0\0"
 NO_VALUES: Final = b"\0\0\0\0\0\0"
-OPEN_S: Final = 10.0
+OPEN_S: Final = 30.0
 GRACE_S: Final = 5.0
 """How long after its statement_timeout a backend may take to say so."""
 _APPLY: Final = "SELECT morph_catalog.apply($1, $2, $3)"
@@ -151,19 +152,28 @@ class BothLayouts:
 
         Raises ObjectNotInPrerequisiteState (55000) for a shadow that is not complete.
         """
-        control = await self.connect()
-        try:
-            async with control.transaction(isolation="repeatable_read", readonly=True):
-                moment = await control.fetchval("SELECT pg_export_snapshot()")
-                made = await stand_ins(control, work, uses, self._backend.pid)
-                await self._begin(moment, made, timeout_s)
-        finally:
-            control.terminate()
+        with translated():
+            made = await self._made(work, uses, timeout_s)
         try:
             yield Moment(self, made, timeout_s)
         finally:
             if self._backend.alive:
                 await self._run("ROLLBACK", OPEN_S)
+
+    async def _made(
+        self, work: ShadowWork, uses: Mapping[int, Iterable[Table]], timeout_s: float
+    ) -> Mapping[Layout, StandIns]:
+        """Take the moment, and make the views in the backend's transaction."""
+        control = await self.connect()
+        try:
+            # It ends with its transaction: who is cut off could not roll back.
+            await control.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            moment = await control.fetchval("SELECT pg_export_snapshot()")
+            made = await stand_ins(control, work, uses, self._backend.pid)
+            await self._begin(moment, made, timeout_s)
+        finally:
+            control.terminate()
+        return made
 
     async def _begin(self, moment: str, made: Mapping[Layout, StandIns], timeout_s: float) -> None:
         await self._run(_BEGIN.format(quote_literal(moment)), OPEN_S)

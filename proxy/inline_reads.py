@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
+import asyncpg
+
 from catalog.model import Table
 from catalog.store import load_snapshot
 from core.errors import MorphError, ObjectNotInPrerequisiteState
@@ -57,7 +59,7 @@ SETTLE_S: Final = 60.0
 """How long a call waits for the reads that were asked before it."""
 SAVE_S: Final = 1.0
 _WITH_TWO_LAYOUTS: Final = (Phase.VALIDATING, Phase.READY, Phase.PROMOTED, Phase.ROLLED_BACK)
-_FAULTS: Final = (MorphError, OSError, TimeoutError)
+_FAULTS: Final = (MorphError, OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 _IDLE: Final = ord("I")
 
 
@@ -138,9 +140,9 @@ class InlineReads:
     async def _read_changes(self) -> None:
         connection = await self._worker.changes.connect()
         try:
-            async with connection.transaction(isolation="repeatable_read", readonly=True):
-                records = await load_records(AdminTransaction(connection))
-                snapshot = await load_snapshot(connection)
+            await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            records = await load_records(AdminTransaction(connection))
+            snapshot = await load_snapshot(connection)
         finally:
             connection.terminate()
         found = {

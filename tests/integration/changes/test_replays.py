@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from tests.integration.changes.prices import change_type, make_prices, reaches, rows
-from tests.integration.server_process import ServerProcess
+from tests.integration.server_process import ServerProcess, eventually
 
 FOUND = (
     "SELECT record_id, type, severity FROM morph.discrepancies WHERE report_id = "
@@ -152,3 +152,18 @@ def test_what_cannot_be_replayed_is_refused(server: ServerProcess) -> None:
         left = "SELECT count(*) FROM pg_namespace WHERE nspname ~ '9[0-9]{8}'"
         with server.root() as root:
             assert root.execute(left).fetchone() == (0,)
+
+
+@pytest.mark.timeout(300)
+def test_a_replay_ends_with_the_statement_that_asked_for_it(server: ServerProcess) -> None:
+    running_now = "SELECT count(*) FROM pg_stat_activity WHERE query ~ 'pg_sleep' AND pid <> %s"
+    with server.connect() as client, server.root() as root:
+        ready(client)
+        client.execute("SET statement_timeout = '2s'")
+        with pytest.raises(psycopg.errors.QueryCanceled, match="statement timeout"):
+            client.execute(asked("SELECT pg_sleep(200) FROM price WHERE id = 1"))
+        client.execute("RESET statement_timeout")
+        pid = root.execute("SELECT pg_backend_pid()").fetchone()
+        eventually(lambda: root.execute(running_now, pid).fetchone() == (0,), timeout_s=60)
+        client.execute(asked("SELECT x FROM price WHERE id = 1"))
+        assert rows(client, LAST)[0][1] == "equal"
