@@ -16,7 +16,14 @@ from catalog.store import state_statements
 from core.errors import MorphError, ObjectNotInPrerequisiteState, UndefinedObject
 from evolution.publish import public_statements
 from evolution.request import Note
-from evolution.shared.undo import PROMOTE_HINT, ROLL_BACK_HINT, Plan, redo_plan, undo_plan
+from evolution.shared.undo import (
+    DISCARD_HINT,
+    PROMOTE_HINT,
+    ROLL_BACK_HINT,
+    Plan,
+    redo_plan,
+    undo_plan,
+)
 from evolution.shared.violations import Against
 from evolution.transaction import Transaction
 
@@ -80,6 +87,21 @@ async def roll_back(
         told += plan.told
         told += [Note(f"left out: {each.primary}", detail=each.detail) for _, each in plan.standing]
     return await _move(tx, snapshot, plan, (target, target), undone, "rolled back")
+
+
+async def give_up(tx: Transaction, snapshot: CatalogSnapshot, number: int) -> CatalogSnapshot:
+    """Let DDL go on from the version before `number`, which is not promoted, and take back what it
+    did to the rows of all versions. Errors of class 23 as of a rollback.
+    """
+    parent = snapshot.versions[number].parent
+    plan = await undo_plan(tx, snapshot, number, parent)
+    _refuse(plan, DISCARD_HINT)
+    head = parent if number in line(snapshot, snapshot.head) else snapshot.head
+    fresh = replace(snapshot, epoch=snapshot.epoch + 1, head=head, versions=plan.versions)
+    old, new = (v.versions.get(snapshot.current) for v in (snapshot, fresh))
+    shown = public_statements(fresh, old, new) if new is not None else []
+    await tx.apply([*shown, *plan.statements, *state_statements(fresh)])
+    return fresh
 
 
 async def standing(tx: Transaction, snapshot: CatalogSnapshot, number: int) -> list[Against]:

@@ -8,17 +8,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from typing import Final
 
 import asyncpg
 
 from catalog.model import CatalogSnapshot
-from catalog.store import state_statements
 from core.errors import CrashShutdown
 from evolution.changes import events, requests
 from evolution.changes.controller import FAULTS, ConnectionCatalog
 from evolution.changes.driver import read_snapshot
+from evolution.changes.in_flight import beside_changes
 from evolution.changes.records import (
     CHANGE_CHANNEL,
     Note,
@@ -30,7 +29,7 @@ from evolution.changes.records import (
 from evolution.changes.requests import Wish
 from evolution.changes.states import Phase
 from evolution.ddl import LOCK_CATALOG
-from evolution.lifecycle import line
+from evolution.lifecycle import give_up, line
 from evolution.transaction import Transaction
 
 LOOK_S: Final = 1.0
@@ -112,10 +111,8 @@ async def _discard(tx: Transaction, record: Record, actor: str) -> None:
         )
     note = Note(actor, f"discarded by {actor}", wanted="")
     await move(tx, record, events.Discard(actor), note)
-    if number in line(snapshot, snapshot.head):
-        parent = snapshot.versions[number].parent
-        fresh = replace(snapshot, epoch=snapshot.epoch + 1, head=parent)
-        await tx.apply(state_statements(fresh))
+    if number in snapshot.versions:
+        await beside_changes(tx, lambda each: give_up(each, snapshot, number), apart=number)
 
 
 def line_after(snapshot: CatalogSnapshot, number: int) -> set[int]:

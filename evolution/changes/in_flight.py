@@ -75,11 +75,17 @@ class _Watched:
         return await self._tx.fetch(sql)
 
 
-async def beside_changes(tx: Transaction, work: Callable[[Transaction], Awaitable[_T]]) -> _T:
-    """Run DDL, and then rebase the changes whose tables it altered. ObjectNotInPrerequisiteState
-    (55000) when one of them keeps an old layout that must not be lost.
+async def beside_changes(
+    tx: Transaction, work: Callable[[Transaction], Awaitable[_T]], *, apart: int = 0
+) -> _T:
+    """Run DDL, and then rebase the changes whose tables it altered, but for the change `apart`.
+    ObjectNotInPrerequisiteState (55000) when one of them keeps an old layout that must not be lost.
     """
-    records = [r for r in await load_records(tx) if not r.over and r.phase is not Phase.ANALYZED]
+    records = [
+        r
+        for r in await load_records(tx)
+        if not r.over and r.phase is not Phase.ANALYZED and r.change_id != apart
+    ]
     if not records:
         return await work(tx)
     watched = _Watched(tx)

@@ -37,6 +37,7 @@ from evolution.transaction import Transaction
 ROLL_BACK_HINT: Final = (
     "CALL morph.rollback({0}, accept => true) rolls back all the same and leaves it out."
 )
+DISCARD_HINT: Final = "Change these rows, and discard change {0} then."
 PROMOTE_HINT: Final = "Change these rows, and promote version {0} then."
 
 

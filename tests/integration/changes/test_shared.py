@@ -335,3 +335,30 @@ def test_a_conversion_made_in_place_keeps_what_it_did_to_its_column_and_says_so(
         assert "b_u" not in constraints(client)
         client.execute("INSERT INTO b VALUES (3, 'one', 3, NULL)")  # what else it did is undone
         assert rows(client, "SELECT sku FROM b ORDER BY id") == [("one",), ("two",), ("one",)]
+
+
+def test_a_discarded_change_leaves_the_table_as_it_was(server: ServerProcess) -> None:
+    with server.connect() as client, server.root() as root:
+        make(client)
+        before, store = constraints(client), rows(root, COLUMNS)
+        client.execute("SET morph.ddl_mode = auto")
+        with client.transaction():
+            client.execute("SET LOCAL morph.back = 'repeat(''w'', w)'")
+            client.execute("ALTER TABLE b ALTER w TYPE int USING length(w)")
+            client.execute("RESET morph.back")
+            client.execute(
+                "ALTER TABLE b DROP CONSTRAINT pos, ALTER n DROP NOT NULL, ADD UNIQUE (n)"
+            )
+        reaches(client, "ready")
+        client.execute("INSERT INTO b VALUES (3, 'x', NULL)")
+        with pytest.raises(psycopg.errors.NotNullViolation) as caught:
+            client.execute("CALL morph.discard(2)")
+        assert caught.value.diag.message_detail == "1 row stands against it (keys 3)."
+        assert in_state(client, "ready")
+        client.execute("DELETE FROM b WHERE id = 3")
+        client.execute("CALL morph.discard(2)")
+        assert constraints(client) == constraints(client, "v1.b") == before
+        assert set(store) <= set(rows(root, COLUMNS))
+        client.execute("INSERT INTO b VALUES (3, 'x', 1)")
+        client.execute("ALTER TABLE b ADD COLUMN more int")  # from version 1
+        assert rows(client, "SELECT parent FROM morph.versions WHERE version = 3") == [(1,)]
