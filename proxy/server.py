@@ -37,6 +37,15 @@ from proxy.workers import READY_LINE, WorkerProcesses
 
 LOG = Log("proxy")
 STOP_MARGIN_S = 5.0
+PREPARE_TRIES = 20
+PREPARE_PAUSE_S = 0.5
+_BROKE_OFF = (
+    OSError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,  # 57P01 to 57P03: it ends, or it starts
+)
 
 
 async def start_private_pg(settings: Settings) -> Supervisor:
@@ -74,7 +83,21 @@ async def start_private_pg(settings: Settings) -> Supervisor:
 
 
 async def prepare_database(cluster: Cluster, settings: Settings) -> None:
-    """Make the database and its fixed objects, and a role for every user."""
+    """Make the database and its fixed objects, and a role for every user. Tried again when the
+    private PostgreSQL dies meanwhile: its supervisor starts it again, and all of this may be there.
+    """
+    for left in reversed(range(PREPARE_TRIES)):
+        try:
+            await _prepare(cluster, settings)
+            return
+        except _BROKE_OFF as error:
+            if not left:
+                raise
+            LOG.warning("private_pg.broke_off", error=str(error) or type(error).__name__)
+            await asyncio.sleep(PREPARE_PAUSE_S)
+
+
+async def _prepare(cluster: Cluster, settings: Settings) -> None:
     host = str(cluster.socket_directory)
     admin = await asyncpg.connect(host=host, user=SUPERUSER, database="postgres", timeout=30)
     try:
