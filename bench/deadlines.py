@@ -34,7 +34,7 @@ class Budget:
         Raises TimeoutError when there is none left.
         """
         if self.left_s < 1:
-            raise TimeoutError(f"the {self.seconds:g} s of the run are over")
+            raise TimeoutError(f"the {self.seconds:.0f} s for it are over")
         return min(self.case_s, self.left_s / parts)
 
 

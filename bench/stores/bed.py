@@ -35,7 +35,7 @@ SERVERS = {
 }
 DEADLINE_S = 60.0
 """How long one figure may take, with all of its repeats."""
-LOAD_S = 120.0
+LOAD_S = 300.0
 T = TypeVar("T")
 
 

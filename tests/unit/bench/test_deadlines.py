@@ -18,7 +18,7 @@ def test_a_case_gets_its_own_time_or_what_is_left() -> None:
 def test_nothing_begins_when_the_time_is_over() -> None:
     budget = Budget(60.0, begun=time.monotonic() - 60)
     assert budget.left_s == 0.0
-    with pytest.raises(TimeoutError, match="the 60 s of the run are over"):
+    with pytest.raises(TimeoutError, match="the 60 s for it are over"):
         budget.of_case()
 
 
