@@ -13,7 +13,7 @@ from typing import Final
 import asyncpg
 
 from catalog.model import CatalogSnapshot
-from core.errors import CrashShutdown
+from core.errors import CrashShutdown, ObjectNotInPrerequisiteState
 from evolution.changes import events, requests
 from evolution.changes.controller import FAULTS, ConnectionCatalog
 from evolution.changes.driver import read_snapshot
@@ -22,7 +22,9 @@ from evolution.changes.records import (
     CHANGE_CHANNEL,
     Note,
     Record,
+    kept_by,
     load_record,
+    load_records,
     lock_statement,
     move,
 )
@@ -93,10 +95,25 @@ async def _look_until(connection: asyncpg.Connection, wish: Wish, actor: str, to
 
 async def _begin(tx: Transaction, record: Record, wish: Wish, actor: str) -> None:
     requests.check(record, wish.wanted)
+    if wish.wanted == requests.PROMOTE:
+        await _require_free(tx, record)
     if wish.wanted != requests.DISCARD:
         await tx.apply(requests.wish_statements(wish))
     elif record.phase is not Phase.DISCARDED:
         await _discard(tx, record, actor)
+
+
+async def _require_free(tx: Transaction, record: Record) -> None:
+    """ObjectNotInPrerequisiteState (55000) when another change has to be ended by somebody before
+    this one can begin.
+    """
+    kept = kept_by(await load_records(tx), record)
+    if kept and record.phase is Phase.ANALYZED:
+        raise ObjectNotInPrerequisiteState(
+            f"change {record.change_id} cannot begin while change {kept} keeps two layouts of a "
+            "table",
+            hint=f"CALL morph.contract({kept}) gives up its rollback.",
+        )
 
 
 async def _discard(tx: Transaction, record: Record, actor: str) -> None:

@@ -20,6 +20,7 @@ from evolution.changes.events import Event
 from evolution.changes.states import FINAL, Phase, State, transition
 from evolution.dependents import has_parts
 from evolution.layouts.base import Pace, Progress, ShadowTable, ShadowWork
+from evolution.layouts.by_store import is_foreign
 from evolution.transaction import Transaction
 
 CHANGE_CHANNEL = "morph_change"
@@ -301,13 +302,28 @@ def fenced_by(records: Sequence[Record], record: Record) -> int:
 def waits_for(records: Sequence[Record], record: Record) -> int:
     """The change that must be out of the way before this one can begin: an older one that builds
     its shadow of one of the tables, or whose shadow was rolled back. 0 for none. (A promoted one
-    goes on: its old layout is fed through the next.)
+    goes on: its old layout is fed through the next. Not so in other stores, see `kept_by`.)
     """
     ids = {t.table_id for t in record.tables}
+    kept = kept_by(records, record)
+    if kept:
+        return kept
     for other in records:
         if other.change_id >= record.change_id or other.over or other.phase is Phase.PROMOTED:
             continue
         if ids & {t.table_id for t in other.tables}:
+            return other.change_id
+    return 0
+
+
+def kept_by(records: Sequence[Record], record: Record) -> int:
+    """The promoted change that keeps the old layout of a table in another store, of which there are
+    two at most; 0 for none. It has to be contracted, or rolled back and discarded.
+    """
+    ids = {t.table_id for t in record.tables if is_foreign(t)}
+    for other in records:
+        older = other.change_id < record.change_id and not other.over
+        if older and other.phase is Phase.PROMOTED and ids & {t.table_id for t in other.tables}:
             return other.change_id
     return 0
 

@@ -20,10 +20,13 @@ from tests.integration.server_process import ServerProcess, descendants, eventua
 from tests.services.federation.placing import create_server_text
 from tests.services.servers.process import RunningServer
 
-CONFIG = (
-    '[server]\nworkers = 2\n[changes]\nidle_pause = "20ms"\nbackoff_min = "20ms"\n'
+CHANGES = (
+    '[changes]\nidle_pause = "20ms"\nbackoff_min = "20ms"\n'
     'backoff_max = "200ms"\nfence_lag = "1s"\nfault_tries = 1000\n'
 )
+CONFIG = f"[server]\nworkers = 2\n{CHANGES}"
+SERVER = ("server",)
+ALL = ("worker", "worker", "worker", "workers", "workers", "server")
 TABLE = """CREATE FOREIGN TABLE price (id bigint OPTIONS (path '_id') NOT NULL, x int)
   SERVER s OPTIONS (collection 'price', key 'id')"""
 ROWS = 300
@@ -78,7 +81,7 @@ class Killer:
     server: ServerProcess
     rng: random.Random
     kills: dict[str, int] = field(default_factory=dict)
-    kinds: tuple[str, ...] = ("worker", "worker", "worker", "workers", "workers", "server")
+    kinds: tuple[str, ...] = ALL
 
     def strike(self) -> None:
         """Once. The server runs afterwards."""
@@ -99,7 +102,7 @@ def lives(storm: Storm, killer: Killer, kills: int) -> int:
     compared = 0
     for _ in range(kills):
         storm.start()
-        pass_time(killer.rng.uniform(0.2, 1.5))
+        pass_time(killer.rng.uniform(0.2, 5.0))
         before = killer.kills.get("server", 0)
         killer.strike()
         storm.stop()

@@ -167,3 +167,18 @@ def test_what_is_refused_beside_a_change(prices: Prices) -> None:
         prices.run("ALTER TABLE price ALTER COLUMN name TYPE varchar(9) USING left(name, 9)")
     prices.run("ROLLBACK")
     assert several.value.diag.message_hint == "Change them in two transactions."
+
+
+# Other stores keep two layouts of a table at most; whoever asks for a third is told at once
+def test_the_next_change_waits_until_the_last_is_contracted(prices: Prices) -> None:
+    prices.change()
+    prices.run("CALL morph.promote(2)")
+    prices.run("SET morph.back = 'name'")
+    prices.run("ALTER TABLE price ALTER COLUMN name TYPE varchar(9) USING left(name, 9)")
+    prices.run("RESET morph.back")
+    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState) as refused:
+        prices.run("CALL morph.promote(3)")
+    assert refused.value.diag.message_hint == "CALL morph.contract(2) gives up its rollback."
+    prices.run("CALL morph.contract(2)", "CALL morph.promote(3)")
+    assert prices.rows("SELECT name, total FROM price WHERE id = 3") == [("n3", Decimal("0.38"))]
+    assert prices.rows("SELECT name, total FROM v1.price WHERE id = 1") == [("n1", 0.13)]
