@@ -27,6 +27,11 @@ from evolution.layouts.foreign.touched import Touched
 
 BATCH_RECORDS = 2_000
 """A step brings in about so many records at most, so that it ends in time."""
+CHUNK_ROWS_MIN = 500
+"""A chunk of the backfill has no fewer: where each request costs seconds of its own (a server that
+walks its whole collection to find where a range begins), smaller ones take no less time, and ever
+smaller ones would never end. Nothing is locked meanwhile.
+"""
 
 
 @dataclass(slots=True)
@@ -167,7 +172,8 @@ class Feeding:
         feed.rows += len(chunk.rows)
         feed.bytes += chunk.nbytes
         seconds = self.clock() - begun
-        feed.chunk_rows = next_chunk(feed.chunk_rows, len(chunk.rows), seconds, pace.chunk_s)
+        rows = next_chunk(feed.chunk_rows, len(chunk.rows), seconds, pace.chunk_s)
+        feed.chunk_rows = max(rows, CHUNK_ROWS_MIN)
         await self._save()
         return len(chunk.rows)
 
