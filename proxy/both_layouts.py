@@ -28,7 +28,7 @@ from evolution.layouts.embedded.stand_ins import StandIns, stand_ins
 from evolution.validation.embedded.failures import translated
 from evolution.validation.inline import ResultSum
 from evolution.validation.replay import Answer, Layout
-from proxy.backend import BackendConnection, BackendOwner, Piece
+from proxy.backend import BackendConnection, BackendOwner, Piece, send_cancel
 from proxy.protocol import requests
 from proxy.protocol.body import encode_string, write_int16s, write_values
 from proxy.protocol.descriptions import decode_row_description
@@ -132,6 +132,7 @@ class BothLayouts:
     ) -> None:
         self.connect = connect
         self._secret = secret
+        self._socket = socket
         self._backend = BackendConnection(socket, StartupMessage(0, dict(parameters)))
 
     async def open(self) -> None:
@@ -225,11 +226,18 @@ class BothLayouts:
             async with asyncio.timeout(limit_s + GRACE_S):
                 await exchange.done
         except TimeoutError as error:
-            self.close()
+            await self._give_up()
             raise ConnectionFailure("the private PostgreSQL did not answer in time") from error
         except asyncio.CancelledError:
-            self.close()  # what runs there ends with its connection
+            await self._give_up()
             raise
+
+    async def _give_up(self) -> None:
+        """End what runs: a backend does not look whether its client is there while it works."""
+        backend = self._backend
+        backend.owner = None
+        await send_cancel(self._socket, backend.pid, backend.key, GRACE_S)
+        backend.close()
 
     async def answer(self, made: StandIns, read: Read, timeout_s: float) -> Answer:
         """The answer of one layout; whatever fails is undone."""

@@ -152,7 +152,7 @@ def test_writes_make_no_difference(server: ServerProcess) -> None:
         thread = threading.Thread(target=write)
         thread.start()
         try:
-            for _ in range(60):
+            for _ in range(25):
                 client.execute("SELECT * FROM price ORDER BY id")
         finally:
             stop.set()
