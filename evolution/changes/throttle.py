@@ -83,13 +83,12 @@ class Throttle:
 
     async def why(self, catalog: Catalog, lag_s: float) -> str:
         """The reason, for people; "" when nothing stands against the next chunk."""
-        limits = self._settings
-        seconds = self._latency.seconds() if limits.throttle_latency else 0.0
-        if seconds > limits.throttle_latency:
+        seconds = self._latency.seconds() if self._settings.throttle_latency else 0.0
+        if seconds > self._settings.throttle_latency:
             return _words(f"statements of clients take {seconds:g} s", "latency")
-        if limits.throttle_lag and lag_s > limits.throttle_lag:
+        if self._settings.throttle_lag and lag_s > self._settings.throttle_lag:
             return _words(f"its shadow is {lag_s:.1f} s behind", "lag")
-        if not limits.throttle_active and not limits.throttle_probe:
+        if not self._settings.throttle_active and not self._settings.throttle_probe:
             return ""
         try:
             async with catalog.transaction() as tx:
@@ -101,12 +100,11 @@ class Throttle:
             return _words(f"the probe failed: {text}", "probe")
 
     async def _asked(self, tx: Transaction) -> str:
-        limits = self._settings
-        if limits.throttle_active:
+        if self._settings.throttle_active:
             active = int((await tx.fetch(_ACTIVE))[0][0] or 0)
-            if active > limits.throttle_active:
+            if active > self._settings.throttle_active:
                 return _words(f"{active} statements of clients run at once", "active")
-        if not limits.throttle_probe:
+        if not self._settings.throttle_probe:
             return ""
         for setting in (
             "SET TRANSACTION READ ONLY",
@@ -114,7 +112,7 @@ class Throttle:
             "SET LOCAL ROLE morph_client",
         ):
             await tx.fetch(setting)
-        return _judged(await tx.fetch(limits.throttle_probe))
+        return _judged(await tx.fetch(self._settings.throttle_probe))
 
 
 def _judged(rows: Sequence[Sequence[str | None]]) -> str:
