@@ -24,6 +24,7 @@ async def first_statement_at_the_fence(bed: Bed, patch: pytest.MonkeyPatch, isol
     """What a transaction reads whose first statement waits at the fence of a cut-over, which has to
     bring in a write that is older than the statement.
     """
+
     async def then_write(db: asyncpg.Connection, work: ShadowWork) -> Plan:
         plan = await plan_of(db, work)
         bed.ddl("UPDATE fed SET x = 'acknowledged' WHERE id = 1")
