@@ -82,7 +82,7 @@ async def alter_table(request: DdlRequest) -> Outcome:
             return await alter_options(request, table, tag)
     else:
         _check_commands(table, node.cmds)
-        check_part(table, node.cmds)
+        check_part(request.head, table, node.cmds)
     generated = GeneratedColumns(request, request.head, table)
     generated.collect(node.cmds)
     command = Command(

@@ -33,9 +33,10 @@ _COUNTED = "morph.rows_outside"
 _HINT = "Do it before the split, or merge the tables first (CALL morph.merge_tables)."
 
 
-def check_part(table: Table, commands: Iterable[Node]) -> None:
+def check_part(head: Version, table: Table, commands: Sequence[Node]) -> None:
     """FeatureNotSupported (0A000) for what an ALTER TABLE would do to the rows of other parts."""
     if table.part is None:
+        _check_key(head, table, commands)
         return
     what = f'"{table.name}" shows some of the rows of a table that was split'
     if table.part.keyed:
@@ -54,6 +55,22 @@ def check_part(table: Table, commands: Iterable[Node]) -> None:
         if column is not None and column.not_null and column.default is None:
             raise FeatureNotSupported(
                 f'{what}: column "{column.name}" is NOT NULL for all of them', hint=_HINT
+            )
+
+
+def _check_key(head: Version, table: Table, commands: Iterable[Node]) -> None:
+    """A key that another table shows, too, keeps its type."""
+    key = table.primary_key
+    parts = [t for t in head.tables if t.part is not None and t.part.of == table.id]
+    for command in commands:
+        column = table.column(command.name or "")
+        if command.subtype.name != "AT_AlterColumnType" or column is None or not parts:
+            continue
+        if key is not None and column.id in key.columns:
+            raise FeatureNotSupported(
+                f'cannot alter the type of column "{column.name}" of table "{table.name}": '
+                f'"{parts[0].name}" has the same key',
+                hint="Join the tables first (CALL morph.join_tables).",
             )
 
 

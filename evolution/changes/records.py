@@ -177,11 +177,10 @@ def shadow_tables(snapshot: CatalogSnapshot, number: int, *, every: bool) -> lis
         old = before.table_by_id(table.id) if before is not None else None
         if old is None or not (table.store or (table.kind == "foreign" and table.instance)):
             continue
-        if has_parts(snapshot.versions.values(), table):
-            continue
         known = {lens.id for lens in old.lenses}
         lenses = tuple(lens.id for lens in table.lenses if lens.id not in known)
-        if lenses or (every and table.store and table != old):
+        wanted = bool(lenses) or (every and bool(table.store) and table != old)
+        if wanted and not has_parts(snapshot.versions.values(), table):
             live, shadow = layout_name(table), _shadow_name(table, number)
             found.append(ShadowTable(table.id, table.name, live, shadow, lenses))
     return found

@@ -269,6 +269,7 @@ REFUSED = [
 APART = [
     ("ALTER TABLE addresses ADD CHECK (street <> '')", "0A000", "decomposed"),
     ("ALTER TABLE customers ALTER COLUMN code TYPE varchar(5)", "0A000", "share"),
+    ("ALTER TABLE customers ALTER COLUMN id TYPE bigint", "0A000", "same key"),
     ("CALL morph.decompose_table('customers', 'a', '{code}')", "0A000", "split off"),
     ("CALL morph.split_table('customers', 'a', 'id > 1')", "0A000", "split off"),
     ("CALL morph.merge_tables('addresses', 'customers', 'x')", "0A000", "not parts"),
