@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,13 +63,22 @@ class Prices:
 
 
 @pytest.fixture(scope="session")
-def morphgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+def morphgres() -> Iterator[ServerProcess]:
     """A server for all tests; each begins with an empty catalog."""
-    base = tmp_path_factory.getbasetemp()
-    base.chmod(0o755)  # the private PostgreSQL runs as another user
-    base.parent.chmod(0o755)
-    with running(Path(base) / "foreign-changes", QUICK) as process:
-        yield process
+    with tempfile.TemporaryDirectory(prefix="morph-foreign-", dir="/tmp") as name:
+        Path(name).chmod(0o755)  # the private PostgreSQL runs as another user
+        with running(Path(name) / "shared", QUICK) as process:
+            yield process
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """Where a server of a test's own has its data."""
+    with tempfile.TemporaryDirectory(
+        prefix="morph-dying-", dir="/tmp", ignore_cleanup_errors=True
+    ) as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import random
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -97,12 +98,22 @@ class Killer:
                 os.kill(pid, signal.SIGKILL)
 
 
+def _written(storm: Storm) -> int:
+    return sum(writer.writes for writer in storm.writers)
+
+
+def _has_written(storm: Storm, before: int) -> bool:
+    return _written(storm) > before
+
+
 def lives(storm: Storm, killer: Killer, kills: int) -> int:
     """So many deaths under the storm, with everything compared after each; rows compared."""
     compared = 0
     for _ in range(kills):
+        written = _written(storm)
         storm.start()
         pass_time(killer.rng.uniform(0.2, 5.0))
+        eventually(partial(_has_written, storm, written), timeout_s=120, what="a write")
         before = killer.kills.get("server", 0)
         killer.strike()
         storm.stop()

@@ -60,14 +60,6 @@ def _run(
     return killer
 
 
-@pytest.fixture
-def directory(tmp_path: Path) -> Path:
-    """Where a server's data may lie: the private PostgreSQL runs as another user."""
-    for each in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        each.chmod(0o755)
-    return tmp_path
-
-
 @pytest.mark.services
 @pytest.mark.timeout(600)
 def test_writers_see_no_error_while_it_is_promoted_and_rolled_back(
