@@ -50,19 +50,19 @@ async def test_jsonb_is_written_as_it_is_printed(pg18_dsn: str) -> None:
     values = list(EDGES)
 
     @settings(
-        max_examples=1_000,
+        max_examples=250,
         deadline=None,
         database=None,
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    @given(st.lists(VALUES, max_size=3))
+    @given(st.lists(VALUES, min_size=1, max_size=3))
     def collect(found: list[Any]) -> None:
         values.extend(found)
 
     collect()
     texts = printed(values)
-    assert len(texts) > 500
+    assert len(texts) > len(EDGES)
     connection = await asyncpg.connect(pg18_dsn)
     try:
         rows = await connection.fetch(

@@ -83,7 +83,7 @@ def test_any_documents(rows: list[dict[str, Any]]) -> None:
 
 
 # Sub-documents are jsonb by columns, as one by one
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=75, deadline=None)
 @given(st.data())
 def test_sub_documents_that_are_alike(data: st.DataObject) -> None:
     kinds = data.draw(st.lists(st.sampled_from([*TYPED.values(), TEXTS]), max_size=4))
