@@ -184,7 +184,7 @@ def test_a_commit_that_is_canceled(client: Connection, link: CuttingProxy, how: 
     add_to(client, "ledger", "bank", "orders", "here")
     link.arm(Fault(action="stall", trigger=b"COMMIT", after=0))
     if how == "timeout":
-        run(client, "SET statement_timeout = '2s'")
+        run(client, "SET statement_timeout = '6s'")
         error = refused(client)
     else:
 
