@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -247,3 +248,41 @@ def test_a_waiting_update_sees_the_committed_row(shop: ServerProcess) -> None:  
         thread.join()
         assert done == [20]
         first.execute("DELETE FROM customers WHERE _id = -101")
+
+
+# ---------------------------------------------------------------------- other paths
+
+
+def fetched(connection: Connection, text: str) -> list[Any]:
+    """All rows."""
+    return connection.execute(text).fetchall()
+
+
+def test_paths_are_columns_or_one_column(client: Connection) -> None:  # R4.1
+    """What lies in the store's documents gets another path; whatever is beside it stays."""
+    client.execute("SET morph.ddl_mode = virtual")
+    client.execute("INSERT INTO customers (_id, _doc) VALUES (-1, %s)", [json.dumps(
+        {"_id": -1, "address": {"city": "Wien", "floor": {"door": 7}}}
+    )])  # fmt: skip
+    client.execute(
+        """CALL morph.unnest_column('customers', 'address', """
+        """'{"town": "text", "city": "text", "floor.door": "integer"}')"""
+    )
+    shown = """SELECT city, "floor.door", town FROM v{}.customers WHERE _id = -1"""
+    number = fetched(client, "SELECT max(version) FROM morph.versions")[0][0]
+    assert fetched(client, shown.format(number)) == [("Wien", 7, None)]
+    client.execute(
+        f"""UPDATE v{number}.customers SET "floor.door" = 8, town = 'W' WHERE _id = -1"""
+    )
+    one = "SELECT address FROM v{}.customers WHERE _id = -1"
+    changed = {"city": "Wien", "town": "W", "floor": {"door": 8}}
+    assert fetched(client, one.format(1)) == [(changed,)]
+    client.execute("""UPDATE v1.customers SET address = '{"town": 5}' WHERE _id = -1""")
+    assert fetched(client, shown.format(number)) == [(None, None, None)]
+    client.execute(f"UPDATE v{number}.customers SET city = 'X' WHERE _id = -1")
+    assert fetched(client, one.format(1)) == [({"city": "X", "town": 5},)]
+    client.execute("CALL morph.nest_columns('customers', 'home', '{town,city,floor.door}')")
+    client.execute(f"SET search_path = v{number}")
+    assert fetched(client, "SELECT home FROM customers WHERE _id = -1") == [
+        ({"city": "X", "town": 5},)
+    ]

@@ -14,7 +14,6 @@ import pytest
 
 from tests.integration.fresh_catalog import empty_catalog
 from tests.integration.server_process import ServerProcess, running
-from tests.integration.shop import rolled_back, shop_server
 
 Connection = psycopg.Connection[Any]
 NEST = "CALL morph.nest_columns('orders', column_name => 'address', columns => '{street,city}')"
@@ -246,36 +245,3 @@ def test_there_and_back_is_the_same(client: Connection) -> None:  # R4.1
     assert rows(client, "SELECT address FROM v2.orders WHERE id = 2") == [
         ({"zip": 1, "city": "z"},)
     ]
-
-
-def test_paths_of_documents_are_columns_or_one_column(open_directory: Path) -> None:  # R4.1
-    """What lies in the store's documents gets another path; whatever is beside it stays."""
-    directory = open_directory / "paths"
-    directory.mkdir(mode=0o755)
-    with shop_server(directory) as process, rolled_back(process) as client:
-        client.execute("SET morph.ddl_mode = virtual")
-        client.execute("INSERT INTO customers (_id, _doc) VALUES (-1, %s)", [json.dumps(
-            {"_id": -1, "address": {"city": "Wien", "floor": {"door": 7}}}
-        )])  # fmt: skip
-        client.execute(
-            """CALL morph.unnest_column('customers', 'address', """
-            """'{"town": "text", "city": "text", "floor.door": "integer"}')"""
-        )
-        shown = """SELECT city, "floor.door", town FROM v{}.customers WHERE _id = -1"""
-        number = rows(client, "SELECT max(version) FROM morph.versions")[0][0]
-        assert rows(client, shown.format(number)) == [("Wien", 7, None)]
-        client.execute(
-            f"""UPDATE v{number}.customers SET "floor.door" = 8, town = 'W' WHERE _id = -1"""
-        )
-        one = "SELECT address FROM v{}.customers WHERE _id = -1"
-        changed = {"city": "Wien", "town": "W", "floor": {"door": 8}}
-        assert rows(client, one.format(1)) == [(changed,)]
-        client.execute("""UPDATE v1.customers SET address = '{"town": 5}' WHERE _id = -1""")
-        assert rows(client, shown.format(number)) == [(None, None, None)]
-        client.execute(f"UPDATE v{number}.customers SET city = 'X' WHERE _id = -1")
-        assert rows(client, one.format(1)) == [({"city": "X", "town": 5},)]
-        client.execute("CALL morph.nest_columns('customers', 'home', '{town,city,floor.door}')")
-        client.execute(f"SET search_path = v{number}")
-        assert rows(client, "SELECT home FROM customers WHERE _id = -1") == [
-            ({"city": "X", "town": 5},)
-        ]
