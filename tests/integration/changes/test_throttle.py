@@ -82,7 +82,7 @@ def test_many_statements_at_once(server: ServerProcess) -> None:
             active = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
             eventually(lambda: rows(client, active) == [(3,)], timeout_s=WAIT_S)
             change_type(client)
-            waits(client, "3 statements of clients run at once (changes.throttle_active)")
+            waits(client, "statements of clients run at once (changes.throttle_active)")
         finally:
             holder.execute("SELECT pg_advisory_unlock(1)")
             for thread in with_lock:
