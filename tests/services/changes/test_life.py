@@ -12,7 +12,7 @@ from tests.integration.changes.prices import STEPS, events, state
 from tests.integration.server_process import eventually
 from tests.services.changes.conftest import CHANGE, ROWS, Prices
 
-pytestmark = [pytest.mark.services, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.services, pytest.mark.timeout(300)]
 CENT = Decimal("0.01")
 SUM = sum((Decimal(n) / 8).quantize(CENT, ROUND_HALF_UP) for n in range(1, ROWS + 1))
 
