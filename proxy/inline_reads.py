@@ -236,27 +236,31 @@ class InlineReads:
     # ---------------------------------------------------------------- the task
 
     async def _drain(self) -> None:
-        clock = self._worker.clock
-        save_at = clock() + SAVE_S
         try:
             while self._queue:
-                begun = clock()
-                batch = self._next()
-                self._open = len(batch)
-                try:
-                    await self._compare(batch)
-                except _FAULTS as error:
-                    self._counts.cell("failed").value += len(batch)
-                    self._drop_backend()
-                    LOG.warning("inline.failed", change=batch[0].change_id, error=str(error))
-                if clock() >= save_at:
-                    await self._save()
-                    save_at = clock() + SAVE_S
-                self._ended_batch()
-                await self._rest(REST * (clock() - begun))
-            await self._save()
+                await self._compare_waiting()
+                await self._save()  # reads that come meanwhile start no task of their own
         finally:
             self._drop_backend()
+
+    async def _compare_waiting(self) -> None:
+        clock = self._worker.clock
+        save_at = clock() + SAVE_S
+        while self._queue:
+            begun = clock()
+            batch = self._next()
+            self._open = len(batch)
+            try:
+                await self._compare(batch)
+            except _FAULTS as error:
+                self._counts.cell("failed").value += len(batch)
+                self._drop_backend()
+                LOG.warning("inline.failed", change=batch[0].change_id, error=str(error))
+            if clock() >= save_at:
+                await self._save()
+                save_at = clock() + SAVE_S
+            self._ended_batch()
+            await self._rest(REST * (clock() - begun))
 
     def _ended_batch(self) -> None:
         self._compared += self._open
