@@ -41,12 +41,13 @@ async def _dying(connection: Mortal) -> Any:
     kind = type(connection)
     kind.left -= 1
     now = kind.left == 0
-    if now and not kind.after:
-        connection.terminate()
-    yield
-    if now and kind.after:
-        connection.terminate()
-        raise ConnectionError("the owner died")
+    if not now:
+        yield
+        return
+    if kind.after:
+        yield
+    connection.terminate()
+    raise ConnectionError("the owner died")
 
 
 async def connect(server: ServerProcess) -> asyncpg.Connection:
