@@ -22,7 +22,9 @@ from private_pg.cluster import DATABASE, SUPERUSER
 from proxy.commands.store_access import running_socket
 from tests.integration.server_process import ServerProcess, descendants, eventually, eventually_gone
 
-BACKENDS_AT_WORK = "SELECT count(*) FROM pg_stat_activity WHERE query ~ '^(COPY|INSERT|ALTER)'"
+BACKENDS_AT_WORK = (
+    "SELECT count(*) FROM pg_stat_activity WHERE state <> 'idle' AND query ~ '^(COPY|INSERT|ALTER)'"
+)
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 LINES = ['{"_id":1,"v":"a"}', "broken", '{"_id":2,"v":"b"}']
 
