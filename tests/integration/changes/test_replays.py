@@ -105,12 +105,15 @@ def test_logged_statements_are_replayed(server: ServerProcess) -> None:
         client.execute("CALL morph.validate(2, method => 'query')")
         ((_, verdict, _, message),) = rows(client, LAST)
         assert verdict == "equal"
-        assert message.startswith("2 answers")
+        assert int(message.split()[0]) >= 2  # other tests of this server have asked, too
         damage(server, "DELETE FROM {0} WHERE {1} = 50")
         client.execute("CALL morph.validate(2, method => 'query')")
         found = rows(client, FOUND)
-        logged = rows(client, "SELECT fingerprint FROM morph.statements WHERE query ~ 'max'")
-        assert {row[0] for row in found} <= {row[0] for row in logged}
+        logged = rows(
+            client, "SELECT fingerprint FROM morph.statements WHERE query ~ '^SELECT max'"
+        )
+        assert logged
+        assert {row[0] for row in logged} <= {row[0] for row in found}
 
 
 @pytest.mark.timeout(300)
