@@ -23,7 +23,7 @@ POLL_S = 0.01
 T = TypeVar("T")
 
 
-def eventually(probe: Callable[[], T], *, timeout_s: float = 10.0, what: str = "") -> T:
+def eventually(probe: Callable[[], T], *, timeout_s: float = 30.0, what: str = "") -> T:
     """The first true value of `probe`; AssertionError when there is none in time."""
     deadline = time.monotonic() + timeout_s
     while True:
@@ -204,7 +204,7 @@ class ServerProcess:
         )
 
 
-def eventually_gone(pids: set[int], timeout_s: float = 10.0) -> set[int]:
+def eventually_gone(pids: set[int], timeout_s: float = 30.0) -> set[int]:
     """The processes that still run when the time is over: none, if all is well."""
     deadline = time.monotonic() + timeout_s
     while left := {pid for pid in pids if alive(pid)}:

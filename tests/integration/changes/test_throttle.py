@@ -71,9 +71,11 @@ def test_a_probe_of_the_operators_own(server: ServerProcess) -> None:
 
 
 def test_many_statements_at_once(server: ServerProcess) -> None:
-    """Three statements run while a lock is not given."""
+    """Three statements run while a lock is not given. The table has more than one chunk: the first
+    may be copied before anybody looks.
+    """
     with server.connect() as client, server.connect() as holder:
-        make_prices(client)
+        make_prices(client, 100_000)
         holder.execute("SELECT pg_advisory_lock(1)")
         with_lock = [threading.Thread(target=_take_lock, args=(server,)) for _ in range(3)]
         for thread in with_lock:
