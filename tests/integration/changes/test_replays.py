@@ -109,9 +109,7 @@ def test_logged_statements_are_replayed(server: ServerProcess) -> None:
         damage(server, "DELETE FROM {0} WHERE {1} = 50")
         client.execute("CALL morph.validate(2, method => 'query')")
         found = rows(client, FOUND)
-        logged = rows(
-            client, "SELECT fingerprint FROM morph.statements WHERE query ~ '^SELECT max'"
-        )
+        logged = rows(client, "SELECT fingerprint FROM morph.statements WHERE query ~ 'max.x.'")
         assert logged
         assert {row[0] for row in logged} <= {row[0] for row in found}
 
