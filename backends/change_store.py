@@ -168,9 +168,6 @@ class ShadowStore(Protocol):
     are Native ones: those that are stored in the layout, under `Table.native`.
     """
 
-    def shadow_name(self, live: tuple[str, ...], suffix: str) -> tuple[str, ...]:
-        """A native name for another layout, in the same database or keyspace."""
-
     def new_key(self, table: Table) -> Key:
         """A key for a row that was inserted without one, as the store makes it;
         NotNullViolation (23502) in a store that makes none.

@@ -78,10 +78,6 @@ class CassandraChangeStore:
 
     # Layouts
 
-    def shadow_name(self, live: tuple[str, ...], suffix: str) -> tuple[str, ...]:
-        """See ShadowStore."""
-        return (*live[:-1], shadow_tables.shadow_name(live[-1], suffix))
-
     def new_key(self, table: Table) -> Key:
         """Refuses (23502): Cassandra makes no keys."""
         names = [each.name for each in table.columns if each.id in table.key]

@@ -45,10 +45,6 @@ class Layouts:
     def __init__(self, commands: Commands) -> None:
         self._commands = commands
 
-    def shadow_name(self, live: tuple[str, ...], suffix: str) -> tuple[str, ...]:
-        """See ShadowStore."""
-        return (*live[:-1], f"{live[-1]}_{suffix}")
-
     def new_key(self, table: Table) -> Key:
         """See ShadowStore: a new ObjectId."""
         del table

@@ -151,8 +151,6 @@ def _run(
             assert failures == []
             assert compared > 0
             assert sum(w.writes for w in storm.writers) > kills
-            made = [w.writes for w in storm.writers]
-            print(killer.kills, compared, made, len(storm.calls), storm.refused[:3])
         return killer
     finally:
         server.stop()

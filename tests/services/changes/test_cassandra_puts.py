@@ -56,7 +56,7 @@ async def make_layouts(store: Store, name: str, definition: str) -> tuple[Table,
     """A live table and its shadow."""
     live = await store.table(name, definition)
     changes = store.backend.change_store()
-    shadow = with_total_as_numeric(live, changes.shadow_name(live.native, "s1")[-1])
+    shadow = with_total_as_numeric(live, f"{name}_s1")
     await changes.make_shadow(live, shadow, Scope())
     await changes.make_shadow(live, shadow, Scope())  # again: harmless
     return live, shadow

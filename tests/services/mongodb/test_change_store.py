@@ -38,8 +38,7 @@ def _layouts(store: Store) -> tuple[Table, Table]:
     live = Table(
         9, "t", "foreign", (KEY, NAME, OLD), instance="shop", native=(store.database, "t"), key=(1,)
     )
-    native = store.backend.change_store().shadow_name(live.native, "s2")
-    return live, replace(live, columns=(KEY, NAME, NEW), native=native)
+    return live, replace(live, columns=(KEY, NAME, NEW), native=(store.database, "t_s2"))
 
 
 def _intent(lsn: int, key: str, *, done: bool = False) -> Intent:
