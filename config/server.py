@@ -19,6 +19,15 @@ class ServerSettings:
     ] = "127.0.0.1"
     port: Annotated[int, integer("TCP port to listen on; 0 takes a free one.", 0, 65535)] = 6432
     workers: Annotated[int, integer("Processes that share the port; one uses one core.", 1, 64)] = 1
+    worker_start_timeout: Annotated[
+        float,
+        duration(
+            "A worker that does not accept clients after so long is killed; at the start of the"
+            " server that ends it, later it is started again.",
+            1,
+            10 * MINUTE,
+        ),
+    ] = 60.0
     max_connections: Annotated[
         int,
         integer("Client connections at once in one worker; one more gets 53300.", 1, 100_000),

@@ -237,7 +237,9 @@ async def _serve_with_workers(
     """The parent: it holds the port without accepting, and keeps PostgreSQL and workers alive."""
     port = sock.getsockname()[1]
     directory = str(supervisor.cluster.socket_directory)
-    workers = WorkerProcesses(settings.server.workers, port, directory)
+    workers = WorkerProcesses(
+        settings.server.workers, port, directory, settings.server.worker_start_timeout
+    )
     try:
         await workers.start()
         announce(settings.server.host, port)

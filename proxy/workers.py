@@ -19,7 +19,6 @@ from core.telemetry.log import Log
 LOG = Log("workers")
 NUMBER_VARIABLE = "_MORPHGRES_WORKER"
 READY_LINE = "worker ready"
-READY_TIMEOUT_S = 30.0
 RESTART_PAUSE_S = 0.5
 
 
@@ -33,10 +32,13 @@ def worker_identity() -> tuple[int, int, str] | None:
 
 
 class WorkerProcesses:
-    """The workers of one parent. They are started with the parent's own command line."""
+    """The workers of one parent. They are started with the parent's own command line. A worker has
+    `start_s` to accept clients.
+    """
 
-    def __init__(self, count: int, port: int, socket_directory: str) -> None:
+    def __init__(self, count: int, port: int, socket_directory: str, start_s: float) -> None:
         self._count = count
+        self._start_s = start_s
         self._port = port
         self._socket_directory = socket_directory
         self._processes: dict[int, asyncio.subprocess.Process] = {}
@@ -44,7 +46,9 @@ class WorkerProcesses:
         self._stopping = False
 
     async def start(self) -> None:
-        """Start all and wait until each accepts clients."""
+        """Start all and wait until each accepts clients; CannotConnectNow (57P03) when one does not
+        in time.
+        """
         for number in range(1, self._count + 1):
             await self._launch(number)
             task = asyncio.create_task(self._watch(number), name=f"worker-{number}")
@@ -64,13 +68,16 @@ class WorkerProcesses:
         self._processes[number] = process
         assert process.stdout is not None
         try:
-            async with asyncio.timeout(READY_TIMEOUT_S):
+            async with asyncio.timeout(self._start_s):
                 line = await process.stdout.readline()
         except TimeoutError:
             process.kill()
-            line = b""
+            raise CannotConnectNow(
+                f"worker {number} did not start in {self._start_s:g} s",
+                hint="More time is server.worker_start_timeout.",
+            ) from None
         if line.decode().strip() != READY_LINE:
-            raise CannotConnectNow(f"worker {number} did not start")
+            raise CannotConnectNow(f"worker {number} ended before it accepted clients")
 
     async def _watch(self, number: int) -> None:
         while not self._stopping:
