@@ -25,7 +25,7 @@ CHANGES = (
     '[changes]\nidle_pause = "20ms"\nbackoff_min = "20ms"\n'
     'backoff_max = "200ms"\nfence_lag = "1s"\nfault_tries = 1000\n'
 )
-CONFIG = f"[server]\nworkers = 2\n{CHANGES}"
+CONFIG = f'[server]\nworkers = 2\nworker_start_timeout = "3min"\n{CHANGES}'
 SERVER = ("server",)
 ALL = ("worker", "worker", "worker", "workers", "workers", "server")
 TABLE = """CREATE FOREIGN TABLE price (id bigint OPTIONS (path '_id') NOT NULL, x int)

@@ -1,32 +1,30 @@
 """A change of a table of Cassandra under writers and under kill -9: nothing acknowledged is lost,
 no client sees an error of the change's, and it goes on by itself (issue 5 points 6, 7, 8c; R4.2,
 R4.6; EVOLUTION 7, I1, I5, I6).
-
-What a killed worker sent may come to effect for as long as a coordinator of Cassandra may take, so
-the keys of such writes are left alone until everything is compared, after some more deaths.
 """
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-import psycopg
 import pytest
 
 from tests.integration.changes.prices import change_type, rows
-from tests.integration.changes.storm import KEYS, Storm, Writer, check, pass_time
+from tests.integration.changes.storm import check, pass_time
 from tests.integration.server_process import ServerProcess, eventually
 from tests.services.changes.dying import CONFIG, PENDING, Killer, connected
 from tests.services.changes.goods import keyspace_on
+from tests.services.changes.patient import PatientStorm, PatientWriter, insist
 from tests.services.conftest import PROPERTY
 from tests.services.federation.placing import create_server_text
 from tests.services.servers.process import RunningServer
 
+LOG = logging.getLogger(__name__)
 KILLS, MANY_KILLS = 4, 100
 KILLS_A_CHECK = 20
 TURNS_EVERY = 12
@@ -34,54 +32,10 @@ TURNS_EVERY = 12
 before may have on its way, for longer than the other lives last."""
 TURN_S = 180.0
 START_S = 200.0
+QUIET_S = 240.0
 ROWS = 300
 TABLE = """CREATE FOREIGN TABLE price (id int NOT NULL, x int)
   SERVER s OPTIONS (keyspace '{keyspace}', table_name 'price', key 'id')"""
-
-
-@dataclass
-class PatientWriter(Writer):
-    """It does not touch a key again whose write was not answered, until that is settled."""
-
-    unsettled: dict[int, int | None] = field(default_factory=dict)
-
-    def _write(self, client: psycopg.Connection[Any], rng: random.Random) -> None:
-        self.put_aside()
-        free = [each for each in range(KEYS) if self.number * 1000 + each not in self.unsettled]
-        assert free, "every key waits"
-        super()._write(client, _Chosen(rng, free))
-
-    def put_aside(self) -> None:
-        """The last write was not answered."""
-        if self.unsure is not None:
-            (key, value), self.unsure = self.unsure, None
-            self.unsettled[key] = value
-
-    def settle(self, found: dict[int, int]) -> None:
-        """Learn from the store what became of them."""
-        self.put_aside()
-        for key, value in self.unsettled.items():
-            assert found.get(key) in (value, self.sure.get(key)), f"key {key} is neither"
-            self.sure[key] = found.get(key)
-        self.unsettled.clear()
-
-
-class _Chosen(random.Random):
-    """Numbers of keys are of those that are free; all else is as `rng` says."""
-
-    def __init__(self, rng: random.Random, free: list[int]) -> None:
-        super().__init__()
-        self._rng, self._free = rng, free
-
-    def random(self) -> float:
-        """See Random."""
-        return self._rng.random()
-
-    def randrange(self, start: int, stop: int | None = None, step: int = 1) -> int:
-        """See Random."""
-        if start == KEYS and stop is None:
-            return self._rng.choice(self._free)
-        return self._rng.randrange(start, stop, step)
 
 
 @contextmanager
@@ -93,38 +47,52 @@ def _table(cassandra: RunningServer, keyspace: str) -> Iterator[None]:
         yield
 
 
-def _storm(server: ServerProcess, cassandra: RunningServer, keyspace: str, seed: int) -> Storm:
+def _storm(
+    server: ServerProcess, cassandra: RunningServer, keyspace: str, seed: int
+) -> PatientStorm:
     with server.connect() as client:
         client.execute(create_server_text("s", cassandra, keyspace=keyspace).encode())
         client.execute(TABLE.format(keyspace=keyspace).encode())
         change_type(client)
-    return Storm(server, [PatientWriter(number, seed + number) for number in (1, 2)])
+    return PatientStorm(server, [PatientWriter(number, seed + number) for number in (1, 2)])
 
 
-def _lives(storm: Storm, killer: Killer, kills: int, kills_a_check: int) -> int:
+def _lives(storm: PatientStorm, killer: Killer, kills: int, kills_a_check: int) -> int:
     """So many deaths under the storm, everything compared after some of them; rows compared."""
     compared = 0
     for number in range(1, kills + 1):
-        storm.start()
+        if not storm.threads:
+            storm.start()
         if number % TURNS_EVERY == 0:
             _turned(storm)
+        written = storm.written
         pass_time(killer.rng.uniform(0.3, 2.5))
+        eventually(partial(_has_written, storm, written), timeout_s=START_S, what="a write")
         before = killer.kills.get("server", 0)
         killer.strike()
-        storm.stop()
         if killer.kills.get("server", 0) > before:
             storm.server.start(START_S)
         if number % kills_a_check == 0 or number == kills:
-            with connected(storm.server) as client:
-                quiet = eventually(
-                    lambda: rows(client, PENDING) == [(0,)], timeout_s=240, what="a quiet log"
-                )
-                assert quiet
-            compared += check(storm)
+            compared += _compared(storm)
+            made = [len(storm.calls), len(storm.refused), storm.written]
+            LOG.info("kills %s; turns, refused, writes: %s; rows %s", killer.kills, made, compared)
     return compared
 
 
-def _turned(storm: Storm) -> None:
+def _has_written(storm: PatientStorm, before: int) -> bool:
+    return storm.written > before
+
+
+def _compared(storm: PatientStorm) -> int:
+    """Nobody writes any more, what is late has come: everything is compared."""
+    storm.stop()
+    storm.threads.clear()
+    with connected(storm.server) as client:
+        eventually(lambda: rows(client, PENDING) == [(0,)], timeout_s=QUIET_S, what="a quiet log")
+    return check(storm)
+
+
+def _turned(storm: PatientStorm) -> None:
     """The roles of the layouts have changed once more."""
     before = len(storm.calls)
     eventually(lambda: len(storm.calls) > before, timeout_s=TURN_S, what="another turn")
@@ -139,21 +107,27 @@ def _run(
     try:
         with _table(cassandra, f"deaths_{name}"):
             storm = _storm(server, cassandra, f"deaths_{name}", seed)
-            compared = _lives(storm, killer, kills, each)
+            try:
+                compared = _lives(storm, killer, kills, each)
+            finally:
+                storm.halt.set()
             with connected(server) as client:
                 current = rows(client, "SELECT max(version) FROM morph.versions WHERE current")
                 if current == [(1,)]:
-                    client.execute("CALL morph.promote(2)")
+                    insist(client, "CALL morph.promote(2)")
                 check(storm)
-                client.execute("CALL morph.rollback(2)")
+                insist(client, "CALL morph.rollback(2)")
                 check(storm)
             failures = [f for w in storm.writers for f in w.failures if f[:2] not in ("57", "08")]
             assert failures == []
             assert compared > 0
-            assert sum(w.writes for w in storm.writers) > kills
-        return killer
-    finally:
-        server.stop()
+            assert storm.written > kills
+    except BaseException:
+        LOG.exception("the log of the server: %s", server.output[-20_000:])
+        server.kill()
+        raise
+    server.stop()
+    return killer
 
 
 @pytest.fixture
