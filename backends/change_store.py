@@ -15,6 +15,9 @@ The *owner* of the change (one at a time; a former one may still have a command 
   cut-over: writers are held; steps until `read` gives nothing; `settle`; `clean`; verify; flip
   after it: the same steps the other way, with `put_back` instead of `put`
   contract: `drop` of the old layout; `tidy` of the one that serves; `drop_log`
+  Rows that others write past Morphgres: `tail_token` before the bound, and before each fence for
+  the layout that serves behind it; in a step, and inside the fence, `tail` together with `read`,
+  and the token is kept once the rows are put.
   discard:  `drop` of the shadow; `drop_log`
 
 Positions (LSN)
@@ -39,6 +42,10 @@ from typing import Literal, Protocol
 from backends.base import Scope
 from catalog.model import Table
 from core.errors import StoreError
+
+
+class TailLost(StoreError):
+    """The store cannot tell any more what was written since a token."""
 
 
 class LogPositionTooOld(StoreError):
@@ -137,6 +144,31 @@ class Image:
     kept: tuple[int, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """Rows that were written since a token, by whomever, in any order; `token` is behind them.
+    `whole`: those of all writes that were answered before the call.
+    """
+
+    token: str
+    keys: Sequence[Key]
+    whole: bool
+
+
+class TailStore(Protocol):
+    """Tells what was written, whoever did it, where the store can."""
+
+    async def tail_token(self, table: Table, scope: Scope) -> str | None:
+        """The end of now; None where the store tells nobody, or not this login."""
+
+    async def tail(
+        self, table: Table, token: str, limit: int, scope: Scope, *, fully: bool = False
+    ) -> Tail:
+        """About `limit` writes since `token`; `fully`: the caller would rather wait for a moment
+        than have less than all. Raises TailLost.
+        """
+
+
 class LogStore(Protocol):
     """Keeps the intents of a table. They are found by being there, never by a position."""
 
@@ -232,9 +264,9 @@ class ShadowStore(Protocol):
         """At the contraction: remove what is reserved from the layout that serves."""
 
 
-class ChangeStore(LogStore, ShadowStore, Protocol):
-    """Both, as `StoreBackend.change_store()` gives them. `grace_s` is how long the store may still
-    work on a command after the one who sent it is gone or has given up, in seconds.
+class ChangeStore(LogStore, ShadowStore, TailStore, Protocol):
+    """All three, as `StoreBackend.change_store()` gives them. `grace_s` is how long the store may
+    still work on a command after the one who sent it is gone or has given up, in seconds.
     """
 
     grace_s: float

@@ -715,7 +715,7 @@ CREATE TABLE IF NOT EXISTS morph_log.refused (
 );
 -- Layouts of tables in other stores (evolution/layouts/foreign), the same for those. `lsn` is the
 -- last position that was drawn, under the owner's `epoch` since `claimed_at`; `recent` are the keys
--- written last.
+-- written last; up to `tail` what others wrote past Morphgres is known, NULL where nobody tells.
 CREATE TABLE IF NOT EXISTS morph_log.foreign_feeds (
   change_id int NOT NULL,
   table_id int NOT NULL UNIQUE,
@@ -738,8 +738,10 @@ CREATE TABLE IF NOT EXISTS morph_log.foreign_feeds (
   bytes bigint NOT NULL DEFAULT 0,
   applied bigint NOT NULL DEFAULT 0,
   recent jsonb NOT NULL DEFAULT '[]',
+  tail text,
   PRIMARY KEY (change_id, table_id)
 );
+ALTER TABLE morph_log.foreign_feeds ADD COLUMN IF NOT EXISTS tail text;
 -- Which tables have a log, as a number that grows; and up to which one each worker knows it.
 CREATE TABLE IF NOT EXISTS morph_log.revision (
   single boolean PRIMARY KEY DEFAULT true CHECK (single),

@@ -22,7 +22,16 @@ from backends.cassandra.pushdown import stored_name
 from backends.cassandra.puts import Puts, Target, stored_keys
 from backends.cassandra.shadow_indexes import copy_indexes
 from backends.cassandra.shadow_tables import POSITION, Wanted
-from backends.change_store import Image, Intent, Key, LogPlace, StoreChunk, StoreRow
+from backends.change_store import (
+    Image,
+    Intent,
+    Key,
+    LogPlace,
+    StoreChunk,
+    StoreRow,
+    Tail,
+    TailLost,
+)
 from catalog.model import Native, Table
 from core.errors import NotNullViolation
 
@@ -75,6 +84,17 @@ class CassandraChangeStore:
     async def remove(self, place: LogPlace, intents: Sequence[Intent], scope: Scope) -> None:
         """See LogStore."""
         await self._log(place).remove(intents, scope)
+
+    async def tail_token(self, table: Table, scope: Scope) -> str | None:
+        """See TailStore: a node writes commit logs to its own disk only."""
+        del table, scope
+        return None
+
+    async def tail(
+        self, table: Table, token: str, limit: int, scope: Scope, *, fully: bool = False
+    ) -> Tail:
+        """See TailStore: nobody has a token."""
+        raise TailLost(f'table "{table.name}" has no tail')
 
     # Layouts
 

@@ -44,7 +44,14 @@ class Commands:
         connected = await self._connection.use(scope.deadline)
         with translated(self.instance, str(next(iter(command.values())))):
             async with asyncio.timeout_at(scope.deadline):
-                return await connected.client[database].command(command, session=session)
+                return await connected.client[database].command(
+                    command, session=session, codec_options=CODEC
+                )
+
+    async def session(self, scope: Scope) -> AsyncClientSession | None:
+        """A session of its own, for commands of one cursor; None when the server has none."""
+        connected = await self._connection.use(scope.deadline)
+        return connected.client.start_session() if connected.features.sessions else None
 
     async def write(
         self,

@@ -1,12 +1,13 @@
-"""What MongoDB does for changes with data work: log and layouts in one object."""
+"""What MongoDB does for changes with data work: log, layouts and tail in one object."""
 
 from __future__ import annotations
 
 from backends.mongodb.change_log import ChangeLog, Commands
+from backends.mongodb.change_tail import ChangeTail
 from backends.mongodb.layouts import Layouts
 
 
-class MongoChangeStore(ChangeLog, Layouts):
+class MongoChangeStore(ChangeLog, Layouts, ChangeTail):
     """See backends.change_store.ChangeStore."""
 
     grace_s = 2.0
@@ -14,3 +15,4 @@ class MongoChangeStore(ChangeLog, Layouts):
     def __init__(self, commands: Commands) -> None:
         ChangeLog.__init__(self, commands)
         Layouts.__init__(self, commands)
+        ChangeTail.__init__(self, commands)

@@ -21,6 +21,11 @@ PROGRESS = SystemView(
         ("pending", "Writes in the log that are not brought in."),
         ("lag_s", "Age of the oldest of them, in seconds."),
         ("left_out", "Rows that the shadow cannot hold: see morph.discrepancies."),
+        (
+            "tailed",
+            "True when writes past Morphgres are read from the store's change stream, false when "
+            "they are not seen, NULL for embedded tables.",
+        ),
         ("compared", "Rows that the running validation has compared, NULL when none runs."),
         ("compared_per_s", "Rows that it compares in a second."),
         ("start_lsn", "Position of the log at which the shadow began."),
@@ -41,7 +46,9 @@ SELECT s.change_id,
     ELSE 100 END AS percent,
   p.rows_per_s, CASE WHEN s.state = 'BACKFILLING' AND p.rows_per_s > 0
     THEN round((greatest(p.total - p.rows, 0) / p.rows_per_s)::numeric, 1) END AS left_seconds,
-  p.bytes, p.applied, p.pending, p.lag_s, p.left_out, v.rows_compared AS compared,
+  p.bytes, p.applied, p.pending, p.lag_s, p.left_out,
+  (SELECT bool_and(f.tail IS NOT NULL) FROM morph_log.foreign_feeds f
+    WHERE f.change_id = s.change_id) AS tailed, v.rows_compared AS compared,
   round((v.rows_compared / nullif(v.seconds, 0))::numeric) AS compared_per_s,
   p.start_lsn, p.applied_lsn, s.held, nullif(s.reason, '') AS reason, p.heartbeat_at
 FROM morph_catalog.shadows s LEFT JOIN morph_catalog.shadow_progress p USING (change_id)

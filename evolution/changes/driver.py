@@ -213,10 +213,10 @@ class Driver:
         return progress
 
     async def _incomplete(self, record: Record, progress: Progress) -> bool:
-        """Whether DDL made the shadow begin anew; then the change does, too."""
+        """Whether the shadow began anew, by DDL or as writes were missed; then the change does."""
         if progress.copied:
             return False
-        reason = "DDL changed its tables"
+        reason = "its copy began anew"
         await self._move(record, events.Rebase(reason), Note(reason=reason))
         return True
 

@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from backends.base import Scope
-from backends.change_store import ChangeStore, Intent, Key, StoreRow
+from backends.change_store import ChangeStore, Intent, Key, StoreRow, Tail, TailLost
 from catalog.store import load_snapshot
 from core.errors import SerializationFailure
+from core.telemetry.log import Log as EventLog
 from evolution.layouts.base import Direction, ShadowTable, ShadowWork
 from evolution.layouts.embedded.backfill import next_chunk
 from evolution.layouts.embedded.sessions import Sessions
@@ -32,6 +33,7 @@ CHUNK_ROWS_MIN = 500
 walks its whole collection to find where a range begins), smaller ones take no less time, and ever
 smaller ones would never end. Nothing is locked meanwhile.
 """
+_log = EventLog("evolution.layouts.foreign")
 
 
 @dataclass(slots=True)
@@ -91,16 +93,48 @@ class Feeding:
             return True
         return self.gone.get(record.writer, 0.0) > self.store.grace_s
 
-    async def bring(self, log: Log) -> None:
-        """Bring in what is settled."""
-        if not log.settled:
+    async def tail(self, *, fully: bool = False) -> Tail | None:
+        """What was written past Morphgres since the last look, and what was not; None where the
+        store does not tell.
+        """
+        if self.feed.tail is None:
+            return None
+        try:
+            return await self.store.tail(
+                self.forms.live, self.feed.tail, BATCH_RECORDS, self.scope, fully=fully
+            )
+        except TailLost as error:
+            await self._anew(error)
+            return None
+
+    async def _anew(self, error: TailLost) -> None:
+        """Rows may have been written that nobody told of: they all are copied once more."""
+        feed = self.feed
+        _log.warning(
+            "tail.lost", change=feed.change_id, table=self.table.name,
+            error=error.primary, detail=error.detail,
+        )  # fmt: skip
+        feed.tail = await self.store.tail_token(self.forms.live, self.scope)
+        feed.bound, feed.total = await self.store.bound(self.forms.live, self.scope)
+        feed.cursor, feed.copied, feed.rows = None, False, 0
+        await self._draw()
+        await self._save()
+
+    async def bring(self, log: Log, tail: Tail | None) -> None:
+        """Bring in what is settled, and what others wrote."""
+        others = tail.keys if tail is not None else ()
+        keys = list(dict.fromkeys([*(each.key for each in log.settled), *others]))
+        if keys:
+            await self.bring_keys(keys)
+        behind = self.feed.tail if tail is None else tail.token
+        if not keys and behind == self.feed.tail:
             return
-        keys = list(dict.fromkeys(each.key for each in log.settled))
-        await self.bring_keys(keys)
         self.feed.applied += len(log.settled)
         self.feed.recent = [*self.feed.recent, *keys][-feeds.RECENT_KEYS :]
+        self.feed.tail = behind
         await self._save()
-        await self.store.remove(self.feed.place, log.settled, self.scope)
+        if log.settled:
+            await self.store.remove(self.feed.place, log.settled, self.scope)
 
     async def bring_keys(self, keys: Sequence[Key]) -> Made:
         """Make the rows with these keys again from the live ones."""
@@ -193,12 +227,17 @@ class Feeding:
             await feeds.save(db, self.feed)
 
     async def drain(self, until: float) -> bool:
-        """Bring in all there is; whether nothing is left before `until`."""
+        """Bring in all there is; whether nothing is left before `until`. What others write goes on
+        meanwhile: that is brought in which was there when it was looked for first.
+        """
+        told = False
         while True:
             log = await self.log()
-            if not log.settled and not log.open:
+            tail = None if told else await self.tail(fully=True)
+            told = tail is None or tail.whole
+            if not log.settled and not log.open and (tail is None or not tail.keys):
                 return True
-            await self.bring(log)
+            await self.bring(log, tail)
             if self.clock() >= until:
                 return False
             if not log.settled:

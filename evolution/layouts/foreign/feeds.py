@@ -24,7 +24,7 @@ _NOW_US: Final = "(extract(epoch FROM clock_timestamp()) * 500000)::bigint * 2"
 _FIELDS: Final = (
     "change_id, table_id, direction, instance, live::text AS live, shadow::text AS shadow, epoch, "
     "lsn, start_lsn, applied_lsn, frozen, bound, cursor, copied, chunk_rows, total, rows, bytes, "
-    "applied, recent::text AS recent, "
+    "applied, recent::text AS recent, tail, "
     "extract(epoch FROM clock_timestamp() - claimed_at)::float8 AS owned_s"
 )
 
@@ -53,6 +53,7 @@ class ForeignFeed:
     bytes: int
     applied: int
     recent: list[Key]
+    tail: str | None
     owned_s: float
 
     @property
@@ -198,7 +199,7 @@ async def save(db: asyncpg.Connection, feed: ForeignFeed) -> None:
     done = await db.execute(
         "UPDATE morph_log.foreign_feeds SET start_lsn = $1, applied_lsn = $2, frozen = $3, "
         "bound = $4, cursor = $5, copied = $6, chunk_rows = $7, total = $8, rows = $9, bytes = $10,"
-        f" applied = $11, recent = $12::text::jsonb WHERE {feed.where} AND epoch = $13",
+        f" applied = $11, recent = $12::text::jsonb, tail = $13 WHERE {feed.where} AND epoch = $14",
         feed.start_lsn,
         feed.applied_lsn,
         feed.frozen,
@@ -211,18 +212,20 @@ async def save(db: asyncpg.Connection, feed: ForeignFeed) -> None:
         feed.bytes,
         feed.applied,
         json.dumps(feed.recent[-RECENT_KEYS:]),
+        feed.tail,
         feed.epoch,
     )
     if done != "UPDATE 1":
         raise SerializationFailure(f"change {feed.change_id} has a newer owner")
 
 
-async def turn(db: asyncpg.Connection, feed: ForeignFeed) -> None:
-    """From COMMIT on the layouts have changed their roles."""
+async def turn(db: asyncpg.Connection, feed: ForeignFeed, tail: str | None) -> None:
+    """From COMMIT on the layouts have changed their roles; `tail` is of the one that serves."""
     await db.execute(
         "UPDATE morph_log.foreign_feeds SET live = shadow, shadow = live, start_lsn = lsn, "
-        "direction = CASE direction WHEN 'forward' THEN 'back' ELSE 'forward' END "
-        f"WHERE {feed.where}"
+        "tail = $1, direction = CASE direction WHEN 'forward' THEN 'back' ELSE 'forward' END "
+        f"WHERE {feed.where}",
+        tail,
     )
     await bump(db)
 

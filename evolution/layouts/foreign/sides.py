@@ -1,8 +1,9 @@
 """Both layouts for the validator, in the form of the newer one.
 
 There is no moment as of which two collections could be read. A row that was written between the two
-reads is in the log then, or was brought in since: it gets a position of its own on each side, so
-the judge puts it off (EVOLUTION 8, "different LSN: in flight"). All others are at position 0.
+reads is in the log then, or in the store's own tail, or was brought in since: it gets a position of
+its own on each side, so the judge puts it off (EVOLUTION 8, "different LSN: in flight"). All others
+are at position 0.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from backends.base import Scope
-from backends.change_store import ChangeStore, Key, LogPlace, StoreRow
+from backends.change_store import ChangeStore, Key, LogPlace, StoreRow, TailLost
 from catalog.model import Column, Table
 from evolution.layouts.base import Chunk, Row, SideColumn
 from evolution.layouts.embedded.sessions import Sessions
@@ -22,6 +23,7 @@ from evolution.validation.canonical import base_type
 from evolution.validation.lines import cut_lines, cut_row, escape, unescape
 
 STEP_S = 120.0
+_TAILED = 2_000
 
 
 @dataclass(slots=True)
@@ -34,6 +36,8 @@ class Moment:
     scope: Callable[[], Scope]
     begun: int
     refused: frozenset[Key]
+    live: Table
+    tail: str | None
     still: bool = False
     """Nobody writes: inside of a fence."""
     logged: set[Key] = field(default_factory=set)
@@ -44,6 +48,17 @@ class Moment:
         if not self.still:
             found = await self.store.read(self.place, 0, self.scope())
             self.logged |= {each.key for each in found}
+            await self._look_at_tail()
+
+    async def _look_at_tail(self) -> None:
+        whole = self.tail is None
+        while self.tail is not None and not whole:
+            try:
+                found = await self.store.tail(self.live, self.tail, _TAILED, self.scope())
+            except TailLost:
+                return  # its owner learns it, too, and copies everything once more
+            self.logged |= set(found.keys)
+            self.tail, whole = found.token, found.whole
 
     def position(self, key: Key) -> int:
         """0 for a row at rest, another one each time for a row in flight."""

@@ -89,6 +89,7 @@ class ForeignLayouts:
             return
         store, _ = await self._store_of(work, table)
         await store.make_shadow(forms.live, forms.shadow, self._scope(work))
+        feed.tail = await store.tail_token(forms.live, self._scope(work))
         feed.bound, feed.total = await store.bound(forms.live, self._scope(work))
         feed.frozen = True
         async with self._sessions.step(work.pace.step_s, isolation="read_committed") as db:
@@ -171,7 +172,9 @@ class ForeignLayouts:
             async with self._sessions.step(feeding.work.pace.step_s) as db:
                 feeding.gone = await self._workers.gone(db, sorted(writers))
             log = await feeding.log()
-        await feeding.bring(log)
+        tail = await feeding.tail()
+        await feeding.bring(log, tail)
+        log.whole &= tail is None or tail.whole
         return log
 
     async def _progress(self, feeding: Feeding, log: Log) -> Progress:
@@ -240,7 +243,7 @@ class ForeignLayouts:
         refused = frozenset(tuple(row["key"]) for row in rows)
         moment = Moment(
             feeding.store, feed.place, feeding.touched, lambda: self._scope(feeding.work),
-            feeding.touched.now, refused, still,
+            feeding.touched.now, refused, forms.live, feed.tail, still,
         )  # fmt: skip
         newer = forms.shadow if feed.direction == "forward" else forms.live
         own = forms.over if feed.direction == "forward" else forms.under
