@@ -80,7 +80,7 @@ class ChangeControl:
         self._settings = settings.changes
         self._clock = SystemClock()
         clock = self._clock.monotonic
-        self.embedded = EmbeddedLayouts(self.connect, clock)
+        self.embedded = EmbeddedLayouts(self.connect, clock, self._workers)
         self.foreign = ForeignLayouts(self.connect, self._store, self._workers, clock)
         self.layouts = LayoutsByStore(self.embedded, self.foreign)
         self.validator = embedded_validator(self.layouts, self.connect, settings.validation)

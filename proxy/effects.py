@@ -16,6 +16,7 @@ def _set_variable(session: Session, node: object) -> None:
     name = getattr(node, "name", None) or ""
     args = getattr(node, "args", None) or ()
     session.pinned = True
+    session.isolation.note_setting(name)
     if name.startswith(FOLLOWED) or not name:
         # For the rest of this text; then it is looked up, and again when a transaction ends.
         session.maybe_temporary = session.stale = True
@@ -44,6 +45,7 @@ def _setting_text(args: object, default: str) -> str:
 def _discard(session: Session, node: object) -> None:
     session.statements.clear()
     session.foreign_prepared.clear()
+    session.isolation.forget()
     if getattr(getattr(node, "target", None), "name", "") == "DISCARD_ALL":
         session.pinned = False
         session.maybe_temporary = session.stale = session.asks_for_settings()
@@ -64,6 +66,11 @@ def _deallocate(session: Session, node: object) -> None:
         session.foreign_prepared.pop(name, None)
 
 
+def _transaction(session: Session, node: object) -> None:
+    session.isolation.note_transaction(node)
+    note_transaction(session, node)
+
+
 def _alter_role(session: Session, node: object) -> None:
     session.worker.pool.retire()
 
@@ -73,5 +80,5 @@ STATEMENT_EFFECTS: dict[str, Callable[[Session, object], None]] = {
     "Discard": _discard,
     "Deallocate": _deallocate,
     "AlterRoleSet": _alter_role,
-    "Transaction": note_transaction,
+    "Transaction": _transaction,
 }

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from proxy.session import Session
     from rewrite.analysis import StatementPlan
 
-_PATH_QUERY = "SELECT pg_catalog.current_setting('search_path')"
+_PATH_QUERY = "SHOW search_path"  # takes no snapshot: SET TRANSACTION may follow
 _QUERY = (
     "SELECT pg_catalog.current_setting('morph.pushdown'), "
     "pg_catalog.current_setting('morph.ddl_mode'), "

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from evolution.lifecycle import line
 from proxy.protocol.reports import notice_response
 
 if TYPE_CHECKING:
+    from engine.plans import Plan
     from proxy.session import Session
 
 _LEVELS: Final = {"debug": 0, "log": 1, "notice": 2, "warning": 3, "error": 4}
@@ -29,3 +31,19 @@ def notice(
     if severity != "INFO" and level(severity) < session.messages_min:
         return b""
     return notice_response(severity, sqlstate, primary, detail, hint)
+
+
+def warn_superseded(session: Session, plan: Plan) -> None:
+    """A WARNING, once a session and version, that the current version has superseded one."""
+    snapshot = session.snapshot
+    for statement in plan.statements:
+        for ref in statement.relations:
+            number = ref.resolved.version.number
+            if number >= snapshot.current or number in session.warned_versions:
+                continue
+            session.warned_versions.add(number)
+            if number in line(snapshot, snapshot.current):
+                hint = f"Version {snapshot.current} has superseded it."
+                message = f"version {number} is deprecated"
+                session.worker.metrics.warnings.cell("01000").value += 1
+                session.relay.answer_locally(notice(session, "WARNING", "01000", message, "", hint))

@@ -17,6 +17,7 @@ from catalog.store import snapshot_from_rows
 from core.errors import InternalError, MorphError
 from engine.plans import Plan
 from proxy import simple
+from proxy.kept_snapshots import before_statement
 from proxy.name_lookup import follow_path, moves_names
 from proxy.operations import Operations
 from proxy.prepared import Portal
@@ -123,9 +124,7 @@ class Scripts:
                 session.send_to_client(session.translate_error(raw, None))
         except MorphError as error:
             await self.poison(session, error)
-        session.send(requests.SYNC, Entry(SYNC))
-        session.relay.skip = False
-        session.flush_backend()
+        session.end_query()
 
     async def poison(self, session: Session, error: MorphError) -> None:
         """Report our own error and make the backend's transaction fail."""
@@ -187,6 +186,8 @@ class Scripts:
 
     async def run_one(self, session: Session, plan: Plan, statement: StatementPlan) -> None:
         """One statement, answered in the form of the simple protocol."""
+        if self._worker.moving:
+            await before_statement(session, statement)
         if simple.runs_foreign(session, statement):
             await self.operations.federation.prepared.execute(session, plan, statement)
             return

@@ -21,14 +21,14 @@ from core.errors import (
     QueryCanceled,
 )
 from engine.plans import Plan, PlanCache, make_plan
-from evolution.lifecycle import line
 from proxy import apart, extended, shortcut, simple
 from proxy.backend import BackendConnection, Piece
 from proxy.effects import STATEMENT_EFFECTS
 from proxy.errors import translate, went_away
 from proxy.foreign_prepared import ForeignPrepared
+from proxy.kept_snapshots import Isolation, gate
 from proxy.name_lookup import look_up
-from proxy.notices import DEFAULT_LEVEL, FOLLOWED, notice
+from proxy.notices import DEFAULT_LEVEL, FOLLOWED, notice, warn_superseded
 from proxy.prepared import Portal, Prepared
 from proxy.protocol import requests
 from proxy.protocol.framing import HEADER_BYTES, SMALL_MESSAGE_BYTES_MAX, message
@@ -67,7 +67,7 @@ class Session:
         "_plan", "_planned", "_plans", "_put_back", "_record", "_rolled_back", "_script",
         "_short_entry", "_short_max", "_started", "_timed_out", "_told_fatal", "_writable",
         "block", "client", "copy_sink", "copy_waiting", "ddl_mode", "foreign_prepared", "id",
-        "last_query", "maybe_temporary", "messages_min", "on_cancel", "own_snapshot",
+        "isolation", "last_query", "maybe_temporary", "messages_min", "on_cancel", "own_snapshot",
         "path_moved", "pending_version", "pinned", "portals", "progress", "push_scans", "pushdown",
         "relay", "reported_path", "reread_due", "search_path",
         "send_to_client", "stale", "statements", "statements_run", "status", "temporary_names",
@@ -88,6 +88,7 @@ class Session:
         self.set_pushdown("on")
         self.foreign_prepared: dict[str, ForeignPrepared] = {}  # by PREPARE in SQL
         self.block: Block | None = None  # a transaction as far as other stores are concerned
+        self.isolation = Isolation()
         self.ddl_mode: str = worker.ddl_mode
         self.own_snapshot: CatalogSnapshot | None = None
         self.pending_version = 0
@@ -113,8 +114,7 @@ class Session:
         self._started = 0.0
         self._errors = 0
         self.progress = 0  # statements that ended, in any way
-        self._timed_out = False
-        self._told_fatal = False
+        self._timed_out = self._told_fatal = False
         self.copy_sink: Callable[[int, bytes], None] | None = None
         self.copy_waiting: Callable[[int, bytes], None] | None = None
         self.on_cancel: Callable[[], object] | None = None
@@ -154,6 +154,7 @@ class Session:
             or self._cancels
             or self.stale
             or self.works_in_stores
+            or (self.worker.moving and not self.isolation.plain)
             or not HEADER_BYTES < len(data) <= self._short_max
         ):
             return False
@@ -269,6 +270,8 @@ class Session:
         if text is not None:
             self.start_script(self._plan_apart(text), before=(kind, body))
             return
+        if self.worker.moving and gate(self, kind, body):
+            return
         self.begin()
         try:
             handler = _HANDLERS.get(kind)
@@ -283,6 +286,14 @@ class Session:
     def put_back(self, messages: list[tuple[int, bytes]]) -> None:
         """Messages that a script was to answer, and left."""
         self._inbox.extendleft(reversed(messages))
+
+    def end_query(self, *, first: bool = False) -> None:
+        """A text is answered by a script; `first`: one that runs before its message."""
+        if first:
+            self._inbox.popleft()
+        self.send(requests.SYNC, Entry(SYNC))
+        self.relay.skip = False
+        self.flush_backend()
 
     def pause(self) -> tuple[Plan | None, float]:
         """The statement that runs and when it began: the backend's next ReadyForQuery is not its
@@ -308,6 +319,7 @@ class Session:
         self.relay.backend = backend
         self.search_path = backend.parameters.get("search_path", '"$user", public')
         self.reported_path = self.search_path
+        self.isolation = Isolation()
         self._plans = None
 
     def give_back(self) -> BackendConnection | None:
@@ -546,10 +558,11 @@ class Session:
         if plan.inert and not self.maybe_temporary:
             return
         if plan.touches_store:
-            self._warn_superseded(plan)
+            warn_superseded(self, plan)
         for statement in plan.statements:
             if statement.keeps_state:
                 self.pinned = True
+                self.isolation.forget()
             if statement.makes_temporary:
                 self.pinned = self.maybe_temporary = self.stale = True
             elif self.maybe_temporary and statement.kind not in _KEEP_TEMPORARIES:
@@ -558,6 +571,7 @@ class Session:
                 STATEMENT_EFFECTS[statement.kind](self, statement.node)
             if statement.functions and not statement.functions <= self.worker.stateless_functions:
                 self.pinned = self.maybe_temporary = self.stale = True
+                self.isolation.forget()
 
     def _writes_here(self, plan: Plan) -> None:
         """The embedded store is written: is another one, in the same transaction?"""
@@ -569,21 +583,6 @@ class Session:
             self.block = Block()
         if self.block is not None:
             self.block.wrote_here = True
-
-    def _warn_superseded(self, plan: Plan) -> None:
-        """A WARNING, once a session and version, that the current version has superseded one."""
-        snapshot = self.snapshot
-        for statement in plan.statements:
-            for ref in statement.relations:
-                number = ref.resolved.version.number
-                if number >= snapshot.current or number in self.warned_versions:
-                    continue
-                self.warned_versions.add(number)
-                if number in line(snapshot, snapshot.current):
-                    hint = f"Version {snapshot.current} has superseded it."
-                    message = f"version {number} is deprecated"
-                    self.worker.metrics.warnings.cell("01000").value += 1
-                    self.relay.answer_locally(notice(self, "WARNING", "01000", message, "", hint))
 
     def notices_for(self, plan: Plan) -> bytes:
         """WARNINGs that go before the plan's answer."""
@@ -660,6 +659,7 @@ class Session:
         """RelayOwner: a statement failed."""
         self._errors += 1
         self.progress += 1
+        self.isolation.forget()
         if self.maybe_temporary:
             self.stale = True  # what the statement or its batch set is undone
         if self.status == IDLE:
@@ -692,6 +692,8 @@ class Session:
                 self.portals.clear()
             if self.block is not None:
                 self._end_block()
+            if self.isolation.level:
+                self.isolation.ended()
         self.status = status
         plan = self._plan
         if plan is not None:

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 LOG = Log("table_logs")
 _LOGS: Final = (
     "SELECT json_build_object('revision', r.revision, 'epoch', s.epoch, 'logs', "
-    "coalesce(l.logs, '[]'))::text FROM morph_log.revision r CROSS JOIN morph_catalog.state s "
+    "coalesce(l.logs, '[]'), 'moving', array(SELECT table_id FROM morph_log.shadows))::text "
+    "FROM morph_log.revision r CROSS JOIN morph_catalog.state s "
     "LEFT JOIN LATERAL (SELECT json_agg(json_build_object('table', table_id, 'change', change_id, "
     "'live', live)) AS logs FROM morph_log.foreign_feeds) l ON true"
 )
@@ -140,6 +141,7 @@ class TableLogs:
                 for each in found["logs"]
             ]
             self._logs = {each.table_id: each for each in logs}
+            self._worker.moving = frozenset(found["moving"])
             self._revision = found["revision"]
 
     async def check(self, table: Table) -> None:

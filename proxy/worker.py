@@ -154,6 +154,7 @@ class Worker:
             settings.stores, self._load_instances, os.environ, self._note_health
         )
         self.changes = ChangeControl(self, settings, socket_directory)
+        self.moving: frozenset[int] = frozenset()  # tables of the embedded store with two layouts
         self.table_logs = TableLogs(self)
         self.shadowed: frozenset[int] = frozenset()
         self.inline = InlineReads(self, settings.validation)

@@ -16,6 +16,7 @@ import asyncpg
 from catalog.sqltext import quote_literal
 from core.errors import SerializationFailure, UndefinedObject
 from evolution.layouts.base import Direction, ShadowTable, ShadowWork
+from evolution.layouts.revision import bump
 
 _FIELDS: Final = (
     "change_id, table_id, direction, live, shadow, columns::text AS columns, epoch, start_lsn, "
@@ -142,6 +143,7 @@ async def add(db: asyncpg.Connection, feed: Feed) -> None:
         json.dumps(feed.columns),
         feed.epoch,
     )
+    await bump(db)
 
 
 async def save(db: asyncpg.Connection, feed: Feed) -> None:
@@ -184,3 +186,4 @@ async def remove(db: asyncpg.Connection, feed: Feed) -> None:
     """Forget a feed and the rows that it refused."""
     await db.execute(f"DELETE FROM morph_log.refused WHERE {feed.where}")
     await db.execute(f"DELETE FROM morph_log.shadows WHERE {feed.where}")
+    await bump(db)

@@ -39,6 +39,7 @@ from evolution.layouts.embedded.foreign_keys import unvalidated
 from evolution.layouts.embedded.looks import LOOK_RECORDS, Place, look
 from evolution.layouts.embedded.sessions import Connect, LockNotAvailable, Sessions
 from evolution.layouts.embedded.tables import exists, qualified, read_table
+from evolution.layouts.foreign.workers import KnownWorkers
 from evolution.validation.lines import key_values
 
 _PENDING_MAX: Final = 100_000
@@ -61,10 +62,14 @@ class EmbeddedLayouts:
     """
 
     def __init__(
-        self, connect: Connect, clock: Callable[[], float] = SystemClock.monotonic
+        self,
+        connect: Connect,
+        clock: Callable[[], float] = SystemClock.monotonic,
+        workers: Sequence[int] = (),
     ) -> None:
         self._sessions = Sessions(connect)
         self._clock = clock
+        self._workers = KnownWorkers(self._sessions, workers, clock) if workers else None
         self._validated: set[int] = set()
         self._verify: Verify | None = None
         self._looked: dict[int, int] = {}
@@ -294,6 +299,8 @@ class EmbeddedLayouts:
         try:
             if await self._turned(work):
                 return CutOver(True)
+            if self._workers is not None:  # a worker that has not heard lets old snapshots through
+                await self._workers.wait(deadline_s, 0.0)
             for hold_s in TRIES_S:
                 result = await self._try(work, hold_s, until - self._clock(), verify, flip)
                 if result.done or result.discrepancies or self._clock() + 3 * hold_s > until:
