@@ -8,9 +8,10 @@ from __future__ import annotations
 import contextlib
 import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from decimal import ROUND_HALF_UP, Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,14 +19,19 @@ from pymongo import MongoClient
 from pymongo.collection import Collection
 from pymongo.errors import PyMongoError
 
-from tests.integration.changes.prices import state
+from tests.integration.changes.prices import rows, state
+from tests.integration.server_process import ServerProcess, eventually
 from tests.services.changes.conftest import ROWS, Prices
+from tests.services.changes.dying import CONFIG, Killer, connected, database_of, storm_on
+from tests.services.conftest import PROPERTY
 from tests.services.servers import mongojava, secantus
+from tests.services.servers.process import RunningServer
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(300)]
 WITH_STREAMS = f"{secantus.PRODUCT}-{secantus.VERSION}"
 WITHOUT = f"{mongojava.PRODUCT}-{mongojava.VERSION}"
 CENT = Decimal("0.01")
+DEATHS = 3
 TAILED = "SELECT tailed FROM morph.progress"
 streams = pytest.mark.parametrize("mongodb", [WITH_STREAMS], indirect=True)
 
@@ -50,7 +56,7 @@ class Others(threading.Thread):
 
     uri: str
     database: str
-    collection: str
+    column: str
     told: threading.Event = field(default_factory=threading.Event)
     writes: int = 0
     failed: list[PyMongoError] = field(default_factory=list)
@@ -63,33 +69,34 @@ class Others(threading.Thread):
 
     def run(self) -> None:
         """See Thread."""
-        rng = random.Random(self.collection)
+        rng = random.Random(self.database)
         client: MongoClient[dict[str, Any]] = MongoClient(self.uri)
         with client:
-            target = client[self.database][self.collection]
+            target = client[self.database].price
             try:
                 while not self.told.wait(0.002):
-                    _write(target, rng)
+                    _write(target, rng, self.column)
                     self.writes += 1
             except PyMongoError as error:
                 self.failed.append(error)
 
 
-def _write(target: Collection[dict[str, Any]], rng: random.Random) -> None:
-    key, total = rng.randint(1, ROWS + 50), rng.randint(1, 10_000) / 8
+def _write(target: Collection[dict[str, Any]], rng: random.Random, column: str) -> None:
+    key, value = rng.randint(1, ROWS + 50), rng.randint(1, 10_000)
+    fields = {column: value / 8 if column == "total" else value}
     match rng.randrange(4):
         case 0:
             target.delete_one({"_id": key})
         case 1:
-            target.replace_one({"_id": key}, {"name": "r", "total": total}, upsert=True)
+            target.replace_one({"_id": key}, fields, upsert=True)
         case _:
-            target.update_one({"_id": key}, {"$set": {"total": total}}, upsert=True)
+            target.update_one({"_id": key}, {"$set": fields}, upsert=True)
 
 
 @contextlib.contextmanager
-def writing(prices: Prices, uri: str, collection: str = "price") -> Iterator[Others]:
+def writing(mongodb: RunningServer, database: str, column: str = "total") -> Iterator[Others]:
     """Others write as long as this lasts, and were not refused."""
-    others = Others(uri, prices.documents.name, collection)
+    others = Others(mongodb.uri, database, column)
     others.start()
     try:
         yield others
@@ -124,8 +131,8 @@ def test_writes_past_morphgres_reach_the_other_layout(prices: Prices) -> None:
 # The judge has no false alarm although nobody tells it of writes; then the last of them is brought
 # in inside the fence (I1; "equal content: 0 discrepancies")
 @streams
-def test_a_change_goes_on_while_others_write(prices: Prices) -> None:
-    with writing(prices, _uri(prices)) as others:
+def test_a_change_goes_on_while_others_write(prices: Prices, mongodb: RunningServer) -> None:
+    with writing(mongodb, prices.documents.name) as others:
         prices.change()
         prices.reaches("ready")
         for method in ("checksum", "full", "sample"):
@@ -139,8 +146,8 @@ def test_a_change_goes_on_while_others_write(prices: Prices) -> None:
 
 # The fence holds Morphgres's clients only: others go on, and the cut-over is made all the same
 @streams
-def test_the_cut_over_does_not_wait_for_others(prices: Prices) -> None:
-    with writing(prices, _uri(prices)):
+def test_the_cut_over_does_not_wait_for_others(prices: Prices, mongodb: RunningServer) -> None:
+    with writing(mongodb, prices.documents.name):
         prices.change()
         prices.run("CALL morph.promote(2)")
         assert state(prices.client) == "promoted"
@@ -182,6 +189,35 @@ def test_a_stream_that_is_lost_makes_the_copy_begin_anew(prices: Prices) -> None
     assert _shown(prices) == {each["_id"]: _new(each["total"] + 1) for each in documents}
 
 
+# I5: whoever owns the change next goes on from the token that was kept: what others wrote may be
+# brought in twice, and nothing is skipped
+@streams
+def test_deaths_skip_nothing(
+    directory: Path,
+    mongodb: RunningServer,
+    own_name: str,
+    record_property: Callable[[str, object], None],
+) -> None:
+    record_property(PROPERTY, mongodb.label)
+    server = ServerProcess(directory / "data", CONFIG, durable=True)
+    server.start()
+    try:
+        with database_of(mongodb, own_name) as database:
+            storm_on(server, mongodb, own_name, 1)
+            killer = Killer(server, random.Random(7), kinds=("workers",))
+            for _ in range(DEATHS):
+                with writing(mongodb, own_name, "x") as others:
+                    eventually(lambda: others.writes > 50, timeout_s=60, what="writes")
+                    killer.strike()
+                    eventually(lambda: others.writes > 150, timeout_s=60, what="writes")
+            meant = {each["_id"]: Decimal(each["x"]) / 100 for each in database.price.find({})}
+            with connected(server) as client:
+                client.execute("CALL morph.promote(2)")
+                assert dict(rows(client, "SELECT id, x FROM v2.price")) == meant
+    finally:
+        server.stop()
+
+
 # Where nobody tells, morph.progress says so, and the judge finds what others wrote
 @pytest.mark.parametrize("mongodb", [WITHOUT], indirect=True)
 def test_without_streams(prices: Prices) -> None:
@@ -192,8 +228,3 @@ def test_without_streams(prices: Prices) -> None:
     prices.run("CALL morph.validate(2, 'full')")
     found = prices.rows("SELECT type, record_id FROM morph.discrepancies")
     assert found == [("VALUE_MISMATCH", "1")]
-
-
-def _uri(prices: Prices) -> str:
-    [(host, port)] = [prices.documents.client.address or ("", 0)]
-    return f"mongodb://{host}:{port}/?directConnection=true"
