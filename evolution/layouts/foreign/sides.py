@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import count
 
 from backends.base import Scope
 from backends.change_store import ChangeStore, Key, LogPlace, StoreRow, TailLost
@@ -24,6 +25,8 @@ from evolution.validation.lines import cut_lines, cut_row, escape, unescape
 
 STEP_S = 120.0
 _TAILED = 2_000
+_IN_FLIGHT = count(1)
+"""Positions of rows in flight: no two looks see the same one, whoever looks."""
 
 
 @dataclass(slots=True)
@@ -41,7 +44,6 @@ class Moment:
     still: bool = False
     """Nobody writes: inside of a fence."""
     logged: set[Key] = field(default_factory=set)
-    _looks: int = 1
 
     async def look(self) -> None:
         """Remember what is in the log now."""
@@ -64,8 +66,7 @@ class Moment:
         """0 for a row at rest, another one each time for a row in flight."""
         if self.still or not (key in self.logged or self.touched.since(self.begun, key)):
             return 0
-        self._looks += 1
-        return self._looks
+        return next(_IN_FLIGHT)
 
 
 class ForeignSide:

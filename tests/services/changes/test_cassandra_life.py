@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 
@@ -184,3 +186,25 @@ def test_a_table_that_cannot_change(goods: Goods) -> None:
     ]
     goods.run("CALL morph.discard(2)")
     eventually(lambda: goods.tables() == {"goods"}, timeout_s=60, what="the log is gone")
+
+
+# A row of which one side knows and whose writer's word is still to come is in flight however often
+# it is looked at, not wrong (EVOLUTION 8)
+def test_a_row_in_flight_on_one_side_is_no_difference(goods: Goods) -> None:
+    goods.change()
+    goods.reaches("ready")
+    with goods.morphgres.root() as root:
+        [(writer,)] = root.execute("SELECT incarnation FROM morph_log.workers").fetchall()
+    now = time.time_ns() // 2_000 * 2
+    payload = [["west", "1"], "put", 1, [CHANGE], now + 600_000_000, [], "morph", 1, now]
+    [log] = [name for name in goods.tables() if "morph_log" in name]
+    goods.session.execute(
+        f"INSERT INTO {log} (bucket, shard, lsn, writer, payload, done) "
+        "VALUES (%s, %s, %s, %s, %s, false)",
+        (now // 10_000_000, writer % 8, now, writer, json.dumps(payload)),
+        timeout=60,
+    )
+    goods.session.execute("INSERT INTO goods (shop, no) VALUES ('west', 1)", timeout=60)
+    goods.run("CALL morph.validate(2)")
+    assert goods.rows("SELECT type, severity FROM morph.discrepancies") == [("STALE", "warning")]
+    assert state(goods.client) == "ready"
