@@ -267,6 +267,9 @@ class ShadowStore(Protocol):
 class ChangeStore(LogStore, ShadowStore, TailStore, Protocol):
     """All three, as `StoreBackend.change_store()` gives them. `grace_s` is how long the store may
     still work on a command after the one who sent it is gone or has given up, in seconds.
+    `dead_path` is where a row of a shadow is true that is a tombstone, () in a store whose readers
+    see none.
     """
 
     grace_s: float
+    dead_path: tuple[str, ...]

@@ -290,6 +290,18 @@ CREATE UNLOGGED TABLE IF NOT EXISTS morph_catalog.pins (
   versions int[] NOT NULL
 );
 
+-- What each worker says of its clients' reads, to who asked for it (proxy/inline_asking.py).
+CREATE UNLOGGED TABLE IF NOT EXISTS morph_catalog.inline_answers (
+  ask bigint NOT NULL,
+  worker int NOT NULL,
+  at timestamptz NOT NULL,
+  state text NOT NULL,
+  report_id bigint NOT NULL,
+  critical int NOT NULL,
+  found text NOT NULL,
+  PRIMARY KEY (ask, worker)
+);
+
 -- One transition, as evolution/changes/records.py writes it: compare-and-set on (change, state,
 -- revision), a step, the fences, and the announcement at commit. Only for morph_owner: with the
 -- rights of its caller.
@@ -742,6 +754,13 @@ CREATE TABLE IF NOT EXISTS morph_log.foreign_feeds (
   PRIMARY KEY (change_id, table_id)
 );
 ALTER TABLE morph_log.foreign_feeds ADD COLUMN IF NOT EXISTS tail text;
+-- The keys that were brought into a layout at a position: for who reads both layouts meanwhile.
+CREATE UNLOGGED TABLE IF NOT EXISTS morph_log.brought (
+  table_id int NOT NULL,
+  lsn bigint NOT NULL,
+  keys jsonb NOT NULL,
+  PRIMARY KEY (table_id, lsn)
+);
 -- Which tables have a log, as a number that grows; and up to which one each worker knows it.
 CREATE TABLE IF NOT EXISTS morph_log.revision (
   single boolean PRIMARY KEY DEFAULT true CHECK (single),

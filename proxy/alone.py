@@ -141,6 +141,9 @@ class Alone:
 
     async def _run(self, session: Session, asked: _Asked) -> None:
         reading = _Reading(self._operations, self._staging, session, asked)
+        if self._worker.shadowed and not asked.limit:
+            known, (_, bind) = asked.answer, asked.messages[0]
+            self._worker.inline.begin_scanned(session, known.plan, known.types, bind)
         try:
             done = await reading.answer()
         except MorphError as error:
@@ -149,6 +152,7 @@ class Alone:
             reading.write(error_response(error, session.client.codec) + READY)
         else:
             if not done:
+                session.relay.tap = None
                 session.put_back(asked.messages)
                 return
             session.progress += 1
@@ -174,7 +178,7 @@ class _Reading:
 
     def write(self, data: bytes) -> None:
         """What waits, and this behind it."""
-        self._session.send_to_client(b"".join([self._head, *self._waiting, data]))
+        self._session.relay.send_kept(b"".join([self._head, *self._waiting, data]))
         self._head = b""
         self._waiting.clear()
 

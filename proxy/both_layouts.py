@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol, TypeVar
 
 import asyncpg
 
@@ -31,7 +31,7 @@ from evolution.validation.replay import Answer, Layout
 from proxy.backend import BackendConnection, BackendOwner, Piece, send_cancel
 from proxy.protocol import requests
 from proxy.protocol.body import encode_string, write_int16s, write_values
-from proxy.protocol.descriptions import decode_row_description
+from proxy.protocol.descriptions import decode_parameter_description, decode_row_description
 from proxy.protocol.framing import HEADER_BYTES, message, read_header
 from proxy.protocol.message_types import ClientType, ServerType
 from proxy.protocol.reports import decode_report
@@ -48,6 +48,9 @@ _BEGIN: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ; SET TRANSACTION SNAPSHOT
 _READ: Final = "SET TRANSACTION READ ONLY; SET LOCAL statement_timeout = {}"
 _UNKNOWN: Final = "unknown"
 Connect = Callable[[], Awaitable[asyncpg.Connection]]
+_T = TypeVar("_T")
+Make = Callable[[asyncpg.Connection], Awaitable[tuple[_T, Sequence[str]]]]
+"""What is read of the catalog as of a moment, and the statements that morph_owner runs in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,34 @@ class Read:
         return make_plan(self.text, Namespaces(snapshot, self.path), pushdown=True)
 
 
+class BothAnswers(Protocol):
+    """Both layouts as of one moment."""
+
+    async def ask(self, layout: Layout, read: Read) -> Answer:
+        """The answer of one layout; an error of the statement is one, too."""
+
+
+class LayoutReader(Protocol):
+    """Reads both layouts of changes, on a connection of its own. `connect` is for the catalog."""
+
+    connect: Connect
+
+    async def open(self) -> None:
+        """Log in. Raises ConnectionFailure (08006), StartupRefused."""
+
+    def close(self) -> None:
+        """End the connection, and whatever runs on it."""
+
+    def reading(
+        self, work: ShadowWork, uses: Mapping[int, Iterable[Table]], timeout_s: float
+    ) -> AbstractAsyncContextManager[BothAnswers]:
+        """One moment of a change: both layouts for statements that read `uses` (by version). A
+        statement may take `timeout_s`.
+
+        Raises ObjectNotInPrerequisiteState (55000) for a shadow that is not complete.
+        """
+
+
 def version_path(number: int) -> tuple[str, ...]:
     """The search_path of somebody who reads one version."""
     return (shape_schema(number),)
@@ -78,6 +109,7 @@ class _Exchange(BackendOwner):
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.rows = ResultSum()
         self.columns: tuple[tuple[str, str], ...] = ()
+        self.parameters: tuple[int, ...] = ()
         self.error: dict[str, str] = {}
         self._rest = b""
 
@@ -89,6 +121,8 @@ class _Exchange(BackendOwner):
             elif kind == ServerType.ROW_DESCRIPTION:
                 fields = decode_row_description(raw[HEADER_BYTES:])
                 self.columns = tuple((f.name, _type_name(f.type_oid, f.typmod)) for f in fields)
+            elif kind == ServerType.PARAMETER_DESCRIPTION:
+                self.parameters = decode_parameter_description(raw[HEADER_BYTES:])
             elif kind == ServerType.ERROR_RESPONSE and not self.error:
                 self.error = decode_report(raw[HEADER_BYTES:])
             elif kind == ServerType.READY_FOR_QUERY and not self.done.done():
@@ -148,40 +182,46 @@ class BothLayouts:
     async def reading(
         self, work: ShadowWork, uses: Mapping[int, Iterable[Table]], timeout_s: float
     ) -> AsyncIterator[Moment]:
-        """One moment of a change: both layouts for statements that read `uses` (by version). A
-        statement may take `timeout_s`.
+        """See LayoutReader."""
 
-        Raises ObjectNotInPrerequisiteState (55000) for a shadow that is not complete.
-        """
-        with translated():
-            made = await self._made(work, uses, timeout_s)
-        try:
+        async def make(
+            control: asyncpg.Connection,
+        ) -> tuple[Mapping[Layout, StandIns], Sequence[str]]:
+            made = await stand_ins(control, work, uses, self._backend.pid)
+            return made, [s for each in made.values() for s in each.statements]
+
+        async with self.transaction(make, timeout_s) as made:
             yield Moment(self, made, timeout_s)
+
+    @asynccontextmanager
+    async def transaction(self, make: Make[_T], timeout_s: float) -> AsyncIterator[_T]:
+        """Inside, the backend reads as of the moment at which `make` read the catalog."""
+        with translated():
+            made = await self._made(make, timeout_s)
+        try:
+            yield made
         finally:
             if self._backend.alive:
                 await self._run("ROLLBACK", OPEN_S)
 
-    async def _made(
-        self, work: ShadowWork, uses: Mapping[int, Iterable[Table]], timeout_s: float
-    ) -> Mapping[Layout, StandIns]:
-        """Take the moment, and make the views in the backend's transaction."""
+    async def _made(self, make: Make[_T], timeout_s: float) -> _T:
+        """Take the moment, and run in it what is to be run first."""
         control = await self.connect()
         try:
             # It ends with its transaction: who is cut off could not roll back.
             await control.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             moment = await control.fetchval("SELECT pg_export_snapshot()")
-            made = await stand_ins(control, work, uses, self._backend.pid)
-            await self._begin(moment, made, timeout_s)
+            made, statements = await make(control)
+            await self._begin(moment, statements, timeout_s)
         finally:
             control.terminate()
         return made
 
-    async def _begin(self, moment: str, made: Mapping[Layout, StandIns], timeout_s: float) -> None:
+    async def _begin(self, moment: str, statements: Sequence[str], timeout_s: float) -> None:
         await self._run(_BEGIN.format(quote_literal(moment)), OPEN_S)
-        statements = [s for each in made.values() for s in each.statements]
         if statements:
             nonce = secrets.token_hex(16)
-            code = authenticate(self._secret, self._backend.pid, nonce, statements)
+            code = authenticate(self._secret, self._backend.pid, nonce, list(statements))
             values = [each.encode() for each in (array_text(statements), nonce, code)]
             bound = write_int16s(()) + write_values(values) + write_int16s(())
             exchange = await self.exchange(_APPLY, NO_TYPES, bound, OPEN_S)
@@ -203,19 +243,17 @@ class BothLayouts:
 
     async def exchange(self, text: str, types: bytes, values: bytes, limit_s: float) -> _Exchange:
         """One statement by the extended protocol."""
+        bind = message(ClientType.BIND, b"\0\0" + values)
+        asked = (bind, requests.DESCRIBE_PORTAL, requests.EXECUTE_ALL)
+        return await self._ask(text, types, asked, limit_s)
+
+    async def _ask(
+        self, text: str, types: bytes, asked: Iterable[bytes], limit_s: float
+    ) -> _Exchange:
         exchange = _Exchange()
         self._backend.owner = exchange
-        self._backend.write(
-            b"".join(
-                (
-                    message(ClientType.PARSE, b"\0" + encode_string(text) + types),
-                    message(ClientType.BIND, b"\0\0" + values),
-                    requests.DESCRIBE_PORTAL,
-                    requests.EXECUTE_ALL,
-                    requests.SYNC,
-                )
-            )
-        )
+        parse = message(ClientType.PARSE, b"\0" + encode_string(text) + types)
+        self._backend.write(b"".join((parse, *asked, requests.SYNC)))
         await self._wait(exchange, limit_s)
         return exchange
 
@@ -239,11 +277,9 @@ class BothLayouts:
         await send_cancel(self._socket, backend.pid, backend.key, GRACE_S)
         backend.close()
 
-    async def answer(self, made: StandIns, read: Read, timeout_s: float) -> Answer:
-        """The answer of one layout; whatever fails is undone."""
-        text = read.plan(made.snapshot).wire_text
-        path = ", ".join(quote_ident(schema) for schema in read.path or (PUBLIC,))
-        await self._run(f"SAVEPOINT morph_read; SET LOCAL search_path = {path}", OPEN_S)
+    async def answer(self, read: Read, text: str, timeout_s: float) -> Answer:
+        """The answer to `text`, which is what `read` comes to; whatever fails is undone."""
+        await self._look_up(read.path)
         begun = asyncio.get_running_loop().time()
         exchange = await self.exchange(text, read.types, read.values, timeout_s)
         seconds = asyncio.get_running_loop().time() - begun
@@ -251,15 +287,29 @@ class BothLayouts:
         columns = () if exchange.error else exchange.columns
         return Answer(columns, exchange.rows, exchange.error.get("C", ""), seconds)
 
+    async def parameters(self, read: Read, text: str, timeout_s: float) -> tuple[int, ...]:
+        """The types of $n in a text, () when it cannot be parsed."""
+        await self._look_up(read.path)
+        asked = (requests.DESCRIBE_STATEMENT,)
+        exchange = await self._ask(text, read.types, asked, timeout_s)
+        await self._run("ROLLBACK TO SAVEPOINT morph_read", OPEN_S)
+        return () if exchange.error else exchange.parameters
+
+    async def _look_up(self, path: Sequence[str]) -> None:
+        """Names mean what they mean to the client, until the savepoint is rolled back to."""
+        names = ", ".join(quote_ident(schema) for schema in path or (PUBLIC,))
+        await self._run(f"SAVEPOINT morph_read; SET LOCAL search_path = {names}", OPEN_S)
+
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """Both layouts as of one moment."""
+    """See BothAnswers."""
 
     layouts: BothLayouts
     made: Mapping[Layout, StandIns]
     timeout_s: float
 
     async def ask(self, layout: Layout, read: Read) -> Answer:
-        """The answer of one layout; an error of the statement is one, too."""
-        return await self.layouts.answer(self.made[layout], read, self.timeout_s)
+        """See BothAnswers."""
+        text = read.plan(self.made[layout].snapshot).wire_text
+        return await self.layouts.answer(read, text, self.timeout_s)

@@ -36,9 +36,10 @@ from evolution.request import Outcome
 from evolution.shared.undo import ROLL_BACK_HINT
 from evolution.transaction import Transaction
 from evolution.validation.validator import method_named
-from proxy.both_layouts import BothLayouts
 from proxy.change_arguments import ARGUMENTS, Arguments, read_arguments
 from proxy.change_wishes import fulfil, locked
+from proxy.inline_asking import ask_workers
+from proxy.layout_readers import layout_reader
 from proxy.notices import notice
 from proxy.replays import replay
 from proxy.store_waits import bounded
@@ -242,7 +243,7 @@ class ChangeCalls:
         if method == "query":
             work = self._replayed(call, record)
         elif method == "inline":
-            work = self._operations.worker.inline.verdict(record)
+            work = ask_workers(changes.connect, changes.workers, record.change_id)
         else:
             work = changes.validator.validate(record.work(), method)
         verdict = await bounded(call.session, work, alone=True)
@@ -258,9 +259,7 @@ class ChangeCalls:
         """As the role that calls: in morph.statements are texts of others."""
         worker = self._operations.worker
         startup = {"user": call.actor, "database": worker.database}
-        layouts = BothLayouts(
-            worker.changes.connect, worker.pool.socket_path, worker.secret, startup
-        )
+        layouts = layout_reader(worker, record, startup)
         await worker.write_runtime()
         return await replay(
             layouts,

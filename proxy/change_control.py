@@ -75,8 +75,7 @@ class ChangeControl:
     def __init__(self, worker: Worker, settings: Settings, socket_directory: str) -> None:
         self._worker = worker
         self._socket_directory = socket_directory
-        workers = settings.server.workers
-        self._workers = range(1, workers + 1) if workers > 1 else range(1)
+        self._workers = worker_numbers(settings.server.workers)
         self._settings = settings.changes
         self._clock = SystemClock()
         clock = self._clock.monotonic
@@ -92,6 +91,11 @@ class ChangeControl:
     def validation_method(self) -> str:
         """How changes are compared unless somebody says otherwise."""
         return self._settings.validation
+
+    @property
+    def workers(self) -> Sequence[int]:
+        """The numbers of the node's workers."""
+        return self._workers
 
     async def connect(self) -> asyncpg.Connection:
         """A connection of the control plane's own. Layouts change under it: no statement cache."""
@@ -136,6 +140,11 @@ class ChangeControl:
         """End the connections."""
         await self.embedded.close()
         await self.foreign.close()
+
+
+def worker_numbers(workers: int) -> Sequence[int]:
+    """The numbers of a node's workers: 0 for one that is alone in its process."""
+    return range(1, workers + 1) if workers > 1 else range(1)
 
 
 def pinned_versions(worker: Worker) -> list[int]:

@@ -225,7 +225,7 @@ class _Answer:
             return
         if not self._streams:
             await self._in_turn()
-        self._session.send_to_client(data)
+        self._session.relay.send_kept(data)
         await self._session.client.drained()
 
     async def _in_turn(self) -> None:
@@ -233,5 +233,5 @@ class _Answer:
         await self._scripts.settled(self._session)
         self._streams = True
         for data in self._waiting:
-            self._session.send_to_client(data)
+            self._session.relay.send_kept(data)
         self._waiting.clear()

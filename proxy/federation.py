@@ -152,6 +152,8 @@ class Federation:
             )
             session.send_to_client(sink.raw + command_complete(sink.tag))
             return
+        if self._worker.shadowed:
+            self._compared(session, plan, federated, portal, execute)
         if await self._answered_directly(
             session, statement, federated, bound, values, portal, execute
         ):
@@ -167,6 +169,22 @@ class Federation:
             staged = await self.staging.stage(session, federated, scans, free)
             text = federated.text(staged.relations)
         await self._answer(session, federated, text, staged, bound, portal, execute)
+
+    def _compared(
+        self,
+        session: Session,
+        plan: Plan,
+        federated: FederatedPlan,
+        portal: Portal | None,
+        execute: bytes,
+    ) -> None:
+        """The answer may be compared with that of another layout."""
+        inline = self._worker.inline
+        if portal is None:
+            if not federated.uses_parameters:
+                inline.begin_scanned(session, plan)
+        elif portal.bind and not execute_name(execute)[1]:
+            inline.begin_scanned(session, plan, portal.prepared.types, portal.bind)
 
     async def copy_in(
         self, session: Session, plan: Plan, statement: StatementPlan, portal: Portal | None

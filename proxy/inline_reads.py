@@ -24,7 +24,7 @@ import asyncpg
 
 from catalog.model import Table
 from catalog.store import load_snapshot
-from core.errors import MorphError, ObjectNotInPrerequisiteState
+from core.errors import MorphError
 from core.telemetry.log import Log
 from evolution.changes.needs import Verdict
 from evolution.changes.records import Record, load_records
@@ -37,18 +37,22 @@ from evolution.validation.findings import Found
 from evolution.validation.inline import ResultSum, compare_results
 from evolution.validation.replay import Check, difference
 from evolution.validation.report import Report
-from proxy.both_layouts import NO_TYPES, NO_VALUES, BothLayouts, Moment, Read, add_rows
+from proxy.both_layouts import NO_TYPES, NO_VALUES, BothAnswers, LayoutReader, Read, add_rows
+from proxy.inline_asking import NOTHING, OFF, SAY, Asked
+from proxy.layout_readers import layout_reader
 from proxy.protocol.bind import bind_names
 from proxy.protocol.framing import HEADER_BYTES, read_header
 from proxy.protocol.message_types import ServerType
 from proxy.relay import BATCH, EXECUTE, QUERY
 from proxy.replays import ordered, uses_of
+from proxy.staged_layouts import comparable
 
 if TYPE_CHECKING:
     from config.validation import ValidationSettings
     from engine.plans import Plan
     from proxy.session import Session
     from proxy.worker import Worker
+    from rewrite.analysis import StatementPlan
 
 LOG: Final = Log("validation")
 WHOLE_BP: Final = 10_000
@@ -68,6 +72,7 @@ class Tap:
     """The answer of one statement as it passes. `bytes_left` below zero: it is not kept."""
 
     plan: Plan
+    change_id: int
     read: Read
     bytes_left: int
     pieces: list[bytes] = field(default_factory=list)
@@ -113,7 +118,7 @@ class InlineReads:
         self._task: asyncio.Task[None] | None = None
         self._open = self._compared = 0
         self._news, self._hurry = asyncio.Event(), asyncio.Event()
-        self._backend: tuple[tuple[tuple[str, str], ...], BothLayouts] | None = None
+        self._backend: tuple[tuple[int, tuple[tuple[str, str], ...]], LayoutReader] | None = None
 
     # ---------------------------------------------------------------- which tables
 
@@ -145,14 +150,13 @@ class InlineReads:
             snapshot = await load_snapshot(connection)
         finally:
             connection.terminate()
-        found = {
-            r.change_id: r
-            for r in records
-            if r.phase in _WITH_TWO_LAYOUTS and not any(map(is_foreign, r.tables))
-        }
+        found = {r.change_id: r for r in records if r.phase in _WITH_TWO_LAYOUTS}
         tables: dict[int, int] = {}
         for number, record in found.items():
             ids = {table.table_id for table in record.tables}
+            if any(map(is_foreign, record.tables)):  # views of theirs are written out
+                tables.update(dict.fromkeys(ids, number))
+                continue
             for version in snapshot.versions.values():
                 tables.update(dict.fromkeys(shown_by(snapshot, version, ids), number))
         self._records, self._by_table = found, tables
@@ -175,15 +179,26 @@ class InlineReads:
         self, session: Session, plan: Plan, types: bytes = NO_TYPES, bind: bytes = b""
     ) -> None:
         """A statement is about to go to the backend: keep its answer if it is its turn."""
+        self._begin(session, plan, types, bind, relayed=True)
+
+    def begin_scanned(
+        self, session: Session, plan: Plan, types: bytes = NO_TYPES, bind: bytes = b""
+    ) -> None:
+        """The same of a statement over foreign tables, which is about to be answered."""
+        self._begin(session, plan, types, bind, relayed=False)
+
+    def _begin(
+        self, session: Session, plan: Plan, types: bytes, bind: bytes, *, relayed: bool
+    ) -> None:
         relay = session.relay
         if relay.tap is not None:
             relay.tap.spoiled = True
             return
         single = plan.single
-        if single is None or single.kind != "Select" or not plan.relay_only:
+        if single is None or single.kind != "Select" or plan.relay_only != relayed:
             return
-        shadowed = self._worker.shadowed
-        if not any(ref.resolved.table.id in shadowed for ref in single.relations):
+        record = self._record_of(single, relayed=relayed)
+        if record is None:
             return
         self._due += self._share_bp
         if self._due < WHOLE_BP:
@@ -193,9 +208,21 @@ class InlineReads:
             return  # it may see what others do not
         if any(entry.kind in (QUERY, BATCH, EXECUTE) for entry in relay.expect):
             return
+        if not relayed and not comparable(single, record.work()):
+            return
         path = session.plans.namespaces.search_path
         values = bind[bind_names(bind)[2] :] if bind else NO_VALUES
-        relay.tap = Tap(plan, Read(plan.text, path, types, values), self._bytes_max)
+        read = Read(plan.text, path, types, values)
+        relay.tap = Tap(plan, record.change_id, read, self._bytes_max)
+
+    def _record_of(self, single: StatementPlan, *, relayed: bool) -> Record | None:
+        """The change whose tables a statement reads: of the embedded store where it is relayed."""
+        for ref in single.relations:
+            number = self._by_table.get(ref.resolved.table.id)
+            record = self._records.get(number) if number is not None else None
+            if record is not None and any(map(is_foreign, record.tables)) != relayed:
+                return record
+        return None
 
     def ended(self, session: Session, *, failed: bool) -> None:
         """The statement's answer is on its way to the client."""
@@ -210,28 +237,19 @@ class InlineReads:
         if len(self._queue) >= self._waiting_max:
             self._counts.cell("dropped").value += 1
             return
-        change = next(
-            (
-                self._by_table[ref.resolved.table.id]
-                for ref in single.relations
-                if ref.resolved.table.id in self._by_table
-            ),
-            0,
-        )
-        if change:
-            startup = self._worker.startup_of(session.client.startup)
-            self._queue.append(
-                _Waiting(
-                    tuple(sorted(startup.parameters.items())),
-                    change,
-                    tap.read,
-                    ordered(single),
-                    uses_of(single),
-                    tuple(tap.pieces),
-                )
+        startup = self._worker.startup_of(session.client.startup)
+        self._queue.append(
+            _Waiting(
+                tuple(sorted(startup.parameters.items())),
+                tap.change_id,
+                tap.read,
+                ordered(single),
+                uses_of(single),
+                tuple(tap.pieces),
             )
-            if self._task is None or self._task.done():
-                self._task = self._worker.spawn(self._drain(), name="inline-reads")
+        )
+        if self._task is None or self._task.done():
+            self._task = self._worker.spawn(self._drain(), name="inline-reads")
 
     # ---------------------------------------------------------------- the task
 
@@ -295,7 +313,7 @@ class InlineReads:
             for number, tables in each.uses.items():
                 uses.setdefault(number, []).extend(tables)
         report = await self._report(work)
-        layouts = await self._opened(batch[0].parameters)
+        layouts = await self._opened(record, batch[0].parameters)
         begun = self._worker.clock()
         async with layouts.reading(work, uses, self._timeout_s) as moment:
             for each in batch:
@@ -303,7 +321,7 @@ class InlineReads:
         report.seconds += self._worker.clock() - begun
 
     async def _one(
-        self, moment: Moment, work: ShadowWork, report: Report, waiting: _Waiting
+        self, moment: BothAnswers, work: ShadowWork, report: Report, waiting: _Waiting
     ) -> None:
         live = await _summed(waiting.pieces)
         other = await moment.ask("shadow", waiting.read)
@@ -317,7 +335,7 @@ class InlineReads:
         report.rows_compared += live.multiset.count
 
     async def _again(
-        self, moment: Moment, work: ShadowWork, report: Report, waiting: _Waiting
+        self, moment: BothAnswers, work: ShadowWork, report: Report, waiting: _Waiting
     ) -> str:
         """Both layouts as of one moment: what differs there is no write that came between."""
         read = waiting.read
@@ -354,16 +372,16 @@ class InlineReads:
                 self._reports.pop(number, None)  # it is gone, as the oldest of many
                 LOG.warning("inline.not_saved", change=number, error=str(error))
 
-    async def _opened(self, parameters: tuple[tuple[str, str], ...]) -> BothLayouts:
-        if self._backend is not None and self._backend[0] != parameters:
+    async def _opened(
+        self, record: Record, parameters: tuple[tuple[str, str], ...]
+    ) -> LayoutReader:
+        wanted = record.change_id, parameters
+        if self._backend is not None and self._backend[0] != wanted:
             self._drop_backend()
         if self._backend is None:
-            worker = self._worker
-            layouts = BothLayouts(
-                worker.changes.connect, worker.pool.socket_path, worker.secret, dict(parameters)
-            )
+            layouts = layout_reader(self._worker, record, dict(parameters))
             await layouts.open()
-            self._backend = parameters, layouts
+            self._backend = wanted, layouts
         return self._backend[1]
 
     def _drop_backend(self) -> None:
@@ -373,24 +391,41 @@ class InlineReads:
 
     # ---------------------------------------------------------------- when somebody asks
 
-    async def verdict(self, record: Record) -> Verdict:
-        """What the reads of this worker showed until now; the next ones get a new report.
+    def asked(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
+        """Somebody wants to know what this worker's reads showed (inline_asking.py)."""
+        asked = Asked.read(str(payload))
+        self._worker.spawn(self._answer(asked), name="inline-asked")
 
-        Raises ObjectNotInPrerequisiteState (55000) when no reads are compared.
-        """
+    async def _answer(self, asked: Asked) -> None:
+        state, verdict = "on", Verdict(0, 0, True, NOTHING)
         if not self._share_bp:
-            raise ObjectNotInPrerequisiteState(
-                "no reads of clients are compared",
-                hint="Set validation.inline_share_bp, the share of them that are.",
-            )
+            state = OFF
+        else:
+            verdict = await self._verdict(asked.change_id)
+        await self._worker.tell_admin(
+            SAY,
+            asked.ask,
+            self._worker.number,
+            state,
+            verdict.report_id,
+            verdict.critical,
+            verdict.reason,
+        )
+
+    async def _verdict(self, change_id: int) -> Verdict:
+        """What the reads of this worker showed until now; the next ones get a new report."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(SETTLE_S):
                 await self._settled()
-        report = self._reports.pop(record.change_id, None)
+        report = self._reports.pop(change_id, None)
         if report is None:
-            return Verdict(0, 0, True, "no reads were compared yet")
+            return Verdict(0, 0, True, NOTHING)
         report.close()
-        return await self._worker.changes.validator.save_inline(report)
+        try:
+            return await self._worker.changes.validator.save_inline(report)
+        except _FAULTS as error:
+            LOG.warning("inline.not_saved", change=change_id, error=str(error))
+            return Verdict(0, 0, True, NOTHING)
 
     async def _settled(self) -> None:
         """Wait until the reads that wait by now are compared."""

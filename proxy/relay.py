@@ -253,7 +253,13 @@ class Relay:
         if self.expect:
             self.expect.append(Entry(LOCAL, reply=data))
         else:
-            self._owner.send_to_client(data)
+            self.send_kept(data)
+
+    def send_kept(self, data: bytes) -> None:
+        """Send to the client what no backend sent; a tap has it, too."""
+        if self.tap is not None:
+            self.tap.take(data)
+        self._owner.send_to_client(data)
 
     def whole(self, data: bytes) -> bool:
         """Pass on what the backend sent when it is the complete and plain answer of the head;
@@ -328,7 +334,10 @@ class Relay:
         if entry.last and entry.sink is not None:
             entry.sink.finish()
         while expect and expect[0].kind == LOCAL:
-            self._out.append(expect.popleft().reply)
+            reply = expect.popleft().reply
+            self._out.append(reply)
+            if self.tap is not None:
+                self.tap.take(reply)
 
     def _forward(self, raw: bytes) -> None:
         self._out.append(raw)

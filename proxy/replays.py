@@ -16,7 +16,6 @@ import asyncpg
 from catalog.model import CatalogSnapshot, Table
 from catalog.store import load_snapshot
 from core.errors import (
-    FeatureNotSupported,
     InvalidParameterValue,
     MorphError,
     ObjectNotInPrerequisiteState,
@@ -27,7 +26,8 @@ from evolution.layouts.by_store import is_foreign
 from evolution.layouts.embedded.stand_ins import shown_by
 from evolution.validation.replay import Answer, Check, Layout
 from evolution.validation.validator import Validator
-from proxy.both_layouts import BothLayouts, Moment, Read, version_path
+from proxy.both_layouts import BothAnswers, LayoutReader, Read, version_path
+from proxy.staged_layouts import comparable, require_comparable
 from proxy.stats import TEXT_MAX
 from rewrite.analysis import Action, StatementPlan
 from rewrite.tree import Node, ast, walk
@@ -115,13 +115,20 @@ def _checks(
             continue
         if stateless is not None and not _replayable(statement, stateless):
             return None
+        if any(map(is_foreign, work.tables)):
+            if stateless is None:
+                require_comparable(statement, work)
+            elif not comparable(statement, work):
+                return None
         found[Check(name, text, ordered(statement), number)] = uses_of(statement)
     return found
 
 
 def read_from(snapshot: CatalogSnapshot, work: ShadowWork, statement: StatementPlan) -> bool:
     """Whether a statement is a SELECT on a table that shows rows of the change's."""
-    if statement.kind != "Select" or statement.action is not Action.RELAY:
+    foreign = any(map(is_foreign, work.tables))
+    wanted = Action.FEDERATE if foreign else Action.RELAY
+    if statement.kind != "Select" or statement.action is not wanted:
         return False
     ids = {table.table_id for table in work.tables}
     return any(
@@ -156,7 +163,7 @@ class Variants:
     """The layouts of a change for `Replay`: each check has a moment of its own."""
 
     def __init__(
-        self, layouts: BothLayouts, work: ShadowWork, replayed: Replayed, timeout_s: float
+        self, layouts: LayoutReader, work: ShadowWork, replayed: Replayed, timeout_s: float
     ) -> None:
         self._layouts = layouts
         self._work = work
@@ -175,7 +182,7 @@ class Variants:
 class OneCheck:
     """See `Asking`."""
 
-    moment: Moment
+    moment: BothAnswers
     read: Read
 
     async def ask(self, layout: Layout) -> Answer:
@@ -184,7 +191,7 @@ class OneCheck:
 
 
 async def replay(
-    layouts: BothLayouts,
+    layouts: LayoutReader,
     validator: Validator,
     work: ShadowWork,
     queries: Sequence[str],
@@ -194,14 +201,8 @@ async def replay(
     """Replay on a backend that is not open yet, and is closed at the end.
 
     Raises ObjectNotInPrerequisiteState (55000) when there is nothing to replay, and
-    FeatureNotSupported (0A000) for tables of other stores.
+    FeatureNotSupported (0A000) for a query that cannot be compared (staged_layouts.py).
     """
-    if any(map(is_foreign, work.tables)):
-        raise FeatureNotSupported(
-            f"queries are not replayed on the tables of change {work.change_id}, "
-            "which lie in another store",
-            hint="Use full, checksum or sample.",
-        )
     control = await layouts.connect()
     try:
         replayed = await checks_of(control, work, queries, stateless)
@@ -210,7 +211,8 @@ async def replay(
     if not replayed.checks:
         raise ObjectNotInPrerequisiteState(
             f"morph.statements has no query on a table of change {work.change_id} to replay",
-            detail=f"{replayed.left_out} have parameters, or call functions of clients."
+            detail=f"{replayed.left_out} have parameters, call functions of clients, or show what "
+            "is not compared."
             if replayed.left_out
             else "",
             hint="Give some: queries => ARRAY['SELECT …'].",

@@ -286,7 +286,7 @@ class Staging:
             each = self._reduced(each, await self._keys(session, each.keys, joins))
         async for batch in rows_of(each, scope):
             await gate.before(pile, batch)
-            pile.add(batch if batch.num_columns else _counted(batch))
+            pile.add(batch if batch.num_columns else counted(batch))
             joins.see(number, batch)
         joins.complete(number)
 
@@ -359,7 +359,7 @@ class _Keys:
         return None if keys is None else array_text(keys.to_pylist())
 
 
-def _counted(batch: pa.RecordBatch) -> pa.RecordBatch:
+def counted(batch: pa.RecordBatch) -> pa.RecordBatch:
     """A batch of rows without columns, as it is staged (engine/merge.staged_columns)."""
     return pa.RecordBatch.from_arrays([pa.nulls(batch.num_rows, pa.int32())], [DUMMY_COLUMN])
 

@@ -34,6 +34,7 @@ from proxy.auth.directory import UserDirectory
 from proxy.backend import BackendConnection, send_cancel
 from proxy.change_control import PINS_CHANNEL, ChangeControl
 from proxy.client import ClientConnection
+from proxy.inline_asking import CHANNEL as INLINE_CHANNEL
 from proxy.inline_reads import InlineReads
 from proxy.loop_faults import report_loop_fault
 from proxy.pool import BackendPool, Lender, PoolLimits
@@ -195,6 +196,7 @@ class Worker:
         await admin.add_listener(CHANGE_CHANNEL, self.changes.announced)
         await admin.add_listener(PINS_CHANNEL, self.changes.pins_asked)
         await admin.add_listener(REVISION_CHANNEL, self.table_logs.announced)
+        await admin.add_listener(INLINE_CHANNEL, self.inline.asked)
         self.secret = await read_secret(admin)
         started_at = await admin.fetchval("SELECT pg_catalog.pg_postmaster_start_time()")
         if self._started_at not in (None, started_at):

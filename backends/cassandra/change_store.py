@@ -43,6 +43,7 @@ Estimate = Callable[[Table, Scope], Awaitable[Any]]
 class CassandraChangeStore:
     """One instance's; it is the backend's own part for `evolution/layouts/foreign`."""
 
+    dead_path: tuple[str, ...] = ()
     grace_s = 16.0
     """How long after its deadline a write may still come to effect: a coordinator takes up what
     waits for native_transport_timeout (12 s), and then has cas_contention_timeout (1.8 s) and

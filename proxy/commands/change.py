@@ -24,7 +24,6 @@ from config.settings import Settings
 from core.errors import (
     CannotConnect,
     DataDirectoryError,
-    FeatureNotSupported,
     InvalidParameterValue,
     MorphError,
     ObjectNotInPrerequisiteState,
@@ -39,18 +38,17 @@ from evolution.changes.records import Note, Record, load_record, load_records, m
 from evolution.changes.requests import Wish
 from evolution.changes.states import Phase, refusal
 from evolution.ddl import LOCK_CATALOG
-from evolution.layouts.by_store import is_foreign
-from evolution.layouts.embedded.store import EmbeddedLayouts
 from evolution.lifecycle import line, promote, roll_back
-from evolution.validation.embedded.setup import embedded_validator
-from evolution.validation.validator import Validator
 from private_pg.cluster import DATABASE, PORT, SUPERUSER
 from proxy.both_layouts import BothLayouts
+from proxy.change_control import worker_numbers
 from proxy.change_wishes import fulfil, locked
 from proxy.commands.change_shown import Shown, as_json, as_table
 from proxy.commands.faults import report
+from proxy.commands.own_layouts import OwnLayouts
 from proxy.commands.serve import settings_from
 from proxy.commands.store_access import running_socket, socket_directory
+from proxy.inline_asking import ask_workers
 from proxy.replays import replay
 
 CONNECT_TIMEOUT_S: Final = 30.0
@@ -111,7 +109,7 @@ _VERBS: Final = {
     "contract": "remove the old layout of a promoted change",
 }
 _LOOKING: Final = ("list", "show")
-METHODS: Final = ("full", "checksum", "sample", "query")
+METHODS: Final = ("full", "checksum", "sample", "query", "inline")
 DIFFERENT: Final = 3
 Connect = Callable[[], Awaitable[asyncpg.Connection]]
 
@@ -376,29 +374,26 @@ class _Command:
         record = await self._record()
         if record.phase not in (Phase.READY, Phase.PROMOTED, Phase.ROLLED_BACK):
             raise requests.refused(record, "validated", "What has two layouts can be compared.")
-        if any(map(is_foreign, record.tables)):
-            raise FeatureNotSupported(
-                f"the tables of change {self._number} lie in another store",
-                hint=f"CALL morph.validate({self._number}) compares them, in the server.",
-            )
-        layouts = EmbeddedLayouts(self._connect)
-        validator = embedded_validator(layouts, self._connect, self._settings.validation)
         method = self._options.method or ("query" if self._options.query else "")
         method = method or self._settings.changes.validation
         if self._options.query and method != "query":
             raise InvalidParameterValue(f"validation by {method} takes no queries")
+        own = OwnLayouts(self._connect, self._settings)
         shown = Shown(f"change {self._number}", quiet=self._options.json)
         watching = asyncio.create_task(self._show_comparing(shown, method), name="progress")
         try:
             if method == "query":
-                verdict = await self._replayed(validator, record)
+                verdict = await self._replayed(own, record)
+            elif method == "inline":
+                numbers = worker_numbers(self._settings.server.workers)
+                verdict = await ask_workers(self._connect, numbers, self._number)
             else:
-                verdict = await validator.validate(record.work(), method)
+                verdict = await own.validator.validate(record.work(), method)
         finally:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
             shown.clear()
-            await layouts.close()
+            await own.close()
         found = {
             "change_id": self._number,
             "report_id": verdict.report_id,
@@ -409,7 +404,7 @@ class _Command:
         self._print(json.dumps(found) if self._options.json else text)
         return DIFFERENT if verdict.critical else 0
 
-    async def _replayed(self, validator: Validator, record: Record) -> Verdict:
+    async def _replayed(self, own: OwnLayouts, record: Record) -> Verdict:
         """As one of the clients' roles: the texts are theirs."""
         role = await self._db.fetchval(_ROLE)
         if role is None:
@@ -421,8 +416,8 @@ class _Command:
         parameters = {"user": str(role), "database": DATABASE}
         stateless = frozenset(row[0] for row in await self._db.fetch(_FUNCTIONS))
         return await replay(
-            BothLayouts(self._connect, socket, secret, parameters),
-            validator,
+            own.reader(record, BothLayouts(self._connect, socket, secret, parameters)),
+            own.validator,
             record.work(),
             self._options.query,
             stateless,

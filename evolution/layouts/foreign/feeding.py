@@ -20,7 +20,7 @@ from core.telemetry.log import Log as EventLog
 from evolution.layouts.base import Direction, ShadowTable, ShadowWork
 from evolution.layouts.embedded.backfill import next_chunk
 from evolution.layouts.embedded.sessions import Sessions
-from evolution.layouts.foreign import feeds, images
+from evolution.layouts.foreign import brought, feeds, images
 from evolution.layouts.foreign.feeds import ForeignFeed
 from evolution.layouts.foreign.forms import Forms, forms_of
 from evolution.layouts.foreign.images import LOSSY, Made
@@ -138,8 +138,7 @@ class Feeding:
 
     async def bring_keys(self, keys: Sequence[Key]) -> Made:
         """Make the rows with these keys again from the live ones."""
-        self.touched.add(keys)
-        await self._draw()
+        await self._draw(keys)
         rows = await self.store.reread(self.forms.live, keys, self.scope)
         made = await self._made(keys, rows)
         await self._put(made)
@@ -213,10 +212,14 @@ class Feeding:
 
     # ------------------------------------------------------------------ the feed's row
 
-    async def _draw(self) -> None:
-        """A new position; whoever is not the owner any more learns it here."""
+    async def _draw(self, keys: Sequence[Key] = ()) -> None:
+        """A new position, at which these keys are brought in; whoever is not the owner any more
+        learns it here.
+        """
         async with self.sessions.step(self.work.pace.step_s, isolation="read_committed") as db:
             fresh = await feeds.draw(db, self.work, self.table, self.touched.epoch)
+            if keys:
+                await brought.note(db, fresh, keys)
         self.touched.epoch = self.work.epoch
         if (fresh.live, fresh.direction) != (self.feed.live, self.feed.direction):
             raise SerializationFailure("the layouts have changed their roles meanwhile")

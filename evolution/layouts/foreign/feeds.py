@@ -242,5 +242,6 @@ async def remove(db: asyncpg.Connection, work: ShadowWork, table: ShadowTable) -
         feed.lsn,
     )
     await db.execute(f"DELETE FROM morph_log.refused WHERE {feed.where}")
+    await db.execute("DELETE FROM morph_log.brought WHERE table_id = $1", feed.table_id)
     await db.execute(f"DELETE FROM morph_log.foreign_feeds WHERE {feed.where}")
     await bump(db)

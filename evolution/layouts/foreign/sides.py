@@ -14,11 +14,12 @@ from functools import partial
 from itertools import count
 
 from backends.base import Scope
-from backends.change_store import ChangeStore, Key, LogPlace, StoreRow, TailLost
+from backends.change_store import ChangeStore, Key, StoreRow, TailLost
 from catalog.model import Column, Table
 from evolution.layouts.base import Chunk, Row, SideColumn
 from evolution.layouts.embedded.sessions import Sessions
-from evolution.layouts.foreign.touched import Touched
+from evolution.layouts.foreign import brought
+from evolution.layouts.foreign.feeds import ForeignFeed
 from evolution.layouts.foreign.transform import Failed, computed
 from evolution.validation.canonical import base_type
 from evolution.validation.lines import cut_lines, cut_row, escape, unescape
@@ -31,13 +32,14 @@ _IN_FLIGHT = count(1)
 
 @dataclass(slots=True)
 class Moment:
-    """What is in flight since two sides were opened."""
+    """What is in flight since two sides were opened: since `feed` was read. `logged` are keys that
+    were found in the log, in the store's own tail, or brought in meanwhile.
+    """
 
     store: ChangeStore
-    place: LogPlace
-    touched: Touched
+    sessions: Sessions
+    feed: ForeignFeed
     scope: Callable[[], Scope]
-    begun: int
     refused: frozenset[Key]
     live: Table
     tail: str | None
@@ -48,9 +50,11 @@ class Moment:
     async def look(self) -> None:
         """Remember what is in the log now."""
         if not self.still:
-            found = await self.store.read(self.place, 0, self.scope())
+            found = await self.store.read(self.feed.place, 0, self.scope())
             self.logged |= {each.key for each in found}
             await self._look_at_tail()
+            async with self.sessions.step(STEP_S) as db:  # behind the log, from which they go
+                self.logged |= await brought.since(db, self.feed)
 
     async def _look_at_tail(self) -> None:
         whole = self.tail is None
@@ -64,7 +68,7 @@ class Moment:
 
     def position(self, key: Key) -> int:
         """0 for a row at rest, another one each time for a row in flight."""
-        if self.still or not (key in self.logged or self.touched.since(self.begun, key)):
+        if self.still or key not in self.logged:
             return 0
         return next(_IN_FLIGHT)
 

@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from backends.base import Scope, StoreBackend
 from backends.change_store import ChangeStore, LogPlace
-from catalog.model import Table
+from catalog.model import CatalogSnapshot, Table
 from catalog.store import load_snapshot
 from core.clock import SystemClock
 from core.errors import UndefinedObject
@@ -30,6 +30,7 @@ from evolution.layouts.foreign.feeds import ForeignFeed, native_of
 from evolution.layouts.foreign.images import LOSSY
 from evolution.layouts.foreign.sides import ForeignSide, Moment, itself, position_of
 from evolution.layouts.foreign.touched import Touched
+from evolution.layouts.foreign.windows import Window, window_of
 from evolution.layouts.foreign.workers import KnownWorkers
 
 Stores = Callable[[str], Awaitable[StoreBackend]]
@@ -233,18 +234,30 @@ class ForeignLayouts:
     async def _sides(self, work: ShadowWork, table: ShadowTable) -> AsyncIterator[Sides]:
         yield await self.open_sides(await self._feeding(work, table))
 
+    async def moment(self, feeding: Feeding, *, still: bool = False) -> Moment:
+        """What is in flight from now on."""
+        feed = feeding.feed
+        async with self._sessions.step(feeding.work.pace.step_s) as db:
+            rows = await db.fetch(f"SELECT key FROM morph_log.refused WHERE {feed.where}")
+        refused = frozenset(tuple(row["key"]) for row in rows)
+        return Moment(
+            feeding.store, self._sessions, feed, lambda: self._scope(feeding.work), refused,
+            feeding.forms.live, feed.tail, still,
+        )  # fmt: skip
+
+    async def window(self, work: ShadowWork, snapshot: CatalogSnapshot) -> Window:
+        """Both layouts for who reads them by their stores' own scans; `snapshot` is the catalog's
+        of now. Raises ObjectNotInPrerequisiteState (55000) for a shadow that is not complete, and
+        SerializationFailure (40001) in the middle of a cut-over.
+        """
+        return await window_of(self, work, snapshot)
+
     async def open_sides(
         self, feeding: Feeding, *, still: bool = False
     ) -> tuple[ForeignSide, ForeignSide]:
         """Both layouts; `still`: inside of a fence."""
         forms, feed = feeding.forms, feeding.feed
-        async with self._sessions.step(feeding.work.pace.step_s) as db:
-            rows = await db.fetch(f"SELECT key FROM morph_log.refused WHERE {feed.where}")
-        refused = frozenset(tuple(row["key"]) for row in rows)
-        moment = Moment(
-            feeding.store, feed.place, feeding.touched, lambda: self._scope(feeding.work),
-            feeding.touched.now, refused, forms.live, feed.tail, still,
-        )  # fmt: skip
+        moment = await self.moment(feeding, still=still)
         newer = forms.shadow if feed.direction == "forward" else forms.live
         own = forms.over if feed.direction == "forward" else forms.under
         plain = (itself(own), own)
