@@ -33,6 +33,7 @@ from evolution.changes.records import (
     announce_statement,
     fed_through,
     fenced_by,
+    forget_progress_statement,
     layout_name,
     load_record,
     load_records,
@@ -184,6 +185,8 @@ class Driver:
         async with self._catalog.transaction() as tx:
             await move(tx, record, event, note)
             fresh = await load_record(tx, record.change_id)
+            if fresh.over and fresh.phase is not Phase.FAILED_REVIEW:  # that one is still shown
+                await tx.apply([forget_progress_statement(record.change_id)])
         LOG.info(
             "changes.moved",
             change=record.change_id,
@@ -376,7 +379,7 @@ class Driver:
             records = await load_records(tx)
             snapshot = await read_snapshot(tx)
         event = events.Fence(
-            (progress.lag_s, again.lag_s),
+            (progress.fence_lag_s, again.fence_lag_s),
             follows(snapshot, records, record),
             fenced_by(records, record),
             self._settings.fence_timeout,

@@ -288,6 +288,11 @@ def progress_statement(change_id: int, progress: Progress, rows_per_s: float) ->
     )
 
 
+def forget_progress_statement(change_id: int) -> str:
+    """What was shown of a change that is over."""
+    return f"DELETE FROM morph_catalog.shadow_progress WHERE change_id = {change_id}"
+
+
 def fenced_by(records: Sequence[Record], record: Record) -> int:
     """Another change that holds a fence on one of the tables, 0 for none."""
     ids = {t.table_id for t in record.tables}
