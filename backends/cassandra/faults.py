@@ -112,6 +112,11 @@ def _of_request(fault: BaseException, where: str) -> MorphError | None:
         return StoreLoginRefused(f"{where} refused the login", detail=_sentence(fault))
     if isinstance(fault, cassandra.InvalidRequest | SyntaxException):
         return _invalid(_message(fault), where)
+    if isinstance(fault, ErrorMessage) and fault.code == CAS_WRITE_UNKNOWN:
+        return QueryCanceled(  # a SERIAL read, which ends the rounds of others first
+            f"{where}: replicas did not settle in time what was being written",
+            detail=_sentence(fault),
+        )
     if isinstance(fault, ErrorMessage) and fault.code in (OVERLOADED, BOOTSTRAPPING):
         return InsufficientResources(f"{where} is overloaded", detail=_sentence(fault))
     return None
