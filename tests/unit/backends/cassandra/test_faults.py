@@ -72,7 +72,6 @@ FAULTS: tuple[tuple[BaseException, bool, str], ...] = (
     (_error(OverloadedErrorMessage, 0x1001, "too much"), False, "53000"),
     (_error(IsBootstrappingErrorMessage, 0x1002, "wait"), True, "53000"),
     (_error(ErrorMessage, 0x1700, "unknown"), True, "40003"),
-    (_error(ErrorMessage, 0x1700, "unknown"), False, "57014"),
     (_error(ServerError, 0, "Unknown CF 83d0"), False, "42P01"),
     (ConnectionShutdown("closed"), False, "08006"),
     (ConnectionException("reset"), True, "40003"),
@@ -84,6 +83,7 @@ FAULTS: tuple[tuple[BaseException, bool, str], ...] = (
     (NoHostAvailable("none", {"a": cassandra.AuthenticationFailed("no")}), False, "28000"),
     (NoHostAvailable("none", ["a"]), False, "08006"),
     (ValueError("what"), False, "58000"),
+    (_error(ErrorMessage, 0x1700, "unknown"), False, "57014"),
 )
 
 
