@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from itertools import accumulate
 
-import xxhash
-
-from core.checksum import SECOND_SEED, MultisetChecksum
 from evolution.layouts.base import Chunk, Row, SideColumn, Sides
-from evolution.validation.bisection import Range
 from evolution.validation.lines import key_text, unescape
 
 COLUMNS = (SideColumn(1, "id", "text"), SideColumn(2, "v", "text"))
@@ -77,40 +71,3 @@ class MemoryPair:
             elif at == self.opened:
                 side.rows.pop(key, None)
         yield self.live, self.shadow
-
-
-class SummedRows:
-    """A store of many rows that sums ranges at once, by sums from the start."""
-
-    def __init__(self, rows: Sequence[tuple[bytes, bytes]]) -> None:
-        self._keys = [key for key, _ in rows]
-        self._rows = [Row(key, 0, data) for key, data in rows]
-        lines = [key + b"\t" + data for key, data in rows]
-        digest = xxhash.xxh3_64_intdigest
-        self._one = [0, *accumulate(map(digest, lines))]
-        self._two = [0, *accumulate(digest(line, SECOND_SEED) for line in lines)]
-
-    def _places(self, part: Range) -> tuple[int, int]:
-        after, until = part
-        start = 0 if after is None else bisect_right(self._keys, after)
-        return start, len(self._keys) if until is None else bisect_right(self._keys, until)
-
-    async def cut(self, part: Range, parts: int) -> tuple[int, Sequence[Range]]:
-        start, end = self._places(part)
-        ends: list[bytes | None] = [
-            self._keys[start + (end - start) * n // parts - 1] for n in range(1, parts)
-        ] if end - start >= parts else []  # fmt: skip
-        return end - start, list(zip([part[0], *ends], [*ends, part[1]], strict=True))
-
-    async def sums(self, ranges: Sequence[Range]) -> Sequence[MultisetChecksum]:
-        made = []
-        for part in ranges:
-            start, end = self._places(part)
-            one = (self._one[end] - self._one[start]) % 2**64
-            two = (self._two[end] - self._two[start]) % 2**64
-            made.append(MultisetChecksum(end - start, one, two))
-        return made
-
-    async def rows(self, part: Range) -> Sequence[Row]:
-        start, end = self._places(part)
-        return self._rows[start:end]
