@@ -52,7 +52,6 @@ from proxy.inline_asking import ask_workers
 from proxy.replays import replay
 
 CONNECT_TIMEOUT_S: Final = 30.0
-INTERRUPTED: Final = 130
 WATCH_S: Final = 0.2
 _ACTOR: Final = "operator"
 _LIST: Final = (
@@ -157,9 +156,6 @@ def run(options: argparse.Namespace) -> int:
         return asyncio.run(_run(settings, options))
     except MorphError as error:
         return report(error)
-    except KeyboardInterrupt:
-        sys.stderr.write("\n")
-        return INTERRUPTED
 
 
 async def _run(settings: Settings, options: argparse.Namespace) -> int:

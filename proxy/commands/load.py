@@ -32,13 +32,13 @@ from engine.loading.process import ReadingProcess
 from evolution.load_session import CONFLICTS, LoadReport
 from evolution.loading import Loader, existing_table, field_types, loadable_name
 from private_pg.cluster import DATABASE, SUPERUSER
+from proxy.commands import INTERRUPTED
 from proxy.commands.faults import report
 from proxy.commands.progress import ShownProgress
 from proxy.commands.serve import settings_from
 from proxy.commands.store_access import socket_directory
 
 SOME_REJECTED: Final = 3
-INTERRUPTED: Final = 130
 REJECTS_SHOWN: Final = 5
 EPILOG = """\
 examples:
