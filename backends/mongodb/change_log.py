@@ -60,10 +60,13 @@ class Commands:
         scope: Scope,
         *,
         ignoring: Sequence[int] = (),
+        durable: bool = True,
     ) -> dict[str, Any]:
-        """A durable write; StoreError for rows that were refused, but for these codes."""
+        """A write; StoreError for rows that were refused, but for these codes. One that is not
+        `durable` may be undone by a crash of the server.
+        """
         session = session_of(scope)
-        if session is None:
+        if session is None and durable:
             command = {**command, "writeConcern": DURABLE}
         reply = await self.run(database, command, scope, session)
         for error in reply.get("writeErrors", ()):
@@ -148,7 +151,8 @@ class ChangeLog:
             names = [_name(each) for each in intents[at : at + PART]]
             update = {"q": {"_id": {"$in": names}}, "u": {"$set": {"done": True}}, "multi": True}
             command = {"update": place.name, "updates": [update]}
-            await self._commands.write(place.namespace, command, scope)
+            # One that a crash undoes is late, not lost: it is open until its deadline.
+            await self._commands.write(place.namespace, command, scope, durable=False)
 
     async def read(self, place: LogPlace, limit: int, scope: Scope) -> Sequence[Intent]:
         """See LogStore."""
@@ -163,7 +167,8 @@ class ChangeLog:
             names = [_name(each) for each in intents[at : at + PART]]
             statement = {"q": {"_id": {"$in": names}}, "limit": 0}
             command = {"delete": place.name, "deletes": [statement]}
-            await self._commands.write(place.namespace, command, scope)
+            # One that a crash brings back is applied once more.
+            await self._commands.write(place.namespace, command, scope, durable=False)
 
 
 def _name(intent: Intent) -> dict[str, Any]:

@@ -34,6 +34,7 @@ from core.types import type_by_name
 KEY: Final = writes.KEY
 POSITION: Final = "_l"
 DEAD: Final = "_d"
+DEAD_INDEX: Final = "morph_tombstones"
 _KEYS_A_FIND: Final = 500
 _OF_SERVER: Final = ("v", "ns", "background")
 Document = dict[str, Any]
@@ -51,9 +52,14 @@ class Layouts:
         return (str(ObjectId()),)
 
     async def make_shadow(self, live: Table, shadow: Table, scope: Scope) -> None:
-        """See ShadowStore."""
+        """See ShadowStore. Tombstones have an index: inside of the fence nobody has the time to
+        look for them in the whole collection.
+        """
         del live
         await self._commands.make(*_place(shadow), scope)
+        index = {"key": {DEAD: 1}, "name": DEAD_INDEX, "sparse": True}
+        command = {"createIndexes": shadow.native[1], "indexes": [index]}
+        await self._commands.run(shadow.native[0], command, scope)
 
     async def drop(self, shadow: Table, scope: Scope) -> None:
         """See ShadowStore."""
@@ -96,7 +102,7 @@ class Layouts:
         for at in range(0, len(keys), _KEYS_A_FIND):
             condition = _filter(table, [key[0] for key in keys[at : at + _KEYS_A_FIND]])
             found += await self._commands.find(*_place(table), condition, scope)
-        return found
+        return writes.keyed(table, found)
 
     async def at(self, table: Table, positions: Sequence[str], scope: Scope) -> Sequence[StoreRow]:
         """See ShadowStore."""
@@ -210,6 +216,11 @@ class Layouts:
         }
         command = {"update": table.native[1], "updates": [update]}
         await self._commands.write(table.native[0], command, scope)
+        database, collection = _place(table)
+        names = {each["name"] for each in await self._commands.indexes(database, collection, scope)}
+        if DEAD_INDEX in names:
+            command = {"dropIndexes": collection, "index": DEAD_INDEX}
+            await self._commands.run(database, command, scope)
 
 
 def _place(table: Table) -> tuple[str, str]:
@@ -229,11 +240,18 @@ def _key_column(table: Table) -> Column:
 
 
 def _filter(table: Table, texts: Iterable[str]) -> Document:
-    """A filter that meets the documents whose key is shown as one of these texts."""
+    """A filter that meets the documents whose key is shown as one of these texts, and may meet
+    others of an equal key that the table does not show. Beside `$in` nothing is asked of the key:
+    there are servers that walk the whole collection for it.
+    """
     column = _key_column(table)
     items = tuple(ir.Literal(ir.base_type(column.type), text) for text in dict.fromkeys(texts))
     try:
-        return where_true(ir.In(ir.ColumnRef(column.id, column.type), items), fields_of(table))
+        asked = where_true(ir.In(ir.ColumnRef(column.id, column.type), items), fields_of(table))
+        listed = asked.get(KEY)
+        if isinstance(listed, dict) and "$in" in listed:
+            return {KEY: {"$in": listed["$in"]}}
+        return asked
     except NotPushed:
         spec, pg = column_spec(table, column), type_by_name(column.type)
         return {KEY: {"$in": [encode(str(item.text), pg, spec.store_type) for item in items]}}

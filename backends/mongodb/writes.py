@@ -117,6 +117,14 @@ def found_by_key(table: Table, found: Sequence[Document]) -> Found:
     return Found({str(key): each for key, each in zip(keys, found, strict=True)})
 
 
+def keyed(table: Table, found: Sequence[Document]) -> list[Document]:
+    """The documents whose key the table can show."""
+    column = table.column_by_id(table.key[0])
+    assert column is not None
+    keys = _shown(found, column_spec(table, column))
+    return [each for key, each in zip(keys, found, strict=True) if key is not None]
+
+
 def _shown(found: Sequence[Document], spec: ColumnSpec) -> list[str | None]:
     """A column of documents as PostgreSQL's text."""
     column = decode_column(values_at(found, spec.path), spec, MisfitCounter())

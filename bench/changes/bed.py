@@ -15,6 +15,8 @@ from tests.integration.server_process import ServerProcess
 
 STARTED_S = 60.0
 """How long the writers may take to connect."""
+SETTLE_S = 1.0
+PAUSE_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,8 @@ class Options:
     repeats: int = 5
     flips: int = 20
     rates: tuple[int, ...] = (100, 1_000)
+    foreign_rows: int = 2_000
+    foreign_rates: tuple[int, ...] = (100, 400)
     large: int = 10_000_000
     load_s: float = 120.0
     backfill_s: float = 20.0
@@ -77,16 +81,21 @@ class Writers:
         return max((s for at, s in self.latencies if at >= begun and at - s <= ended), default=0.0)
 
 
+def p99(values: list[float]) -> float:
+    """The value that 99 of 100 do not exceed."""
+    return sorted(values)[min(len(values) - 1, int(0.99 * len(values)))]
+
+
 @asynccontextmanager
 async def writing(
-    server: ServerProcess, rate: int, rows: int, deadline_s: float
+    server: ServerProcess, rate: int, rows: int, deadline_s: float, *, key: str = "id"
 ) -> AsyncIterator[Writers]:
-    """`rate` statements a second on table `orders`, from a process of their own. The result is
-    filled when the block has ended; after `deadline_s` the process gives up by itself.
+    """`rate` statements a second on table `orders`, whose key is `key`, from a process of their
+    own. The result is filled when the block has ended; after `deadline_s` it gives up by itself.
     """
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "bench.changes.writers", server.host, str(server.port)),
-        *(str(rate), str(rows), str(deadline_s)),
+        *(str(rate), str(rows), str(deadline_s), key),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         limit=1 << 28,

@@ -7,7 +7,8 @@ import statistics
 import time
 from collections.abc import Awaitable, Callable
 
-from bench.changes.bed import Options, opened, writing
+from bench.changes.bed import PAUSE_S, SETTLE_S, Options, opened, p99, writing
+from bench.changes.foreign import fence_of
 from bench.changes.large import large
 from bench.changes.validation import validation
 from bench.processes import cpu_us, family
@@ -17,8 +18,6 @@ from tests.integration.layouts.bed import Bed
 from tests.integration.server_process import ServerProcess
 
 STEP = Pace(step_s=300.0)
-SETTLE_S = 1.0
-PAUSE_S = 0.5
 
 
 async def log(server: ServerProcess, options: Options, figures: Figures) -> None:
@@ -162,19 +161,15 @@ async def _flips(
     waits = [1000 * writers.longest(begun, ended) for begun, ended in spans]
     usual = sorted(s for _, s in writers.latencies)
     figures.add(f"{rate}/s, clients held", "ms", held)
-    figures.add(f"{rate}/s, held, p99", "ms", [_p99(held)])
+    figures.add(f"{rate}/s, held, p99", "ms", [p99(held)])
     figures.add(f"{rate}/s, longest statement at a flip", "ms", waits)
-    figures.add(f"{rate}/s, longest statement, p99 of flips", "ms", [_p99(waits)])
+    figures.add(f"{rate}/s, longest statement, p99 of flips", "ms", [p99(waits)])
     figures.add(f"{rate}/s, statements in all, median", "ms", [1000 * statistics.median(usual)])
     figures.add(f"{rate}/s, done", "/s", [writers.rate])
     figures.add(
         f"{rate}/s, client errors", "", [float(len(writers.errors))], "; ".join(writers.errors[:2])
     )
     figures.add(f"{rate}/s, calls for each flip", "", [tries / options.flips])
-
-
-def _p99(values: list[float]) -> float:
-    return sorted(values)[min(len(values) - 1, int(0.99 * len(values)))]
 
 
 async def _nothing(*_: object) -> list[object]:
@@ -188,6 +183,8 @@ CASES: dict[str, Case] = {
     "version": version,
     "backfill": backfill,
     "fence": fence,
+    "fence-mongodb": fence_of("mongodb"),
+    "fence-cassandra": fence_of("cassandra"),
     "validation": validation,
     "large": large,
 }

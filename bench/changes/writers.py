@@ -1,9 +1,9 @@
 """Clients that write at a rate, in a process of their own.
 
-`python -m bench.changes.writers HOST PORT RATE ROWS SECONDS` says `started` when all are connected,
-writes until its standard input ends (or for so many seconds), and prints what each statement took
-as JSON. A client sends its next statement when that is due and the last one is answered: what the
-machine cannot do in time is done later, and shows in the rate.
+`python -m bench.changes.writers HOST PORT RATE ROWS SECONDS KEY` says `started` when all are
+connected, writes until its standard input ends (or for so many seconds), and prints what each
+statement took as JSON. A client sends its next statement when that is due and the last one is
+answered: what the machine cannot do in time is done later, and shows in the rate.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ class Seen:
 
 async def _client(
     connection: asyncpg.Connection, turns: Iterator[int], rate: float, rows: int, until: float,
-    stop: asyncio.Event, seen: Seen, first: int,
+    stop: asyncio.Event, seen: Seen, first: int, key: str,
 ) -> None:  # fmt: skip
     """Updates, and every fourth statement an insert, each as prepared statement."""
-    update = await connection.prepare("UPDATE orders SET x = $1::int WHERE id = $2")
-    insert = await connection.prepare("INSERT INTO orders (id, x) VALUES ($1, $2::int)")
+    update = await connection.prepare(f"UPDATE orders SET x = $1::int WHERE {key} = $2")
+    insert = await connection.prepare(f"INSERT INTO orders ({key}, x) VALUES ($1, $2::int)")
     begun = time.monotonic()
     for n in turns:
         wait = begun + n / rate - time.monotonic()
@@ -66,7 +66,7 @@ async def _stopped(stop: asyncio.Event) -> None:
     stop.set()
 
 
-async def write(host: str, port: int, rate: float, rows: int, seconds: float) -> Seen:
+async def write(host: str, port: int, rate: float, rows: int, seconds: float, key: str) -> Seen:
     """Connect, write, and tell."""
     connections = [
         await asyncpg.connect(host=host, port=port, user="morph", database="morph", timeout=60)
@@ -81,7 +81,7 @@ async def write(host: str, port: int, rate: float, rows: int, seconds: float) ->
             *(
                 _client(
                     connection, itertools.count(n, CONNECTIONS), rate, rows,
-                    time.monotonic() + seconds, stop, seen, first,
+                    time.monotonic() + seconds, stop, seen, first, key,
                 )
                 for n, connection in enumerate(connections)
             )
@@ -95,9 +95,9 @@ async def write(host: str, port: int, rate: float, rows: int, seconds: float) ->
 
 def main() -> None:
     """Run."""
-    host, port, rate, rows, seconds = sys.argv[1:]
+    host, port, rate, rows, seconds, key = sys.argv[1:]
     gc.disable()  # a collection would look like a pause of the server
-    seen = uvloop.run(write(host, int(port), float(rate), int(rows), float(seconds)))
+    seen = uvloop.run(write(host, int(port), float(rate), int(rows), float(seconds), key))
     print(json.dumps({"latencies": seen.latencies, "errors": seen.errors}))
 
 

@@ -379,7 +379,7 @@ class Driver:
             records = await load_records(tx)
             snapshot = await read_snapshot(tx)
         event = events.Fence(
-            (progress.lag_s, again.lag_s),
+            (progress.fence_lag_s, again.fence_lag_s),
             follows(snapshot, records, record),
             fenced_by(records, record),
             self._settings.fence_timeout,

@@ -105,6 +105,8 @@ class Progress:
     `start_lsn` and `applied_lsn` are the log's positions. `left_out` rows are not in the shadow
     because `up` fails on them; `errors` are those of this step. `differing` is what a look at the
     rows found that were written since the validation.
+    `behind_s` is the part of the lag that is more than one look takes (None: all of it): a store
+    over the network is always as far behind as that under writers.
     """
 
     rows: int = 0
@@ -119,6 +121,12 @@ class Progress:
     left_out: int = 0
     errors: tuple[Discrepancy, ...] = ()
     differing: tuple[Discrepancy, ...] = ()
+    behind_s: float | None = None
+
+    @property
+    def fence_lag_s(self) -> float:
+        """How far behind a cut-over would find the shadow."""
+        return self.lag_s if self.behind_s is None else self.behind_s
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,6 +101,8 @@ class World:
     epoch: int = 1
     owners: tuple[Owner, ...] = (Owner(1),)
     fenced: bool = False
+    brought: frozenset[int] = frozenset()
+    """Records that are brought in inside of this fence, and are still in the log."""
     drained: bool = False
     flipped: bool = False
     late: bool = False
@@ -209,7 +211,14 @@ class Model:
             owners = (*world.owners, Owner(epoch))
             yield (
                 "takeover",
-                replace(world, epoch=epoch, owners=owners, fenced=False, drained=False),
+                replace(
+                    world,
+                    epoch=epoch,
+                    owners=owners,
+                    fenced=False,
+                    brought=frozenset(),
+                    drained=False,
+                ),
             )
 
     def _works(self, world: World, place: int, owner: Owner) -> Iterator[Successor]:
@@ -229,9 +238,13 @@ class Model:
             yield f"{who} puts", self._puts(world, place, step)
         else:
             yield f"{who} ends", self._ends(world, place, owner, step)
+            if step.collected is not None and world.fenced and owner.epoch == world.epoch:
+                brought = replace(world, brought=world.brought | step.collected)
+                yield f"{who} keeps the records", self._at(brought, place, None)
 
     def _starts(self, world: World, place: int) -> Iterator[Successor]:
-        settled = frozenset(n for n in world.log if self._settled(world, n))
+        left = world.log - world.brought
+        settled = frozenset(n for n in left if self._settled(world, n))
         if settled:
             keys = frozenset(self.writes[n].key for n in settled)
             yield "collect", self._at(world, place, Step(settled, keys))
@@ -302,8 +315,8 @@ class Model:
             if not (self.rules.fence and world.holding):
                 yield "fence", replace(world, fenced=True)
             return
-        yield "unfence", replace(world, fenced=False, drained=False)
-        empty = not world.log or not self.rules.drain
+        yield "unfence", replace(world, fenced=False, brought=frozenset(), drained=False)
+        empty = world.log <= world.brought or not self.rules.drain
         if world.drained:
             yield "flip", replace(world, flipped=True)
         elif owner.step is None and world.cursor == len(world.live) and empty:

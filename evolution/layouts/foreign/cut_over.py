@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
@@ -37,7 +38,7 @@ TRIES_S: Final = (0.1, 0.2, 0.4, 0.8)
 """How long each try waits for the writers of now."""
 DRAIN_S: Final = 1.0
 KNOWN_S: Final = 1.0
-_FEW: Final = 50
+_FEW: Final = 4
 _LOOKS: Final = 3
 """So often a difference is looked at again that a write past Morphgres may have made."""
 
@@ -100,16 +101,23 @@ class Turning:
         ids = [feeding.table.table_id for feeding in feedings]
         async with fence.held(self.sessions, ids, hold_s, self.clock) as begun:
             try:
-                return await self._held(feedings, tails, until, verify, flip)
+                found = await self._held(feedings, tails, until, verify, flip)
             finally:
                 self.waited_s = self.clock() - begun
+        for feeding in feedings:
+            with suppress(MorphError):  # the next step brings it in, and removes it
+                await feeding.forget(feeding.brought)
+        return found
 
     async def _few_left(self, feeding: Feeding, until: float) -> None:
         """As little as possible is left of the log before anybody waits."""
+        before = 0
         while self.clock() < until - self.deadline_s / 2:
             log = await self.layouts.bring(feeding)
-            if len(log.settled) <= _FEW and log.whole:
-                return
+            count = len(log.settled)
+            if log.whole and (count <= _FEW or (before and count >= before)):
+                return  # as many come as are brought in
+            before = count
 
     def _require_ready(self, feeding: Feeding) -> None:
         feed = feeding.feed
@@ -167,14 +175,16 @@ class Turning:
     async def _differing(self, feeding: Feeding, verify: Verify) -> list[Discrepancy]:
         forms, store, scope = feeding.forms, feeding.store, feeding.scope
         recent = list(dict.fromkeys(feeding.feed.recent))
-        rows = [
-            *await store.reread(forms.live, recent, scope),
-            *await store.reread(forms.shadow, recent, scope),
-        ]
-        keys = list(dict.fromkeys(escape(row.position.encode()) for row in rows))
-        sides = await self.layouts.open_sides(feeding, still=True)
-        for side in sides:
-            side.know(rows)
+        live, shadow, sides = await asyncio.gather(
+            store.reread(forms.live, recent, scope),
+            store.reread(forms.shadow, recent, scope),
+            self.layouts.open_sides(feeding, still=True),
+        )
+        positions = list(dict.fromkeys(row.position for row in (*live, *shadow)))
+        for side, rows in zip(sides, (live, shadow), strict=True):
+            side.know((*live, *shadow))
+            side.hold(positions, rows)
+        keys = [escape(position.encode()) for position in positions]
         return list(await verify(feeding.table, sides, keys))
 
     # ------------------------------------------------------------------ the commit point
@@ -198,11 +208,11 @@ class Turning:
                 )
                 places[table.table_id] = (promoted_lenses(before, table), form)
             fresh = swapped_versions(before, places)
-            for statement in (
+            statements = (
                 *_shape_statements(before, fresh),
                 *catalog_statements(fresh, _family(fresh, set(places))),
-            ):
-                await db.execute(statement)
+            )
+            await db.execute(";\n".join(statements))
             for feeding, tail in zip(feedings, tails, strict=True):
                 await feeds.turn(db, feeding.feed, tail)
             await flip(OwnerTransaction(db))

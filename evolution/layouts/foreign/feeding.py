@@ -9,7 +9,7 @@ put with a higher position was read later, whoever did it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from backends.base import Scope
@@ -33,23 +33,40 @@ CHUNK_ROWS_MIN = 500
 walks its whole collection to find where a range begins), smaller ones take no less time, and ever
 smaller ones would never end. Nothing is locked meanwhile.
 """
+UNDER_WAY_US = 1_000_000
+"""A write is no reason not to hold the writers before it takes longer."""
 _log = EventLog("evolution.layouts.foreign")
 
 
 @dataclass(slots=True)
 class Log:
     """What is in a log: `settled` records can be brought in and removed, `open` ones wait for their
-    write to be answered; `whole` is false when there are more.
+    write to be answered; `whole` is false when there are more. It was read at `at_us`.
     """
 
     settled: list[Intent]
     open: list[Intent]
     whole: bool
+    at_us: int = 0
 
     @property
     def oldest_us(self) -> int:
         """When the oldest of them was written, 0 for none."""
         return min((each.ts_us for each in (*self.settled, *self.open)), default=0)
+
+    def behind_s(self, gone: Container[int]) -> float:
+        """How far behind who has brought this in was when it was read: by writes that take longer
+        than usual, by those whose worker is `gone`, and by what did not fit in. What came meanwhile
+        is the next one's.
+        """
+        late = [
+            self.at_us - each.ts_us
+            for each in self.open
+            if self.at_us - each.ts_us > UNDER_WAY_US or each.writer in gone
+        ]
+        if self.settled and len(self.settled) + len(self.open) >= BATCH_RECORDS:
+            late.append(self.at_us - max(each.ts_us for each in self.settled))
+        return max(late, default=0) / 1e6
 
 
 @dataclass(slots=True)
@@ -69,6 +86,8 @@ class Feeding:
     now_us: Callable[[], int]
     clock: Callable[[], float]
     gone: dict[int, float] = field(default_factory=dict)
+    brought: list[Intent] = field(default_factory=list)
+    """Records that were brought in inside of a fence, and are to be removed behind it."""
 
     @property
     def direction(self) -> Direction:
@@ -79,11 +98,12 @@ class Feeding:
 
     async def log(self) -> Log:
         """What is in the log now."""
+        at_us = self.now_us()
         found = await self.store.read(self.feed.place, BATCH_RECORDS, self.scope)
         settled = [each for each in found if self._settled(each)]
         names = {(each.lsn, each.writer) for each in settled}
         rest = [each for each in found if (each.lsn, each.writer) not in names]
-        return Log(settled, rest, len(found) < BATCH_RECORDS)
+        return Log(settled, rest, len(found) < BATCH_RECORDS, at_us)
 
     def _settled(self, record: Intent) -> bool:
         """Whether its write cannot come to effect any later than now."""
@@ -120,8 +140,8 @@ class Feeding:
         await self._draw()
         await self._save()
 
-    async def bring(self, log: Log, tail: Tail | None) -> None:
-        """Bring in what is settled, and what others wrote."""
+    async def bring(self, log: Log, tail: Tail | None, *, keep: bool = False) -> None:
+        """Bring in what is settled, and what others wrote; `keep`: it stays in the log."""
         others = tail.keys if tail is not None else ()
         keys = list(dict.fromkeys([*(each.key for each in log.settled), *others]))
         if keys:
@@ -133,8 +153,13 @@ class Feeding:
         self.feed.recent = [*self.feed.recent, *keys][-feeds.RECENT_KEYS :]
         self.feed.tail = behind
         await self._save()
-        if log.settled:
-            await self.store.remove(self.feed.place, log.settled, self.scope)
+        if not keep:
+            await self.forget(log.settled)
+
+    async def forget(self, records: Sequence[Intent]) -> None:
+        """Remove what is brought in."""
+        if records:
+            await self.store.remove(self.feed.place, records, self.scope)
 
     async def bring_keys(self, keys: Sequence[Key]) -> Made:
         """Make the rows with these keys again from the live ones."""
@@ -231,20 +256,32 @@ class Feeding:
 
     async def drain(self, until: float) -> bool:
         """Bring in all there is; whether nothing is left before `until`. What others write goes on
-        meanwhile: that is brought in which was there when it was looked for first.
+        meanwhile: that is brought in which was there when it was looked for first. Records stay in
+        the log, `brought`, until nobody waits any more: then they are brought in once too often.
         """
         told = False
         while True:
-            log = await self.log()
-            tail = None if told else await self.tail(fully=True)
+            log, tail = await asyncio.gather(self._left(), self._others(told))
             told = tail is None or tail.whole
             if not log.settled and not log.open and (tail is None or not tail.keys):
                 return True
-            await self.bring(log, tail)
+            await self.bring(log, tail, keep=log.whole)
+            if log.whole:
+                self.brought += log.settled
             if self.clock() >= until:
                 return False
             if not log.settled:
                 await asyncio.sleep(0.005)  # its writer is about to say that it is done
+
+    async def _left(self) -> Log:
+        """What is in the log but for what is brought in."""
+        log = await self.log()
+        names = {(each.lsn, each.writer) for each in self.brought}
+        log.settled = [each for each in log.settled if (each.lsn, each.writer) not in names]
+        return log
+
+    async def _others(self, told: bool) -> Tail | None:
+        return None if told else await self.tail(fully=True)
 
 
 async def opened(

@@ -96,6 +96,7 @@ class ForeignSide:
         self._expressions = dict(expressions)
         self._inputs = tuple(inputs)
         self._keys: dict[bytes, Key] = {}
+        self._held: dict[str, StoreRow | None] = {}
         self.columns = tuple(SideColumn(c.id, c.name, c.type) for c in compared)
 
     async def chunk(self, after: bytes | None, until: bytes | None, rows: int) -> Chunk:
@@ -124,7 +125,11 @@ class ForeignSide:
         """See Side."""
         await self._moment.look()
         positions = [str(position_of(key)) for key in keys]
-        found = await self._moment.store.at(self._form, positions, self._moment.scope())
+        unread = [each for each in positions if each not in self._held]
+        held = (self._held.get(each) for each in positions)
+        found = [row for row in held if row is not None]
+        if unread:
+            found += await self._moment.store.at(self._form, unread, self._moment.scope())
         lines, _ = await self._lines(found)
         await self._moment.look()
         return [self._cut(line[:-1]) for line in lines]
@@ -151,6 +156,12 @@ class ForeignSide:
         """Rows that were read elsewhere: their keys are known to people then."""
         for row in rows:
             self._known(row)
+
+    def hold(self, positions: Sequence[str], rows: Sequence[StoreRow]) -> None:
+        """These are the rows at these positions, read while nobody writes: they are not read again
+        when they are looked up.
+        """
+        self._held |= dict.fromkeys(positions) | {row.position: row for row in rows}
 
     def _known(self, row: StoreRow) -> bytes:
         key = escape(row.position.encode())

@@ -144,10 +144,12 @@ class ForeignLayouts:
         parts: list[Progress] = []
         for table in work.tables:
             feeding = await self._feeding(work, table)
-            await self.bring(feeding)
+            brought = await self.bring(feeding)
             if backfill and not feeding.feed.copied and not copied:
                 copied = await feeding.copy()
-            parts.append(await self._progress(feeding, await feeding.log()))
+            parts.append(
+                await self._progress(feeding, await feeding.log(), brought.behind_s(feeding.gone))
+            )
         if work.pace.rows_per_s and copied:
             pause = copied / work.pace.rows_per_s - (self._clock() - begun)
             await asyncio.sleep(max(0.0, pause))
@@ -163,6 +165,7 @@ class ForeignLayouts:
             applied_lsn=max((p.applied_lsn for p in parts), default=0),
             left_out=sum(p.left_out for p in parts),
             errors=tuple(e for p in parts for e in p.errors)[:_REPORTED_MAX],
+            behind_s=max((p.fence_lag_s for p in parts), default=0.0),
         )
 
     async def bring(self, feeding: Feeding) -> Log:
@@ -178,7 +181,7 @@ class ForeignLayouts:
         log.whole &= tail is None or tail.whole
         return log
 
-    async def _progress(self, feeding: Feeding, log: Log) -> Progress:
+    async def _progress(self, feeding: Feeding, log: Log, behind_s: float) -> Progress:
         feed = feeding.feed
         errors = await self._refused(feeding, _REPORTED_MAX, lossy=False)
         pending = len(log.settled) + len(log.open)
@@ -186,9 +189,11 @@ class ForeignLayouts:
         if feed.direction == "forward":
             # So long the cut-over would have to wait for the former owner's last write.
             lag_s = max(lag_s, feeding.store.grace_s - feed.owned_s)
+            behind_s = max(behind_s, feeding.store.grace_s - feed.owned_s)
         return Progress(
             feed.rows, max(feed.total, feed.rows), feed.bytes, feed.applied, pending, lag_s,
             feed.copied, feed.start_lsn, feed.applied_lsn, len(errors), tuple(errors),
+            behind_s=behind_s,
         )  # fmt: skip
 
     async def _refused(self, feeding: Feeding, limit: int, *, lossy: bool) -> list[Discrepancy]:
