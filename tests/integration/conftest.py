@@ -28,6 +28,13 @@ def server(open_directory: Path) -> Iterator[ServerProcess]:
         yield process
 
 
+@pytest.fixture(scope="session")
+def changed(open_directory: Path) -> Iterator[ServerProcess]:
+    """A server that changed_tables.looking empties for each test."""
+    with running(open_directory / "changed") as process:
+        yield process
+
+
 @pytest.fixture
 def fresh_directory(open_directory: Path) -> Path:
     """A path for a data directory of one's own; nothing is there yet."""

@@ -4,47 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 from psycopg import errors
 
-from tests.integration.fresh_catalog import empty_catalog
-from tests.integration.server_process import ServerProcess, running
+from tests.integration.changed_tables import Connection, looking, rows
+from tests.integration.server_process import ServerProcess
 
-Connection = psycopg.Connection[Any]
 DECOMPOSE = "CALL morph.decompose_table('customers', 'addresses', '{street,city}')"
 JOIN = "CALL morph.join_tables('customers', 'addresses', 'customers')"
 
 
-@pytest.fixture(scope="module")
-def shared(open_directory: Path) -> Iterator[ServerProcess]:
-    with running(open_directory / "decomposed") as process:
-        yield process
-
-
 @pytest.fixture
-def client(shared: ServerProcess) -> Iterator[Connection]:
+def client(changed: ServerProcess) -> Iterator[Connection]:
     """A session on version 1 with one table; changes are only looked at."""
-    empty_catalog(shared)
-    with shared.connect() as connection:
-        connection.execute(
-            "CREATE TABLE customers (id serial PRIMARY KEY, name text NOT NULL, street text, "
-            "city text CHECK (city <> ''), code text UNIQUE)"
-        )
-        connection.execute("CREATE INDEX by_city ON customers (city)")
-        connection.execute(
-            "INSERT INTO customers (name, street, city) VALUES ('Ann', 'Ring 1', 'Wien'), "
-            "('Bob', NULL, NULL), ('Cid', NULL, 'Graz')"
-        )
-        connection.execute("SET morph.ddl_mode = virtual")
+    with looking(
+        changed,
+        "CREATE TABLE customers (id serial PRIMARY KEY, name text NOT NULL, street text, "
+        "city text CHECK (city <> ''), code text UNIQUE)",
+        "CREATE INDEX by_city ON customers (city)",
+        "INSERT INTO customers (name, street, city) VALUES ('Ann', 'Ring 1', 'Wien'), "
+        "('Bob', NULL, NULL), ('Cid', NULL, 'Graz')",
+    ) as connection:
         yield connection
-
-
-def rows(client: Connection, text: str) -> list[Any]:
-    return client.execute(text).fetchall()
 
 
 def whole(client: Connection) -> list[Any]:
@@ -139,10 +123,10 @@ def test_what_cannot_be_shown_by_older_versions_is_refused(
 
 
 def test_a_row_that_somebody_changed_is_not_deleted(
-    client: Connection, shared: ServerProcess
+    client: Connection, changed: ServerProcess
 ) -> None:  # R4.1
     client.execute(DECOMPOSE)
-    with shared.connect() as other:
+    with changed.connect() as other:
         other.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
         assert len(rows(other, "SELECT * FROM v2.addresses")) == 2
         client.execute("UPDATE v1.customers SET city = 'Rom' WHERE id = 1")

@@ -6,16 +6,14 @@ import datetime as dt
 import json
 from collections.abc import Iterator
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
-from tests.integration.fresh_catalog import empty_catalog
-from tests.integration.server_process import ServerProcess, running
+from tests.integration.changed_tables import Connection, looking, rows
+from tests.integration.server_process import ServerProcess
 
-Connection = psycopg.Connection[Any]
 NEST = "CALL morph.nest_columns('orders', column_name => 'address', columns => '{street,city}')"
 UNNEST = "CALL morph.unnest_column('places', 'address', '{street,geo.lat}')"
 TYPED = (
@@ -24,36 +22,20 @@ TYPED = (
 )
 
 
-@pytest.fixture(scope="module")
-def shared(open_directory: Path) -> Iterator[ServerProcess]:
-    with running(open_directory / "nested") as process:
-        yield process
-
-
 @pytest.fixture
-def client(shared: ServerProcess) -> Iterator[Connection]:
+def client(changed: ServerProcess) -> Iterator[Connection]:
     """A session on version 1 with two tables; changes are only looked at."""
-    empty_catalog(shared)
-    with shared.connect() as connection:
-        connection.execute(
-            "CREATE TABLE orders (id int PRIMARY KEY, street text, city text, n int)"
-        )
-        connection.execute(
-            "INSERT INTO orders VALUES (1, 'Ring 1', 'Wien', 5), (2, NULL, 'Graz', 6), "
-            "(3, NULL, NULL, 7)"
-        )
-        connection.execute("CREATE TABLE places (id int PRIMARY KEY, address jsonb)")
-        connection.execute(
-            """INSERT INTO places VALUES (1, '{"street": "Ring 1", "geo": {"lat": 48.20, """
-            """"lon": 16.37}, "zip": "1010"}'), (2, '{"street": 5, "number": 7.0}'), (3, NULL), """
-            """(4, '{}'), (5, '"Ring 5"'), (6, '{"geo": {"lat": "north"}, "number": 12}')"""
-        )
-        connection.execute("SET morph.ddl_mode = virtual")
+    with looking(
+        changed,
+        "CREATE TABLE orders (id int PRIMARY KEY, street text, city text, n int)",
+        "INSERT INTO orders VALUES (1, 'Ring 1', 'Wien', 5), (2, NULL, 'Graz', 6), "
+        "(3, NULL, NULL, 7)",
+        "CREATE TABLE places (id int PRIMARY KEY, address jsonb)",
+        """INSERT INTO places VALUES (1, '{"street": "Ring 1", "geo": {"lat": 48.20, """
+        """"lon": 16.37}, "zip": "1010"}'), (2, '{"street": 5, "number": 7.0}'), (3, NULL), """
+        """(4, '{}'), (5, '"Ring 5"'), (6, '{"geo": {"lat": "north"}, "number": 12}')""",
+    ) as connection:
         yield connection
-
-
-def rows(client: Connection, text: str) -> list[Any]:
-    return client.execute(text).fetchall()
 
 
 def every(client: Connection, table: str, *versions: int) -> list[list[Any]]:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
 
-from tests.integration.fresh_catalog import empty_catalog
-from tests.integration.server_process import ServerProcess, running
+from tests.integration.changed_tables import Connection, looking, rows
+from tests.integration.server_process import ServerProcess
 
-Connection = psycopg.Connection[Any]
 SPLIT = (
     "CALL morph.split_column('people', 'name', "
     """'{"first": "split_part(name, '' '', 1)", """
@@ -25,30 +22,16 @@ MERGE = (
 )
 
 
-@pytest.fixture(scope="module")
-def shared(open_directory: Path) -> Iterator[ServerProcess]:
-    with running(open_directory / "reshaped") as process:
-        yield process
-
-
 @pytest.fixture
-def client(shared: ServerProcess) -> Iterator[Connection]:
+def client(changed: ServerProcess) -> Iterator[Connection]:
     """A session on version 1 with one table; changes are only looked at."""
-    empty_catalog(shared)
-    with shared.connect() as connection:
-        connection.execute(
-            "CREATE TABLE people (id int PRIMARY KEY, name text, age int, city text)"
-        )
-        connection.execute(
-            "INSERT INTO people VALUES (1, 'Ada King', 36, 'x'), (2, 'Plato', 80, NULL), "
-            "(3, NULL, NULL, NULL)"
-        )
-        connection.execute("SET morph.ddl_mode = virtual")
+    with looking(
+        changed,
+        "CREATE TABLE people (id int PRIMARY KEY, name text, age int, city text)",
+        "INSERT INTO people VALUES (1, 'Ada King', 36, 'x'), (2, 'Plato', 80, NULL), "
+        "(3, NULL, NULL, NULL)",
+    ) as connection:
         yield connection
-
-
-def rows(client: Connection, text: str) -> list[Any]:
-    return client.execute(text).fetchall()
 
 
 def test_a_column_is_split_and_each_version_writes_its_form(client: Connection) -> None:  # R4.1

@@ -3,46 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
 from psycopg import errors
 
-from tests.integration.fresh_catalog import empty_catalog
-from tests.integration.server_process import ServerProcess, running
+from tests.integration.changed_tables import Connection, looking, rows
+from tests.integration.server_process import ServerProcess
 
-Connection = psycopg.Connection[Any]
 SPLIT = "CALL morph.split_table('orders', 'orders_eu', 'region = ''eu''', rest => 'orders_rest')"
 MERGE = "CALL morph.merge_tables('orders_eu', 'orders_rest', 'orders')"
 
 
-@pytest.fixture(scope="module")
-def shared(open_directory: Path) -> Iterator[ServerProcess]:
-    with running(open_directory / "split") as process:
-        yield process
-
-
 @pytest.fixture
-def client(shared: ServerProcess) -> Iterator[Connection]:
+def client(changed: ServerProcess) -> Iterator[Connection]:
     """A session on version 1 with one table; changes are only looked at."""
-    empty_catalog(shared)
-    with shared.connect() as connection:
-        connection.execute(
-            "CREATE TABLE orders (id int PRIMARY KEY, region text, n int NOT NULL DEFAULT 1 "
-            "CHECK (n > 0), code text UNIQUE)"
-        )
-        connection.execute("CREATE INDEX by_n ON orders (n)")
-        connection.execute(
-            "INSERT INTO orders VALUES (1, 'eu', 5, 'a'), (2, 'us', 6, 'b'), (3, NULL, 7, NULL)"
-        )
-        connection.execute("SET morph.ddl_mode = virtual")
+    with looking(
+        changed,
+        "CREATE TABLE orders (id int PRIMARY KEY, region text, n int NOT NULL DEFAULT 1 "
+        "CHECK (n > 0), code text UNIQUE)",
+        "CREATE INDEX by_n ON orders (n)",
+        "INSERT INTO orders VALUES (1, 'eu', 5, 'a'), (2, 'us', 6, 'b'), (3, NULL, 7, NULL)",
+    ) as connection:
         yield connection
-
-
-def rows(client: Connection, text: str) -> list[Any]:
-    return client.execute(text).fetchall()
 
 
 def ids(client: Connection, table: str) -> list[int]:
