@@ -25,6 +25,8 @@ from core.errors import (
     MorphError,
     StatementCompletionUnknown,
     TransactionResolutionUnknown,
+    UndefinedObject,
+    UndefinedTable,
 )
 from core.telemetry.log import Log
 from core.types import type_by_name
@@ -40,6 +42,10 @@ if TYPE_CHECKING:
 LOG = Log("table_logs")
 DONE_PAUSE_S: Final = 0.01
 """How long records wait at most until it is said that they are done."""
+DONE_AGAIN_S: Final = 1.0
+"""Longest pause until that is tried again, when the store did not hear it."""
+DONE_S: Final = 10.0
+"""A store that takes longer to hear it is asked again."""
 DRAWS_MAX: Final = 5
 _UNKNOWN: Final = (
     StatementCompletionUnknown,
@@ -47,6 +53,8 @@ _UNKNOWN: Final = (
     asyncio.CancelledError,
 )
 """Errors after which a write may have come to effect, or may still."""
+_Log = tuple[str, LogPlace]
+"""The log of a table: its instance and its place."""
 
 
 @dataclass(slots=True, eq=False)
@@ -81,8 +89,9 @@ class LoggedWrites:
         self._worker = operations.worker
         self._scripts = operations.scripts
         self._timeout = operations.worker.settings.stores.timeout
-        self._done: dict[tuple[str, LogPlace], list[Intent]] = {}
-        self._flushing = False
+        self._done: dict[_Log, list[Intent]] = {}
+        self._saying: set[_Log] = set()
+        self._given_up: dict[_Log, list[Intent]] = {}
 
     @property
     def _logs(self) -> TableLogs:
@@ -136,17 +145,19 @@ class LoggedWrites:
         intents = self._intents(hold.log, author, table, changes, scope)
         if not intents:
             return await backend.apply(table, changes, scope)
-        intents = await self._append(backend, hold.log.place, intents, scope)
+        place = hold.log.place
+        intents = await self._append(backend, place, intents, scope)
         if scope.transaction is not None:
             return await backend.apply(table, changes, scope)
         try:
             result = await backend.apply(table, changes, scope)
         except _UNKNOWN:
-            raise  # its record stays open until the write cannot arrive any more
-        except BaseException:
-            self._are_done(backend, hold.log.place, intents)
+            self._are_given_up(backend, place, intents)
             raise
-        self._are_done(backend, hold.log.place, intents)
+        except BaseException:
+            self._are_done(backend.name, place, intents)
+            raise
+        self._are_done(backend.name, place, intents)
         return result
 
     def _intents(
@@ -185,39 +196,92 @@ class LoggedWrites:
         self, backend: StoreBackend, place: LogPlace, intents: list[Intent], scope: Scope
     ) -> list[Intent]:
         store = backend.change_store()
-        for _ in range(DRAWS_MAX - 1):
+        for left in reversed(range(DRAWS_MAX)):
             try:
                 await store.append(place, intents, scope)
             except LogPositionTooOld:
-                now_us = self._now_us()
-                intents = [
-                    replace(each, lsn=self._logs.position(), ts_us=now_us) for each in intents
-                ]
-                continue
-            return intents
-        await store.append(place, intents, scope)
-        return intents
+                self._are_done(backend.name, place, intents)  # nobody makes these
+                if not left:
+                    raise
+            except BaseException:
+                self._are_given_up(backend, place, intents)  # some may be there
+                raise
+            else:
+                return intents
+            now_us = self._now_us()
+            intents = [replace(each, lsn=self._logs.position(), ts_us=now_us) for each in intents]
+        raise InternalError("the log was never asked")
 
     # ------------------------------------------------------------------ behind the answer
 
-    def _are_done(self, backend: StoreBackend, place: LogPlace, intents: Sequence[Intent]) -> None:
-        self._done.setdefault((backend.name, place), []).extend(intents)
-        if not self._flushing:
-            self._flushing = True
-            self._worker.spawn(self._flush(), name="table-logs-done")
+    def _are_given_up(
+        self, backend: StoreBackend, place: LogPlace, intents: Sequence[Intent]
+    ) -> None:
+        """Nobody waits for these writes any more; the store may work on them for its grace."""
+        log = (backend.name, place)
+        if self._given_up.setdefault(log, []) or self._worker.stopping:
+            self._given_up[log] += intents
+            return
+        self._given_up[log] += intents
+        work = self._outlast(log, backend.change_store().grace_s)
+        self._worker.spawn(work, name="table-logs-given-up")
 
-    async def _flush(self) -> None:
-        """Say what is done. What cannot be said stays open until its deadline: late, not lost."""
-        await asyncio.sleep(DONE_PAUSE_S)
-        self._flushing = False
-        waiting, self._done = self._done, {}
-        for (name, place), intents in waiting.items():
-            scope = Scope(asyncio.get_running_loop().time() + self._timeout)
-            try:
-                backend = await self._worker.instances.backend(name)
+    async def _outlast(self, log: _Log, grace_s: float) -> None:
+        """They are done a grace after the store has answered again: what it was sent before it has
+        done by then, or never will.
+        """
+        try:
+            while intents := list(self._given_up[log]):
+                pause = DONE_PAUSE_S
+                while not await self._told(*log, ()):
+                    await asyncio.sleep(pause)
+                    pause = min(2 * pause, DONE_AGAIN_S)
+                await asyncio.sleep(grace_s)
+                self._are_done(*log, intents)
+                del self._given_up[log][: len(intents)]
+        finally:
+            del self._given_up[log]
+
+    def _are_done(self, name: str, place: LogPlace, intents: Sequence[Intent]) -> None:
+        log = (name, place)
+        self._done.setdefault(log, []).extend(intents)
+        if log not in self._saying:
+            self._saying.add(log)
+            self._worker.spawn(self._say(log), name="table-logs-done")
+
+    async def _say(self, log: _Log) -> None:
+        """Say what is done, until the store has heard it: an open record holds up a cut-over."""
+        pause = DONE_PAUSE_S
+        try:
+            while log in self._done:
+                await asyncio.sleep(pause)
+                intents = self._done.pop(log)
+                if await self._told(*log, intents):
+                    pause = DONE_PAUSE_S
+                else:
+                    self._done[log] = [*intents, *self._done.pop(log, ())]
+                    pause = min(2 * pause, DONE_AGAIN_S)
+        finally:
+            self._saying.discard(log)
+
+    async def _told(self, name: str, place: LogPlace, intents: Sequence[Intent]) -> bool:
+        """Whether the store has heard it, or nobody asks for that log any more."""
+        known = self._logs.of(place.table_id)
+        if known is None or known.place != place:
+            return True
+        scope = Scope(asyncio.get_running_loop().time() + DONE_S)
+        try:
+            backend = await self._worker.instances.backend(name)
+            if intents:
                 await backend.change_store().done(place, intents, scope)
-            except MorphError as error:
-                LOG.warning("table_logs.not_done", instance=name, error=error.primary)
+            else:
+                await backend.change_store().read(place, 1, scope)
+        except (UndefinedTable, UndefinedObject):
+            return True
+        except MorphError as error:
+            LOG.warning("table_logs.not_done", instance=name, error=error.primary)
+            return False
+        return True
 
 
 def _keys(table: Table, batch: pa.RecordBatch | None) -> list[Key]:

@@ -86,8 +86,8 @@ def total_of(no: int) -> float:
 
 
 @contextmanager
-def keyspace_on(server: RunningServer, keyspace: str, replicas: int = 1) -> Iterator[Session]:
-    """The driver's own session on a new keyspace, which is dropped at the end."""
+def session_on(server: RunningServer) -> Iterator[Session]:
+    """The driver's own session."""
     profile = ExecutionProfile(load_balancing_policy=RoundRobinPolicy(), row_factory=tuple_factory)
     cluster = Cluster(
         [server.host],
@@ -98,7 +98,15 @@ def keyspace_on(server: RunningServer, keyspace: str, replicas: int = 1) -> Iter
         execution_profiles={EXEC_PROFILE_DEFAULT: profile},
     )
     try:
-        session = cluster.connect()
+        yield cluster.connect()
+    finally:
+        cluster.shutdown()
+
+
+@contextmanager
+def keyspace_on(server: RunningServer, keyspace: str, replicas: int = 1) -> Iterator[Session]:
+    """The same on a new keyspace, which is dropped at the end."""
+    with session_on(server) as session:
         for text in (
             f"DROP KEYSPACE IF EXISTS {keyspace}",
             f"CREATE KEYSPACE {keyspace} WITH replication = {REPLICATION % replicas}",
@@ -107,8 +115,6 @@ def keyspace_on(server: RunningServer, keyspace: str, replicas: int = 1) -> Iter
             session.execute(text, timeout=60)
         yield session
         session.execute(f"DROP KEYSPACE {keyspace}", timeout=60)
-    finally:
-        cluster.shutdown()
 
 
 def fill(session: Session, shops: Sequence[str] = SHOPS, per_shop: int = PER_SHOP) -> None:
