@@ -27,7 +27,7 @@ from engine.instances import Health, Instances
 from engine.plans import CacheCounts, Plan
 from engine.table_statistics import StatisticsCache
 from evolution.changes.records import CHANGE_CHANNEL
-from evolution.layouts.foreign.feeds import REVISION_CHANNEL
+from evolution.layouts.revision import REVISION_CHANNEL
 from private_pg.cluster import DATABASE, PORT, SUPERUSER
 from proxy import cancel_routes
 from proxy.auth.directory import UserDirectory

@@ -17,8 +17,8 @@ import asyncpg
 from backends.change_store import Key, LogPlace
 from core.errors import ObjectNotInPrerequisiteState, SerializationFailure, UndefinedObject
 from evolution.layouts.base import Direction, ShadowTable, ShadowWork
+from evolution.layouts.revision import bump
 
-REVISION_CHANNEL: Final = "morph_layouts"
 RECENT_KEYS: Final = 100
 _NOW_US: Final = "(extract(epoch FROM clock_timestamp()) * 500000)::bigint * 2"
 _FIELDS: Final = (
@@ -182,16 +182,6 @@ async def add(
         work.epoch,
     )
     await bump(db)
-
-
-async def bump(db: asyncpg.Connection) -> int:
-    """What workers know of layouts is not right any more from COMMIT on; its number."""
-    revision: int = await db.fetchval(
-        "UPDATE morph_log.revision SET revision = revision + 1, at = clock_timestamp() "
-        "RETURNING revision"
-    )
-    await db.execute(f"SELECT pg_notify('{REVISION_CHANNEL}', '{revision}')")
-    return revision
 
 
 async def save(db: asyncpg.Connection, feed: ForeignFeed) -> None:
