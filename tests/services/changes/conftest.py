@@ -17,6 +17,7 @@ from tests.integration.changes.conftest import QUICK
 from tests.integration.changes.prices import WAIT_S, state
 from tests.integration.fresh_catalog import empty_catalog
 from tests.integration.server_process import ServerProcess, eventually, running
+from tests.services.changes.goods import STORED, Goods, fill, keyspace_on, make_foreign
 from tests.services.conftest import PROPERTY
 from tests.services.federation.placing import create_server_text
 from tests.services.servers.process import RunningServer
@@ -102,3 +103,21 @@ def prices(
         client.execute(TABLE.encode())
         yield Prices(client, database, morphgres)
         documents.drop_database(own_name)
+
+
+@pytest.fixture
+def goods(
+    morphgres: ServerProcess,
+    cassandra: RunningServer,
+    own_name: str,
+    record_property: Callable[[str, object], None],
+) -> Iterator[Goods]:
+    """Version 1 of the table of Cassandra with some rows."""
+    record_property(PROPERTY, cassandra.label)
+    empty_catalog(morphgres)
+    keyspace = f"life_{own_name}"
+    with keyspace_on(cassandra, keyspace) as session, morphgres.connect() as client:
+        session.execute(STORED, timeout=60)
+        fill(session)
+        make_foreign(client, cassandra, keyspace)
+        yield Goods(client, session, keyspace, morphgres)

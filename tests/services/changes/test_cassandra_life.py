@@ -4,48 +4,23 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
 from decimal import Decimal
 
 import pytest
 
 from tests.integration.changes.prices import STEPS, events, state
-from tests.integration.fresh_catalog import empty_catalog
-from tests.integration.server_process import ServerProcess, eventually
+from tests.integration.server_process import eventually
 from tests.services.changes.goods import (
     CHANGE,
     PER_SHOP,
     SHOPS,
-    STORED,
     Goods,
-    fill,
-    keyspace_on,
-    make_foreign,
     total_of,
 )
-from tests.services.conftest import PROPERTY
-from tests.services.servers.process import RunningServer
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(120)]
 COUNT = PER_SHOP * len(SHOPS)
 EVERYTHING = "SELECT shop, no, name, total, tags, marks, t FROM "
-
-
-@pytest.fixture
-def goods(
-    morphgres: ServerProcess,
-    cassandra: RunningServer,
-    own_name: str,
-    record_property: Callable[[str, object], None],
-) -> Iterator[Goods]:
-    record_property(PROPERTY, cassandra.label)
-    empty_catalog(morphgres)
-    keyspace = f"life_{own_name}"
-    with keyspace_on(cassandra, keyspace) as session, morphgres.connect() as client:
-        session.execute(STORED, timeout=60)
-        fill(session)
-        make_foreign(client, cassandra, keyspace)
-        yield Goods(client, session, keyspace, morphgres)
 
 
 # A user's story: tried, compared, promoted, written through both versions, rolled back: the old
