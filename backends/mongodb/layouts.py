@@ -32,7 +32,7 @@ from core.errors import SerializationFailure, StoreError
 from core.types import type_by_name
 
 KEY: Final = writes.KEY
-POSITION: Final = "_l"
+POSITION: Final = writes.POSITION
 DEAD: Final = "_d"
 DEAD_INDEX: Final = "morph_tombstones"
 _KEYS_A_FIND: Final = 500

@@ -25,6 +25,8 @@ from core.errors import FeatureNotSupported, InvalidParameterValue
 from core.types import PgType, type_by_name
 
 KEY: Final = "_id"
+POSITION: Final = "_l"
+"""Reserved in a layout that is fed: it goes when the change is contracted, under any writer."""
 _JSON: Final = ("jsonb", "json")
 Document = dict[str, Any]
 
@@ -236,5 +238,5 @@ def as_found(document: Document) -> Document:
 def deletes(current: Sequence[Document]) -> Iterator[Document]:
     """The delete statement of each document that was found."""
     for document in current:
-        fields = dict.fromkeys(field for field in document if field != KEY)
+        fields = dict.fromkeys(field for field in document if field not in (KEY, POSITION))
         yield {"q": _as_found(document, fields), "limit": 1}
