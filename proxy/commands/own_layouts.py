@@ -38,8 +38,8 @@ class OwnLayouts:
         self._foreign = ForeignLayouts(
             connect, self._instances.backend, worker_numbers(settings.server.workers)
         )
-        layouts = LayoutsByStore(self._embedded, self._foreign)
-        self.validator = embedded_validator(layouts, connect, settings.validation)
+        self.layouts = LayoutsByStore(self._embedded, self._foreign)
+        self.validator = embedded_validator(self.layouts, connect, settings.validation)
 
     async def _load(self) -> tuple[Instance, ...]:
         connection = await self._connect()

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from typing import Any
 
+import asyncpg
 import psycopg
 import pytest
 from bson.decimal128 import Decimal128
 
-from tests.services.changes.conftest import ROWS, Prices
+from config.settings import Settings
+from evolution.changes.controller import ConnectionCatalog
+from evolution.changes.records import load_record
+from evolution.validation.localise import unequal
+from proxy.commands.own_layouts import OwnLayouts
+from tests.integration.server_process import eventually
+from tests.services.changes.conftest import CHANGE, ROWS, Prices
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(300)]
 FOUND = (
@@ -155,3 +163,47 @@ def test_what_is_being_written_is_no_difference(prices: Prices) -> None:
     assert not thread.is_alive()
     assert faults == []
     assert found == {("query 1", "VALUE_MISMATCH"), ("query 2", "VALUE_MISMATCH")}
+
+
+async def _read_around_a_write(prices: Prices) -> dict[bytes, tuple[int, int]]:
+    """Both sides' positions of the rows that differ, when row 5 is written between the reads."""
+    socket = str(prices.morphgres.socket_directory)
+
+    async def connect() -> asyncpg.Connection:
+        return await asyncpg.connect(
+            host=socket, port=5432, user="morph_root", database="morph", timeout=60,
+            statement_cache_size=0,
+        )  # fmt: skip
+
+    control = await connect()
+    own = OwnLayouts(connect, Settings())
+    try:
+        async with ConnectionCatalog(control).transaction() as tx:
+            work = (await load_record(tx, CHANGE)).work()
+        [log] = [n for n in prices.documents.list_collection_names() if n.startswith("morph_log")]
+        async with own.layouts.sides(work, work.tables[0]) as (live, shadow):
+            before = await live.chunk(None, None, 0)
+            prices.run("UPDATE price SET total = 77.5 WHERE id = 5")
+            eventually(
+                lambda: prices.documents[log].count_documents({}) == 0,
+                timeout_s=60,
+                what="the write is brought in, and gone from the log",
+            )
+            after = await shadow.chunk(None, None, 0)
+            return {
+                pair.key: (pair.live.lsn, pair.shadow.lsn)
+                for pair in unequal(before.split(), after.split())
+                if pair.live is not None and pair.shadow is not None
+            }
+    finally:
+        await own.close()
+        await control.close(timeout=30)
+
+
+# Whoever compares, in whatever process: a write between its two reads is no difference
+def test_a_write_between_two_reads_is_in_flight_for_every_process(prices: Prices) -> None:
+    prices.change()
+    prices.reaches("ready")
+    found = asyncio.run(_read_around_a_write(prices))
+    [(live, shadow)] = found.values()
+    assert live != shadow
