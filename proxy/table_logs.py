@@ -17,6 +17,7 @@ from backends.change_store import LogPlace
 from catalog.model import Table
 from core.errors import MorphError, SerializationFailure
 from core.telemetry.log import Log
+from proxy.admin_faults import ADMIN_FAULTS
 
 if TYPE_CHECKING:
     from proxy.worker import Worker
@@ -113,7 +114,7 @@ class TableLogs:
             self._telling = False
             try:
                 await self.refresh()
-            except (MorphError, OSError) as error:
+            except (MorphError, *ADMIN_FAULTS) as error:
                 if self._worker.admin is None:
                     return  # it is announced again when the connection is back
                 LOG.warning("table_logs.unread", error=str(error))

@@ -30,6 +30,7 @@ from evolution.changes.records import CHANGE_CHANNEL
 from evolution.layouts.revision import REVISION_CHANNEL
 from private_pg.cluster import DATABASE, PORT, SUPERUSER
 from proxy import cancel_routes
+from proxy.admin_faults import ADMIN_FAULTS, says_gone
 from proxy.auth.directory import UserDirectory
 from proxy.backend import BackendConnection, send_cancel
 from proxy.change_control import PINS_CHANNEL, ChangeControl
@@ -51,14 +52,6 @@ from rewrite.namespaces import Namespaces, parse_search_path
 CANCEL_TIMEOUT_S = 5.0
 ADMIN_TIMEOUT_S = 30.0
 REOPEN_PAUSE_S = 0.1
-# asyncpg says in many ways that its connection broke.
-_ADMIN_FAULTS = (
-    OSError,
-    TimeoutError,
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-)
 NAMESPACE_CACHES_MAX = 64
 DESCRIPTIONS_MAX = 1000
 DRAIN_POLL_S = 0.02
@@ -239,7 +232,7 @@ class Worker:
             while not self.stopping and self.admin is None:
                 try:
                     await self.open()
-                except (*_ADMIN_FAULTS, CrashShutdown):
+                except (*ADMIN_FAULTS, CrashShutdown):
                     self._admin = None
                     await asyncio.sleep(REOPEN_PAUSE_S)
         finally:
@@ -256,7 +249,7 @@ class Worker:
         self._reloading = False  # what is announced from now on needs another look
         try:
             await self.reload()
-        except _ADMIN_FAULTS:
+        except ADMIN_FAULTS:
             if self.admin is not None:
                 self.admin.terminate()  # opening it again reads the catalog
 
@@ -286,7 +279,7 @@ class Worker:
                 if self.admin is not None:
                     rows = await self.admin.fetch(INSTANCES_QUERY)
                     return instances_from_rows(tuple(row) for row in rows)
-        except _ADMIN_FAULTS as error:
+        except ADMIN_FAULTS as error:
             raise CrashShutdown("the private PostgreSQL is not there") from error
         raise CrashShutdown("the private PostgreSQL is not there")
 
@@ -294,7 +287,7 @@ class Worker:
         """About how many rows a table of the embedded store has."""
         query = "SELECT greatest(reltuples, 0)::int8 FROM pg_class WHERE oid = to_regclass($1)"
         name = f"{STORE_SCHEMA}.{quote_ident(table.store)}"
-        with contextlib.suppress(*_ADMIN_FAULTS):
+        with contextlib.suppress(*ADMIN_FAULTS):
             async with self._admin_lock:
                 if self.admin is not None and table.store:
                     return await self.admin.fetchval(query, name) or CHILD_ROWS
@@ -303,7 +296,7 @@ class Worker:
     async def _note_health(self, name: str, health: Health) -> None:
         """Write what was found of an instance where morph.instances reads it."""
         values = (self.number, name, health.text, health.server, self.now())
-        with contextlib.suppress(*_ADMIN_FAULTS):
+        with contextlib.suppress(*ADMIN_FAULTS):
             async with self._admin_lock:
                 if self.admin is not None:
                     await self.admin.execute(HEALTH_STATEMENT, *values)
@@ -527,7 +520,12 @@ class Worker:
         async with self._admin_lock:
             if self.admin is None:
                 raise CrashShutdown("the private PostgreSQL is not there")
-            return await self.admin.fetchval(query)
+            try:
+                return await self.admin.fetchval(query)
+            except ADMIN_FAULTS as error:
+                if not says_gone(error):
+                    raise
+                raise CrashShutdown("the private PostgreSQL is not there") from error
 
     async def has_lost(self, admin: asyncpg.Connection | None) -> bool:
         """Whether what was `admin` before works no more. The driver knows of a fatal answer before
@@ -537,13 +535,13 @@ class Worker:
             return True
         try:
             await self.ask_admin("SELECT 1")
-        except (*_ADMIN_FAULTS, CrashShutdown):
+        except (*ADMIN_FAULTS, CrashShutdown):
             return True
         return admin is not self.admin
 
     async def tell_admin(self, statement: str, *values: object) -> None:
         """Write to the catalog's own tables; not while there is no connection."""
-        with contextlib.suppress(*_ADMIN_FAULTS):
+        with contextlib.suppress(*ADMIN_FAULTS):
             async with self._admin_lock:
                 if self.admin is not None:
                     await self.admin.execute(statement, *values)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -20,6 +22,9 @@ READY = re.compile(r"^ready: psql -h (\S+) -p (\d+) -U morph morph$", re.MULTILI
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
 POLL_S = 0.01
+IN_USE = "is in use"
+PORTS = range(10_000, 20_000)
+"""Below those that the kernel gives to clients: a server that starts again finds its own free."""
 T = TypeVar("T")
 
 
@@ -68,6 +73,16 @@ def rss_bytes(pid: int) -> int:
     """Resident memory of one process."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _free_port() -> int:
+    """A port of PORTS on which nothing listens now."""
+    while True:
+        port = random.choice(PORTS)
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @dataclass
@@ -150,11 +165,17 @@ class ServerProcess:
 
     def start(self, timeout_s: float = START_TIMEOUT_S) -> ServerProcess:
         """Start it and wait for its ready line."""
+        chosen = self.port == 0
+        self.port = self.port or _free_port()
         self.launch()
         deadline = time.monotonic() + timeout_s
         while (match := READY.search(self.output)) is None:
             assert self._process is not None
             if self._process.poll() is not None:
+                if chosen and IN_USE in self.output:  # somebody was faster
+                    self.port = _free_port()
+                    self.launch()
+                    continue
                 raise AssertionError(f"morphgres ended early:\n{self.output}")
             assert time.monotonic() < deadline, f"not ready in {timeout_s} s:\n{self.output}"
             time.sleep(POLL_S)

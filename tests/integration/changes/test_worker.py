@@ -72,3 +72,40 @@ async def test_a_lost_connection_is_told_from_an_error_of_the_program(
         assert not await worker.has_lost(worker.admin)
     finally:
         await worker.close(0)
+
+
+@pytest.mark.parametrize(
+    "broken", [asyncpg.InternalClientError("cannot switch to state 12"), ConnectionResetError()]
+)
+async def test_what_has_a_log_is_learnt_when_the_connection_is_back(
+    server: ServerProcess, monkeypatch: pytest.MonkeyPatch, broken: Exception
+) -> None:
+    """The driver may notice in the middle of a question that PostgreSQL has died; whoever asked is
+    told 57P02, and the task that says what this worker knows goes on (decision 0011, two epochs).
+    """
+    worker = Worker(Settings(), socket_directory=str(server.socket_directory), number=NUMBER)
+    await worker.open()
+    try:
+        admin = worker.admin
+        assert admin is not None
+        fetchval, faults = type(admin).fetchval, [broken, broken]
+
+        async def fails(self: asyncpg.Connection, *args: object) -> object:
+            if self is admin and faults:
+                raise faults.pop()
+            return await fetchval(self, *args)
+
+        monkeypatch.setattr(type(admin), "fetchval", fails)
+        with pytest.raises(CrashShutdown):
+            await worker.ask_admin("SELECT 1")
+        with server.root() as root:
+            root.execute("DELETE FROM morph_log.workers WHERE worker = %s", (NUMBER,))
+            worker.table_logs.announced()
+            async with asyncio.timeout(DEADLINE_S):
+                while not root.execute(
+                    "SELECT FROM morph_log.workers WHERE worker = %s", (NUMBER,)
+                ).fetchall():
+                    await asyncio.sleep(0.01)
+        assert faults == []
+    finally:
+        await worker.close(0)

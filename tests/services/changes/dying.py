@@ -62,7 +62,7 @@ def connected(server: ServerProcess) -> psycopg.Connection[Any]:
             return [server.connect()]
         return []
 
-    return eventually(attempts, timeout_s=60)[0]
+    return eventually(attempts, timeout_s=240, what="a session")[0]
 
 
 def workers_of(server: ServerProcess) -> list[int]:
