@@ -19,10 +19,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Final, Literal, Protocol, runtime_checkable
 
 from config.validation import Category, Severity
 from evolution.transaction import Transaction
+
+REPORTED_MAX: Final = 1_000
+"""How many rows that are left out or differ are named at most."""
 
 Direction = Literal["forward", "back"]
 """forward: the shadow has the layout of the new version; back: that of the old one (a reverse
@@ -127,6 +130,25 @@ class Progress:
     def fence_lag_s(self) -> float:
         """How far behind a cut-over would find the shadow."""
         return self.lag_s if self.behind_s is None else self.behind_s
+
+
+def summed(parts: Sequence[Progress]) -> Progress:
+    """The progress of several tables as that of their change, with the first errors."""
+    measured = any(p.behind_s is not None for p in parts)
+    return Progress(
+        rows=sum(p.rows for p in parts),
+        total=sum(p.total for p in parts),
+        bytes=sum(p.bytes for p in parts),
+        applied=sum(p.applied for p in parts),
+        pending=sum(p.pending for p in parts),
+        lag_s=max((p.lag_s for p in parts), default=0.0),
+        copied=all(p.copied for p in parts),
+        start_lsn=min((p.start_lsn for p in parts), default=0),
+        applied_lsn=max((p.applied_lsn for p in parts), default=0),
+        left_out=sum(p.left_out for p in parts),
+        errors=tuple(e for p in parts for e in p.errors)[:REPORTED_MAX],
+        behind_s=max(p.fence_lag_s for p in parts) if measured else None,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,7 @@ from typing import Final
 import asyncpg
 
 from catalog.model import Lens, Stored
-from catalog.sqltext import STORE_SCHEMA, quote_ident
-from core.errors import FeatureNotSupported
+from catalog.sqltext import quote_ident
 from evolution.layouts.embedded.tables import qualified
 
 _KEYS: Final = """
@@ -104,26 +103,3 @@ def key_columns(lenses: Sequence[Lens]) -> dict[str, str]:
         and isinstance(lens.under[0].source, Stored)
         and isinstance(lens.over[0].source, Stored)
     }
-
-
-def require_movable(
-    keys: Sequence[ForeignKey], table: str, shown: str, lenses: Sequence[Lens]
-) -> None:
-    """Raises FeatureNotSupported (0A000) when a key has a column that becomes several, or none."""
-    going = {
-        c.source.column for lens in lenses for c in lens.under if isinstance(c.source, Stored)
-    } - set(key_columns(lenses))
-    for key in keys:
-        match = _TEXT.fullmatch(key.text)
-        assert match is not None, key.text
-        used = match["ours"] if key.source == table else match["theirs"]
-        if going & {name.strip('" ') for name in used.split(",")}:
-            raise FeatureNotSupported(
-                f'a column of foreign key "{key.name}" on table "{shown}" is split or merged',
-                hint="Drop the foreign key first, and add one over the new columns afterwards.",
-            )
-
-
-def lock_list(names: Sequence[str]) -> str:
-    """Store tables for LOCK TABLE."""
-    return ", ".join(f"{STORE_SCHEMA}.{quote_ident(name)}" for name in names)

@@ -12,7 +12,6 @@ from typing import Final
 
 import asyncpg
 
-from catalog.sqltext import quote_literal
 from config.validation import Category
 from evolution.layouts.base import Discrepancy
 from evolution.layouts.embedded.feeds import Feed
@@ -166,8 +165,3 @@ def discrepancy(table_id: int, key: list[str], sqlstate: str, message: str) -> D
 def record_id(key: list[str]) -> str:
     """A key for people: `7`, `(7, eu)`."""
     return key[0] if len(key) == 1 else f"({', '.join(key)})"
-
-
-def key_literal(key: list[str]) -> str:
-    """A key as text[] for SQL."""
-    return f"ARRAY[{', '.join(quote_literal(k) for k in key)}]::text[]"

@@ -19,6 +19,7 @@ from core.errors import (
     StoreError,
 )
 from evolution.layouts.base import (
+    REPORTED_MAX,
     CutOver,
     Discrepancy,
     Flip,
@@ -27,6 +28,7 @@ from evolution.layouts.base import (
     ShadowWork,
     Sides,
     Verify,
+    summed,
 )
 from evolution.layouts.embedded import feeds, log, refusals, residues, shadow
 from evolution.layouts.embedded.applier import BATCH_RECORDS, PLAN, applied, apply_log, repair_rows
@@ -44,7 +46,6 @@ from evolution.validation.lines import key_values
 
 _PENDING_MAX: Final = 100_000
 _FEW: Final = 200
-_REPORTED_MAX: Final = 1_000
 _RETRY_S: Final = 0.1
 _LOOK_PART: Final = 4
 """Looking takes a step's deadline by so much at most, in one call."""
@@ -138,7 +139,7 @@ class EmbeddedLayouts:
         found, left = await self._look(work, self._verify, until)
         if not left:
             self._looked[work.change_id] = progress.applied
-        return replace(progress, differing=tuple(found[:_REPORTED_MAX]))
+        return replace(progress, differing=tuple(found[:REPORTED_MAX]))
 
     async def _look(
         self, work: ShadowWork, verify: Verify, until: float
@@ -215,19 +216,8 @@ class EmbeddedLayouts:
         """Rows that are left out are told of when the log is in: before, they may come in yet."""
         async with self._sessions.step(work.pace.step_s) as db:
             parts = [await _progress(db, feed) for _, feed in await _taken(db, work)]
-        return Progress(
-            rows=sum(p.rows for p in parts),
-            total=sum(p.total for p in parts),
-            bytes=sum(p.bytes for p in parts),
-            applied=sum(p.applied for p in parts),
-            pending=sum(p.pending for p in parts),
-            lag_s=max(p.lag_s for p in parts),
-            copied=all(p.copied for p in parts),
-            start_lsn=min(p.start_lsn for p in parts),
-            applied_lsn=max(p.applied_lsn for p in parts),
-            left_out=sum(p.left_out for p in parts) if complete else 0,
-            errors=tuple(e for p in parts for e in p.errors)[:_REPORTED_MAX] if complete else (),
-        )
+        found = summed(parts)
+        return found if complete else replace(found, left_out=0, errors=())
 
     # ------------------------------------------------------------------ finishing
 
@@ -244,7 +234,7 @@ class EmbeddedLayouts:
         async with self._sessions.step(deadline_s, isolation="read_committed") as db:
             feed = await feeds.find(db, work, table)
             assert feed is not None, "the shadow was begun"
-            found += await refusals.left_out(db, feed, _REPORTED_MAX, work.pace.error_limit)
+            found += await refusals.left_out(db, feed, REPORTED_MAX, work.pace.error_limit)
             objects = await missing_objects(db, work, table, feed)
         for each in objects:
             async with self._sessions.step(deadline_s, isolation="read_committed") as db:
@@ -414,7 +404,7 @@ async def _progress(db: asyncpg.Connection, feed: Feed) -> Progress:
     left_out = await refusals.count(db, feed)
     errors: Sequence[Discrepancy] = ()
     if left_out:
-        errors = await refusals.refused(db, feed, _REPORTED_MAX)
+        errors = await refusals.refused(db, feed, REPORTED_MAX)
     size = await db.fetchval("SELECT pg_table_size(to_regclass($1))", f"morph_store.{feed.shadow}")
     return Progress(
         feed.rows, feed.total, size or 0, feed.applied, row["pending"], max(row["lag_s"], 0.0),

@@ -13,6 +13,7 @@ from catalog.store import load_snapshot
 from core.clock import SystemClock
 from core.errors import UndefinedObject
 from evolution.layouts.base import (
+    REPORTED_MAX,
     CutOver,
     Discrepancy,
     Flip,
@@ -21,7 +22,9 @@ from evolution.layouts.base import (
     ShadowWork,
     Sides,
     Verify,
+    summed,
 )
+from evolution.layouts.embedded.refusals import record_id
 from evolution.layouts.embedded.sessions import Connect, Sessions
 from evolution.layouts.foreign import feeds
 from evolution.layouts.foreign.cut_over import Turning, turned
@@ -34,7 +37,6 @@ from evolution.layouts.foreign.windows import Window, window_of
 from evolution.layouts.foreign.workers import KnownWorkers
 
 Stores = Callable[[str], Awaitable[StoreBackend]]
-_REPORTED_MAX = 1_000
 _WORKERS_S = 2.0
 
 
@@ -153,20 +155,7 @@ class ForeignLayouts:
         if work.pace.rows_per_s and copied:
             pause = copied / work.pace.rows_per_s - (self._clock() - begun)
             await asyncio.sleep(max(0.0, pause))
-        return Progress(
-            rows=sum(p.rows for p in parts),
-            total=sum(p.total for p in parts),
-            bytes=sum(p.bytes for p in parts),
-            applied=sum(p.applied for p in parts),
-            pending=sum(p.pending for p in parts),
-            lag_s=max((p.lag_s for p in parts), default=0.0),
-            copied=all(p.copied for p in parts),
-            start_lsn=min((p.start_lsn for p in parts), default=0),
-            applied_lsn=max((p.applied_lsn for p in parts), default=0),
-            left_out=sum(p.left_out for p in parts),
-            errors=tuple(e for p in parts for e in p.errors)[:_REPORTED_MAX],
-            behind_s=max((p.fence_lag_s for p in parts), default=0.0),
-        )
+        return summed(parts)
 
     async def bring(self, feeding: Feeding) -> Log:
         """Bring in what the log has, with what is known of workers that are gone."""
@@ -183,7 +172,7 @@ class ForeignLayouts:
 
     async def _progress(self, feeding: Feeding, log: Log, behind_s: float) -> Progress:
         feed = feeding.feed
-        errors = await self._refused(feeding, _REPORTED_MAX, lossy=False)
+        errors = await self._refused(feeding, REPORTED_MAX, lossy=False)
         pending = len(log.settled) + len(log.open)
         lag_s = max(0.0, (now_us() - log.oldest_us) / 1e6) if pending else 0.0
         if feed.direction == "forward":
@@ -208,7 +197,7 @@ class ForeignLayouts:
             Discrepancy(
                 "COERCION_ERROR",
                 f"{row['sqlstate']}: {row['message']}",
-                row["key"][0] if len(row["key"]) == 1 else f"({', '.join(row['key'])})",
+                record_id(row["key"]),
                 feed.table_id,
             )
             for row in rows
