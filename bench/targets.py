@@ -101,7 +101,7 @@ for _rate in (100, 1_000):
     TARGETS[CHANGE.format("fence"), f"{_rate}/s, held, p99"] = Target("≤", 250)
     TARGETS[CHANGE.format("fence"), f"{_rate}/s, client errors"] = Target("≤", 0)
 for _kind in ("mongodb", "cassandra"):
-    for _rate in (100, 400):
+    for _rate in (10, 100):
         _case = CHANGE.format(f"fence-{_kind}")
         TARGETS[_case, f"{_rate}/s, held, p99"] = Target("≤", 250)
         TARGETS[_case, f"{_rate}/s, client errors"] = Target("≤", 0)

@@ -29,8 +29,9 @@ class Options:
     repeats: int = 5
     flips: int = 20
     rates: tuple[int, ...] = (100, 1_000)
-    foreign_rows: int = 2_000
-    foreign_rates: tuple[int, ...] = (100, 400)
+    foreign_rows: int = 500
+    foreign_flips: int = 20
+    foreign_rates: tuple[int, ...] = (10, 100)
     large: int = 10_000_000
     load_s: float = 120.0
     backfill_s: float = 20.0
@@ -39,7 +40,15 @@ class Options:
     @classmethod
     def quick(cls) -> Options:
         """For a look while developing."""
-        return cls(rows=20_000, statements=100, copied=5_000, repeats=3, flips=4, large=200_000)
+        return cls(
+            rows=20_000,
+            statements=100,
+            copied=5_000,
+            repeats=3,
+            flips=4,
+            foreign_flips=4,
+            large=200_000,
+        )
 
 
 @contextmanager

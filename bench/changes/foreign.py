@@ -138,7 +138,7 @@ async def _flips(
     rows = options.foreign_rows
     async with writing(server, rate, rows, options.deadline_s, key=key) as writers:
         await asyncio.sleep(SETTLE_S)
-        for turn in range(options.flips):
+        for turn in range(options.foreign_flips):
             begun = time.monotonic()
             name = "rollback" if turn % 2 else "promote"
             await asyncio.to_thread(client.execute, f"CALL morph.{name}({CHANGE})".encode())
@@ -158,7 +158,7 @@ async def _flips(
     figures.add(f"{rate}/s, done", "/s", [writers.rate])
     errors = writers.errors
     figures.add(f"{rate}/s, client errors", "", [float(len(errors))], "; ".join(errors[:2]))
-    figures.add(f"{rate}/s, fences for each flip", "", [len(tries) / options.flips])
+    figures.add(f"{rate}/s, fences for each flip", "", [len(tries) / options.foreign_flips])
 
 
 def _held(server: ServerProcess) -> list[tuple[bool, float]]:

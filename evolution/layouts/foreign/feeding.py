@@ -12,6 +12,8 @@ import asyncio
 from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, field
 
+import asyncpg
+
 from backends.base import Scope
 from backends.change_store import ChangeStore, Intent, Key, StoreRow, Tail, TailLost
 from catalog.store import load_snapshot
@@ -180,7 +182,7 @@ class Feeding:
                 made = await images.back(db, self.forms, keys, rows, old)
             else:
                 made = await images.forward(db, self.forms, keys, rows)
-        await self._note_refused(keys, made)
+            await self._note_refused(db, keys, made)
         return made
 
     async def _put(self, made: Made) -> None:
@@ -192,15 +194,14 @@ class Feeding:
             self.touched.epoch = 0
             raise
 
-    async def _note_refused(self, keys: Iterable[Key], made: Made) -> None:
+    async def _note_refused(self, db: asyncpg.Connection, keys: Iterable[Key], made: Made) -> None:
         """Keep what was refused until the row changes or goes."""
-        texts = [list(key) for key in keys]
-        async with self.sessions.step(self.work.pace.step_s) as db:
-            if await db.fetchval(f"SELECT EXISTS (SELECT FROM morph_log.refused WHERE {self._at})"):
-                await db.executemany(
-                    f"DELETE FROM morph_log.refused WHERE {self._at} AND key = $1",
-                    [(text,) for text in texts],
-                )
+        if await db.fetchval(f"SELECT EXISTS (SELECT FROM morph_log.refused WHERE {self._at})"):
+            await db.executemany(
+                f"DELETE FROM morph_log.refused WHERE {self._at} AND key = $1",
+                [(list(key),) for key in keys],
+            )
+        if made.refused:
             await db.executemany(
                 "INSERT INTO morph_log.refused (change_id, table_id, key, sqlstate, message) "
                 f"VALUES ({self.feed.change_id}, {self.feed.table_id}, $1, $2, $3) "
