@@ -8,16 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 from pymongo import MongoClient
-from pymongo.database import Database
 
 from tests.integration.changes.conftest import QUICK
 from tests.integration.changes.prices import WAIT_S, state
 from tests.integration.fresh_catalog import empty_catalog
 from tests.integration.server_process import ServerProcess, eventually, running
 from tests.services.changes.goods import STORED, Goods, fill, keyspace_on, make_foreign
+from tests.services.clients import Shop
 from tests.services.conftest import PROPERTY
 from tests.services.federation.placing import create_server_text
 from tests.services.servers.process import RunningServer
@@ -34,21 +33,8 @@ BACK = "SET morph.back = 'total::double precision'"
 
 
 @dataclass(frozen=True, slots=True)
-class Prices:
-    """A client of Morphgres with the foreign table `price`, and the database behind it."""
-
-    client: psycopg.Connection[Any]
-    documents: Database[dict[str, Any]]
-    morphgres: ServerProcess
-
-    def rows(self, text: str) -> list[tuple[Any, ...]]:
-        """What a statement answers."""
-        return self.client.execute(text.encode()).fetchall()
-
-    def run(self, *texts: str) -> None:
-        """Statements whose rows do not matter."""
-        for text in texts:
-            self.client.execute(text.encode())
+class Prices(Shop):
+    """With the foreign table `price`, which changes."""
 
     def change(self) -> None:
         """Version 2: whole cents."""

@@ -14,6 +14,7 @@ from cassandra.query import BatchStatement, BatchType, tuple_factory
 
 from tests.integration.changes.prices import WAIT_S, state
 from tests.integration.server_process import ServerProcess, eventually
+from tests.services.clients import Client
 from tests.services.federation.placing import create_server_text
 from tests.services.servers.process import RunningServer
 
@@ -34,22 +35,12 @@ REPLICATION = "{'class': 'SimpleStrategy', 'replication_factor': %d}"
 
 
 @dataclass(frozen=True, slots=True)
-class Goods:
-    """A client of Morphgres with the foreign table `goods`, and the keyspace behind it."""
+class Goods(Client):
+    """A client with the foreign table `goods`, and the keyspace behind it."""
 
-    client: psycopg.Connection[Any]
     session: Session
     keyspace: str
     morphgres: ServerProcess
-
-    def rows(self, text: str) -> list[tuple[Any, ...]]:
-        """What a statement answers."""
-        return self.client.execute(text.encode()).fetchall()
-
-    def run(self, *texts: str) -> None:
-        """Statements whose rows do not matter."""
-        for text in texts:
-            self.client.execute(text.encode())
 
     def stored(self, text: str) -> list[tuple[Any, ...]]:
         """Rows of Cassandra itself."""

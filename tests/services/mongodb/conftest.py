@@ -4,38 +4,18 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 from pymongo import MongoClient
-from pymongo.database import Database
 
 from tests.integration.fresh_catalog import empty_catalog
 from tests.integration.server_process import ServerProcess, running
+from tests.services.clients import Shop
 from tests.services.conftest import PROPERTY
 from tests.services.federation.placing import create_server_text
 from tests.services.servers.process import RunningServer
-
-
-@dataclass(frozen=True, slots=True)
-class Shop:
-    """A client of Morphgres with the server `s`, and the database behind it by its own driver."""
-
-    client: psycopg.Connection[Any]
-    documents: Database[dict[str, Any]]
-    morphgres: ServerProcess
-
-    def rows(self, text: str) -> list[tuple[Any, ...]]:
-        """What a statement answers."""
-        return self.client.execute(text.encode()).fetchall()
-
-    def run(self, *texts: str) -> None:
-        """Statements that answer no rows, or whose rows do not matter."""
-        for text in texts:
-            self.client.execute(text.encode())
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from pymongo import MongoClient
 from backends.base import Partner, ScanAsk, Scope
 from catalog.model import Column, Native, Table
 from engine.exactness import judge_for
-from tests.services.mongodb.conftest import Shop
+from tests.services.clients import Shop
 from tests.services.mongodb.scanning import Store, open_store, scan_rows
 from tests.services.servers.process import RunningServer
 from tests.services.servers.secantus import start_secantus

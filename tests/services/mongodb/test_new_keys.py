@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from bson.objectid import ObjectId
 
-from tests.services.mongodb.conftest import Shop
+from tests.services.clients import Shop
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(300)]
 OLD = ObjectId("6650f0a1b2c3d4e5f6a7b801")

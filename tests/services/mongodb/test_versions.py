@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.services.mongodb.conftest import Shop
+from tests.services.clients import Shop
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(300)]
 TABLE = """CREATE FOREIGN TABLE people (
