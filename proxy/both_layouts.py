@@ -277,9 +277,13 @@ class BothLayouts:
         await send_cancel(self._socket, backend.pid, backend.key, GRACE_S)
         backend.close()
 
-    async def answer(self, read: Read, text: str, timeout_s: float) -> Answer:
-        """The answer to `text`, which is what `read` comes to; whatever fails is undone."""
-        await self._look_up(read.path)
+    async def answer(
+        self, read: Read, text: str, timeout_s: float, forms: Mapping[str, str] | None = None
+    ) -> Answer:
+        """The answer to `text`, which is what `read` comes to, under the settings `forms` besides
+        the client's; whatever fails is undone.
+        """
+        await self._look_up(read.path, forms or {})
         begun = asyncio.get_running_loop().time()
         exchange = await self.exchange(text, read.types, read.values, timeout_s)
         seconds = asyncio.get_running_loop().time() - begun
@@ -289,16 +293,18 @@ class BothLayouts:
 
     async def parameters(self, read: Read, text: str, timeout_s: float) -> tuple[int, ...]:
         """The types of $n in a text, () when it cannot be parsed."""
-        await self._look_up(read.path)
+        await self._look_up(read.path, {})
         asked = (requests.DESCRIBE_STATEMENT,)
         exchange = await self._ask(text, read.types, asked, timeout_s)
         await self._run("ROLLBACK TO SAVEPOINT morph_read", OPEN_S)
         return () if exchange.error else exchange.parameters
 
-    async def _look_up(self, path: Sequence[str]) -> None:
+    async def _look_up(self, path: Sequence[str], forms: Mapping[str, str]) -> None:
         """Names mean what they mean to the client, until the savepoint is rolled back to."""
         names = ", ".join(quote_ident(schema) for schema in path or (PUBLIC,))
-        await self._run(f"SAVEPOINT morph_read; SET LOCAL search_path = {names}", OPEN_S)
+        texts = ["SAVEPOINT morph_read", f"SET LOCAL search_path = {names}"]
+        texts += [f"SET LOCAL {name} = {quote_literal(value)}" for name, value in forms.items()]
+        await self._run("; ".join(texts), OPEN_S)
 
 
 @dataclass(frozen=True, slots=True)

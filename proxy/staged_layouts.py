@@ -7,7 +7,8 @@ rights. Rows of other tables are fetched once, for both layouts.
 
 Both are shown in the form of the newer layout, the rows of the older one through the change's
 expressions, as in evolution/layouts/foreign/sides.py: an answer of the newer layout is compared
-with what it should be. Nothing but scans is asked of the store: no LIMIT, no groups, no order.
+with what it should be. Nothing but scans is asked of the store: no LIMIT, no groups, no order. Both
+layouts' rows come in the order of their keys, so no answer differs because of that.
 """
 
 from __future__ import annotations
@@ -31,9 +32,9 @@ from core.encoding.family import to_text_carrier
 from core.encoding.parameters import parameter_text
 from core.errors import FeatureNotSupported, OutOfMemory
 from core.expr import column_ids, join_and, split_and
-from core.types import find_type, type_by_name
+from core.types import PgType, find_type, type_by_name
 from engine.federate import FederatedPlan, KindOf, names_doc, plan_federated
-from engine.merge import ask_of, columns_of, unnest_text
+from engine.merge import ask_of, columns_of, staged_columns, unnest_text
 from engine.scan_copy import ScanColumns
 from engine.scans import Scan
 from evolution.layouts.base import ShadowWork
@@ -46,6 +47,7 @@ from proxy.piles import Limits, Pile
 from proxy.protocol.bind import Bind
 from proxy.protocol.body import write_int16s, write_values
 from proxy.residual import Bound, Parameters
+from proxy.session_store import CARRIER_FORMS
 from proxy.staging import batches_of, counted
 from rewrite.analysis import StatementPlan
 from rewrite.namespaces import Namespaces
@@ -54,6 +56,8 @@ from rewrite.scope import RelationRef
 _SEPARATOR: Final = "\0"
 """Between the parts of a key: no text of PostgreSQL has it."""
 _DEAD: Final = Column(-1, "_morph_dead", "boolean", Native(()))
+_FORMS: Final = {**CARRIER_FORMS, "TimeZone": "UTC"}
+"""The settings under which the shadow was computed: an expression may depend on them."""
 _HINT: Final = "Use full, checksum or sample for it."
 Backends = Callable[[str], Awaitable[StoreBackend]]
 
@@ -110,22 +114,24 @@ class _Rows:
         """Rows of a table that the change has nothing to do with."""
         self.batches.append(batch if batch.num_columns else counted(batch))
 
-    def without(self, keys: Iterable[str]) -> _Rows:
-        """The same without the rows that have these keys."""
-        gone = pa.array(list(keys), pa.string())
-        kept = [
-            batch.filter(pc.invert(pc.is_in(names.cast(pa.string()), value_set=gone)))
-            for batch, names in zip(self.batches, self.keys, strict=True)
-        ]
-        return replace(self, batches=kept, keys=[])
+    def settled(self, gone: Iterable[str]) -> _Rows:
+        """The same in the order of their keys, without the rows that have one of these."""
+        if not self.batches:
+            return self
+        keys = pa.concat_arrays([each.cast(pa.string()) for each in self.keys])
+        order = pc.sort_indices(keys)
+        stays = pc.invert(pc.is_in(keys, value_set=pa.array(list(gone), pa.string())))
+        order = order.filter(stays.take(order))
+        fields = [type_by_name(sql) for _, sql in staged_columns(self.columns)]
+        columns = [self._column(n, field).take(order) for n, field in enumerate(fields)]
+        batch = pa.RecordBatch.from_arrays(columns, [f"n{n}" for n in range(len(columns))])
+        return replace(self, batches=[batch], keys=[])
 
-    def shuffled(self) -> _Rows:
-        """The same the other way round."""
-        turned = [
-            batch.take(pa.array(range(batch.num_rows - 1, -1, -1), pa.int64()))
-            for batch in reversed(self.batches)
-        ]
-        return replace(self, batches=turned)
+    def _column(self, number: int, field: PgType) -> pa.Array:
+        parts = [batch.column(number) for batch in self.batches]
+        if len({str(part.type) for part in parts}) > 1:
+            parts = [to_text_carrier(part, field) for part in parts]
+        return pa.concat_arrays(parts)
 
     def relation(self, first: int) -> str:
         """The staged rows, as parameters from `first` on, as the statement reads them."""
@@ -215,8 +221,6 @@ class StagedMoment:
 
     async def _run(self, layout: Layout, read: Read, staged: _Staged) -> Answer:
         rows = staged.shadow if layout == "shadow" else staged.live
-        if layout == "shuffled":
-            rows = [each.shuffled() for each in rows]
         limits = Limits(1 << 62, self._own.memory_max, 0)
         free = len(staged.bound.values) + 1
         relations: list[str] = []
@@ -233,7 +237,7 @@ class StagedMoment:
         )
         text = staged.federated.text(relations)
         asked = replace(read, types=bound.types, values=values)
-        return await self._own.layouts.answer(asked, text, self._timeout_s)
+        return await self._own.layouts.answer(asked, text, self._timeout_s, _FORMS)
 
     # ------------------------------------------------------------------ the plan
 
@@ -289,8 +293,8 @@ class StagedMoment:
             table_id: [_SEPARATOR.join(key) for key in each.gone()]
             for table_id, each in flying.items()
         }
-        newer = [r.without(gone[r.table_id]) if r.table_id else r for r in newer]
-        older = [r.without(gone[r.table_id]) if r.table_id else r for r in older]
+        newer = [r.settled(gone[r.table_id]) if r.table_id else r for r in newer]
+        older = [r.settled(gone[r.table_id]) if r.table_id else r for r in older]
         forward = self._window.forward
         return (older, newer) if forward else (newer, older)
 
