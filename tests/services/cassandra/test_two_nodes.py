@@ -7,7 +7,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,68 +20,17 @@ from backends.cassandra.backend import CassandraBackend
 from catalog.model import Table
 from core import expr as ir
 from core.errors import CannotConnect, MorphError
+from tests.services.cassandra.pair import Pair
 from tests.services.cassandra.stores import Store, batch_of, column_id, make, open_store, read
-from tests.services.servers.cassandra import start_cassandra
-from tests.services.servers.process import RunningServer, free_port
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(900)]
 
-SECOND = "127.0.0.2"
-SMALL_HEAP = "320M"
-SETTINGS = {
-    "auto_bootstrap": False,  # both are empty when they meet
-    "phi_convict_threshold": 5,  # the first node sees in about 15 s that the second is dead
-    "read_request_timeout": "2000ms",
-    "write_request_timeout": "2000ms",
-    "cas_contention_timeout": "2000ms",
-}
 REPLICATION = "{'class': 'SimpleStrategy', 'replication_factor': %d}"
 KEYSPACE = "morph_pair"
 ROWS = 1_000
 PER_PARTITION = 10
 CONDITION_S = 120.0
 OPTIONS = {"page_rows": "50", "scan_ranges": "2"}
-
-
-@dataclass
-class Pair:
-    """Two nodes of one datacenter; the second can be killed and started again."""
-
-    directory: Path
-    port: int = field(default_factory=free_port)
-    storage_port: int = field(default_factory=free_port)
-
-    def start(self, host: str) -> RunningServer:
-        """A node, with what it had."""
-        return start_cassandra(
-            self.directory / host,
-            host=host,
-            port=self.port,
-            storage_port=self.storage_port,
-            heap=SMALL_HEAP,
-            durable=True,
-            settings=SETTINGS,
-        )
-
-    def start_both(self) -> None:
-        """One after the other: the second one joins the first."""
-        self.first = self.start("127.0.0.1")
-        self.second = self.start(SECOND)
-
-    async def kill_second(self) -> None:
-        """kill -9."""
-        assert self.second.process is not None
-        await asyncio.to_thread(self.second.process.kill)
-
-    async def start_second(self) -> None:
-        """Again, on what it had."""
-        self.second = await asyncio.to_thread(self.start, SECOND)
-
-    def stop(self) -> None:
-        """Both."""
-        for server in (self.first, self.second):
-            assert server.process is not None
-            server.process.kill()
 
 
 @pytest_asyncio.fixture(scope="module")
