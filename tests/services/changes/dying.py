@@ -6,7 +6,7 @@ import contextlib
 import os
 import random
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -31,6 +31,7 @@ ALL = ("worker", "worker", "worker", "workers", "workers", "server")
 TABLE = """CREATE FOREIGN TABLE price (id bigint OPTIONS (path '_id') NOT NULL, x int)
   SERVER s OPTIONS (collection 'price', key 'id')"""
 ROWS = 300
+CURRENT = "SELECT max(version) FROM morph.versions WHERE current"
 PENDING = "SELECT coalesce(sum(pending), 0)::int FROM morph.progress"
 
 
@@ -124,3 +125,25 @@ def lives(storm: Storm, killer: Killer, kills: int) -> int:
             eventually(lambda: rows(client, PENDING) == [(0,)], timeout_s=120, what="a quiet log")
         compared += check(storm)
     return compared
+
+
+def unharmed(storm: Storm) -> None:
+    """Nobody was killed: every client wrote on and saw no error, and all is there."""
+    assert [f for w in storm.writers for f in w.failures] == []
+    assert storm.refused == []
+    assert min(w.writes for w in storm.writers) > 20
+    assert check(storm) > 0
+
+
+def to_its_end(storm: Storm, call: Callable[[psycopg.Connection[Any], str], object]) -> None:
+    """The change goes forth and back once more with everything compared, and the clients have seen
+    no error but those of the deaths.
+    """
+    with connected(storm.server) as client:
+        if rows(client, CURRENT) == [(1,)]:
+            call(client, "CALL morph.promote(2)")
+        check(storm)
+        call(client, "CALL morph.rollback(2)")
+        check(storm)
+    failures = [f for w in storm.writers for f in w.failures if f[:2] not in ("57", "08")]
+    assert failures == []
