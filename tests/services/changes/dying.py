@@ -31,6 +31,7 @@ ALL = ("worker", "worker", "worker", "workers", "workers", "server")
 TABLE = """CREATE FOREIGN TABLE price (id bigint OPTIONS (path '_id') NOT NULL, x int)
   SERVER s OPTIONS (collection 'price', key 'id')"""
 ROWS = 300
+START_S = 200.0
 CURRENT = "SELECT max(version) FROM morph.versions WHERE current"
 PENDING = "SELECT coalesce(sum(pending), 0)::int FROM morph.progress"
 
@@ -119,7 +120,7 @@ def lives(storm: Storm, killer: Killer, kills: int) -> int:
         killer.strike()
         storm.stop()
         if killer.kills.get("server", 0) > before:
-            storm.server.start()
+            storm.server.start(START_S)
         with connected(storm.server) as client:
             # What a dead worker had sent is there now, or never will be.
             eventually(lambda: rows(client, PENDING) == [(0,)], timeout_s=120, what="a quiet log")

@@ -17,7 +17,15 @@ import pytest
 from tests.integration.changes.prices import change_type, rows
 from tests.integration.changes.storm import check, pass_time
 from tests.integration.server_process import ServerProcess, eventually
-from tests.services.changes.dying import CONFIG, PENDING, Killer, connected, to_its_end, unharmed
+from tests.services.changes.dying import (
+    CONFIG,
+    PENDING,
+    START_S,
+    Killer,
+    connected,
+    to_its_end,
+    unharmed,
+)
 from tests.services.changes.goods import keyspace_on
 from tests.services.changes.patient import PatientStorm, PatientWriter, insist
 from tests.services.conftest import PROPERTY
@@ -31,7 +39,6 @@ TURNS_EVERY = 12
 """Once in so many lives the operator gets through: a new owner of a change waits for what the one
 before may have on its way, for longer than the other lives last."""
 TURN_S = 180.0
-START_S = 200.0
 QUIET_S = 240.0
 ROWS = 300
 TABLE = """CREATE FOREIGN TABLE price (id int NOT NULL, x int)
