@@ -30,6 +30,8 @@ from tests.services.servers.process import RunningServer
 NAMESPACE: Final = "bench_changes"
 CHANGE: Final = 2
 READY_S: Final = 120.0
+SHARE: Final = 0.6
+"""Of a case's time for its flips; the rest is for the start, and for what is under way."""
 ROWS_PART: Final = 100
 _WAITED: Final = re.compile(r"changes\.(flipped|not_flipped).*?waited_s\W+([\d.]+)")
 
@@ -138,15 +140,24 @@ async def _flips(
     rows = options.foreign_rows
     async with writing(server, rate, rows, options.deadline_s, key=key) as writers:
         await asyncio.sleep(SETTLE_S)
+        until = time.monotonic() + options.deadline_s * SHARE / len(options.foreign_rates)
         for turn in range(options.foreign_flips):
             begun = time.monotonic()
             name = "rollback" if turn % 2 else "promote"
-            await asyncio.to_thread(client.execute, f"CALL morph.{name}({CHANGE})".encode())
+            left = f"SET statement_timeout = {max(round(1000 * (until - begun)), 1)}"
+            try:
+                await asyncio.to_thread(client.execute, left.encode())
+                await asyncio.to_thread(client.execute, f"CALL morph.{name}({CHANGE})".encode())
+            except psycopg.errors.QueryCanceled as error:
+                figures.missing(f"{rate}/s, more than {turn} flips", "", str(error)[:100])
+                break
             spans.append((begun, time.monotonic()))
             loads.append(os.getloadavg()[0])
             await asyncio.sleep(PAUSE_S)
     tries = _held(server)[before:]
     held = [1000 * seconds for done, seconds in tries if done]
+    if not spans or not held:
+        return
     waits = [1000 * writers.longest(begun, ended) for begun, ended in spans]
     usual = sorted(s for _, s in writers.latencies)
     load = f"load {min(loads):.0f} … {max(loads):.0f}"
@@ -158,7 +169,7 @@ async def _flips(
     figures.add(f"{rate}/s, done", "/s", [writers.rate])
     errors = writers.errors
     figures.add(f"{rate}/s, client errors", "", [float(len(errors))], "; ".join(errors[:2]))
-    figures.add(f"{rate}/s, fences for each flip", "", [len(tries) / options.foreign_flips])
+    figures.add(f"{rate}/s, fences for each flip", "", [len(tries) / len(spans)])
 
 
 def _held(server: ServerProcess) -> list[tuple[bool, float]]:
