@@ -8,7 +8,7 @@ what was deleted from coming back.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from bson.int64 import Int64
@@ -21,12 +21,9 @@ from backends.mongodb.change_log import PART, Commands
 from backends.mongodb.decode import ColumnSpec, MisfitCounter, decode_column, values_at
 from backends.mongodb.encode import encode
 from backends.mongodb.errors import DUPLICATE_KEY
-from backends.mongodb.filters import where_true
-from backends.mongodb.literals import NotPushed
 from backends.mongodb.positions import key_at, position_of, ranges
-from backends.mongodb.pushdown import column_spec, fields_of
+from backends.mongodb.pushdown import column_spec
 from catalog.model import Column, Native, Table
-from core import expr as ir
 from core.encoding import to_text_carrier
 from core.errors import SerializationFailure, StoreError
 from core.types import type_by_name
@@ -100,7 +97,8 @@ class Layouts:
     async def _documents(self, table: Table, keys: Sequence[Key], scope: Scope) -> list[Document]:
         found: list[Document] = []
         for at in range(0, len(keys), _KEYS_A_FIND):
-            condition = _filter(table, [key[0] for key in keys[at : at + _KEYS_A_FIND]])
+            texts = [key[0] for key in keys[at : at + _KEYS_A_FIND]]
+            condition = writes.key_filter(table, _key_column(table), texts)
             found += await self._commands.find(*_place(table), condition, scope)
         return writes.keyed(table, found)
 
@@ -237,24 +235,6 @@ def _key_column(table: Table) -> Column:
     column = table.column_by_id(table.key[0]) if len(table.key) == 1 else None
     assert column is not None, "the key is `_id`"
     return column
-
-
-def _filter(table: Table, texts: Iterable[str]) -> Document:
-    """A filter that meets the documents whose key is shown as one of these texts, and may meet
-    others of an equal key that the table does not show. Beside `$in` nothing is asked of the key:
-    there are servers that walk the whole collection for it.
-    """
-    column = _key_column(table)
-    items = tuple(ir.Literal(ir.base_type(column.type), text) for text in dict.fromkeys(texts))
-    try:
-        asked = where_true(ir.In(ir.ColumnRef(column.id, column.type), items), fields_of(table))
-        listed = asked.get(KEY)
-        if isinstance(listed, dict) and "$in" in listed:
-            return {KEY: {"$in": listed["$in"]}}
-        return asked
-    except NotPushed:
-        spec, pg = column_spec(table, column), type_by_name(column.type)
-        return {KEY: {"$in": [encode(str(item.text), pg, spec.store_type) for item in items]}}
 
 
 def shown(table: Table, found: Sequence[Document]) -> list[StoreRow]:

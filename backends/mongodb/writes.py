@@ -7,7 +7,7 @@ NULL removes it (docs/rewriting.md).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ from backends.mongodb.encode import encode, merged, parse_json
 from backends.mongodb.filters import where_true
 from backends.mongodb.literals import NotPushed
 from backends.mongodb.pushdown import column_spec, fields_of
-from catalog.model import Native, Table
+from catalog.model import Column, Native, Table
 from core import expr as ir
 from core.encoding import to_text_carrier
 from core.errors import FeatureNotSupported, InvalidParameterValue
@@ -85,22 +85,34 @@ def put(document: Document, path: tuple[str, ...], value: Any) -> Document:
 
 
 def rows_filter(table: Table, batch: pa.RecordBatch) -> dict[str, Any]:
-    """A find filter for the rows of the batch by their key."""
+    """A find filter for the rows of the batch by their key, as `key_filter` has it."""
     if len(table.key) != 1:
         raise FeatureNotSupported(f'foreign table "{table.name}" has a key of several columns')
     column = table.column_by_id(table.key[0])
     assert column is not None
-    pg = type_by_name(column.type)
-    texts = to_text_carrier(batch.column(f"c{column.id}"), pg).to_pylist()
+    carrier = to_text_carrier(batch.column(f"c{column.id}"), type_by_name(column.type))
+    return key_filter(table, column, carrier.to_pylist())
+
+
+def key_filter(table: Table, column: Column, texts: Iterable[str | None]) -> dict[str, Any]:
+    """A find filter that meets the documents whose key, `column`, is shown as one of these texts.
+    It may meet others of an equal `_id` that the table does not show (78 as a Decimal128): beside
+    `$in` nothing is asked of `_id`, as there are servers that walk the whole collection for it.
+    """
+    source = column.source
+    assert isinstance(source, Native)
+    name = ".".join(source.path)
     items = tuple(ir.Literal(ir.base_type(column.type), text) for text in dict.fromkeys(texts))
     try:
-        reference = ir.ColumnRef(column.id, column.type)
-        return where_true(ir.In(reference, items), fields_of(table))
+        asked = where_true(ir.In(ir.ColumnRef(column.id, column.type), items), fields_of(table))
     except NotPushed:
-        source = column.source
-        assert isinstance(source, Native)
+        pg = type_by_name(column.type)
         values = [encode(str(item.text), pg, source.store_type) for item in items]
-        return {".".join(source.path): {"$in": values}}
+        return {name: {"$in": values}}
+    listed = asked.get(KEY)
+    if name == KEY and isinstance(listed, dict) and "$in" in listed:
+        return {KEY: {"$in": listed["$in"]}}
+    return asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +128,7 @@ def found_by_key(table: Table, found: Sequence[Document]) -> Found:
     assert column is not None
     spec = column_spec(table, column)
     keys = _shown(found, spec)
-    return Found({str(key): each for key, each in zip(keys, found, strict=True)})
+    return Found({key: each for key, each in zip(keys, found, strict=True) if key is not None})
 
 
 def keyed(table: Table, found: Sequence[Document]) -> list[Document]:
