@@ -25,7 +25,7 @@ from evolution.layouts.embedded.sessions import Sessions
 from evolution.layouts.foreign import brought, feeds, images
 from evolution.layouts.foreign.feeds import ForeignFeed
 from evolution.layouts.foreign.forms import Forms, forms_of
-from evolution.layouts.foreign.images import LOSSY, Made
+from evolution.layouts.foreign.images import Made
 from evolution.layouts.foreign.touched import Touched
 
 BATCH_RECORDS = 2_000
@@ -293,8 +293,3 @@ async def opened(
         feed = await feeds.take(db, work, table)
         forms = forms_of(await load_snapshot(db), table, feed.live, feed.shadow)
     return feed, forms
-
-
-def is_lossy(sqlstate: str) -> bool:
-    """Whether a refused row is in the other layout all the same."""
-    return sqlstate == LOSSY
